@@ -1,0 +1,1 @@
+"""Wires settings into objects; the only importer of adapters."""

@@ -1,0 +1,52 @@
+"""A recorded measurement: the number, how it was taken, on what, and how much of it there was."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """One measurement about one candidate.
+
+    Attributes
+    ----------
+    name: what was measured, in snake case, for example ``rank_ic``.
+    value: the number, or None when it could not be computed. Never NaN or infinite: the reason
+        stands in ``details["undefined"]`` instead.
+    sample_size: independent units behind the number (dates, rows); 0 when nothing was measured.
+    convention: the exact definition, units and source, in one sentence.
+    interval: lower and upper bound at ``details["level"]`` when one was computed.
+    details: further numbers and words, JSON values only.
+    """
+
+    name: str
+    value: float | None
+    sample_size: int
+    convention: str
+    interval: tuple[float, float] | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.value is not None and not math.isfinite(self.value):
+            # A number that is not a number must not reach a comparison: None is INDETERMINATE.
+            object.__setattr__(
+                self, "details", {**self.details, "undefined": f"computed value was {self.value}"}
+            )
+            object.__setattr__(self, "value", None)
+        if self.interval is not None and not all(math.isfinite(end) for end in self.interval):
+            object.__setattr__(self, "interval", None)
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object with every field."""
+        return {
+            "name": self.name,
+            "value": self.value,
+            "sample_size": self.sample_size,
+            "convention": self.convention,
+            "interval": list(self.interval) if self.interval else None,
+            "details": dict(self.details),
+        }

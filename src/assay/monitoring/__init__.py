@@ -1,0 +1,1 @@
+"""Drift, freshness, performance, metrics and alerts. Not built yet."""

@@ -1,0 +1,105 @@
+"""How every SQLite file of the project is opened and written.
+
+* Write-ahead log, ``synchronous=FULL``: a committed transaction survives a power cut.
+* One writer at a time, under a :class:`~assay.storage.locks.FileLock` beside the database. SQLite
+  3.7.0 to 3.51.2 has a bug that can corrupt a database when two connections write or checkpoint
+  at the wrong instant (fixed in 3.51.3), and Python builds bundle versions inside that range.
+* Checkpoints happen only while that lock is held: automatic ones are switched off, and readers
+  open the file read-only, because the last ordinary connection to close would checkpoint.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from assay.errors import Tampered, Unavailable
+from assay.storage.locks import FileLock
+
+MINIMUM = (3, 35, 0)  # RETURNING and partial indexes with the syntax used here
+_CHECKPOINT_PAGES = 1_000
+
+
+class SqliteFile:
+    """One SQLite database under the project's policy.
+
+    ``read()`` gives a connection that cannot write; ``write()`` gives a transaction that commits
+    when the block ends and rolls back when it raises. Connections are not shared between threads.
+    """
+
+    def __init__(self, path: Path) -> None:
+        if sqlite3.sqlite_version_info < MINIMUM:
+            raise Unavailable(
+                f"SQLite {sqlite3.sqlite_version}: expected {'.'.join(map(str, MINIMUM))} or later"
+            )
+        self.path = path
+        self._lock_path = path.with_name(path.name + ".lock")
+
+    def lock(self) -> FileLock:
+        """The writer's lock, for a caller that changes more than the database under it."""
+        return FileLock(self._lock_path)
+
+    @contextmanager
+    def read(self) -> Iterator[sqlite3.Connection]:
+        """A connection for queries; a snapshot when the caller begins a transaction."""
+        if not self.path.exists():
+            raise Unavailable(f"database {self.path} does not exist")
+        connection = self._connect(mode="ro")
+        try:
+            yield connection
+        except sqlite3.DatabaseError as error:
+            raise self._translate(error) from error
+        finally:
+            connection.close()
+
+    @contextmanager
+    def write(self, *, locked: bool = False) -> Iterator[sqlite3.Connection]:
+        """A transaction under the writer's lock; ``locked`` says that the caller holds it."""
+        if not locked:
+            with self.lock(), self.write(locked=True) as connection:
+                yield connection
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        connection = self._connect(mode="rwc")
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+            except BaseException:
+                connection.rollback()
+                raise
+            connection.commit()
+            self._checkpoint(connection)
+        except sqlite3.IntegrityError:
+            raise  # a constraint spoke: the caller knows what it means
+        except sqlite3.DatabaseError as error:
+            raise self._translate(error) from error
+        finally:
+            connection.close()
+
+    def _connect(self, mode: str) -> sqlite3.Connection:
+        try:
+            uri = f"{self.path.absolute().as_uri()}?mode={mode}"
+            connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=30.0)
+            connection.row_factory = sqlite3.Row
+            if mode == "ro":
+                return connection
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=FULL")
+            connection.execute("PRAGMA foreign_keys=ON")
+            connection.execute("PRAGMA wal_autocheckpoint=0")
+        except sqlite3.DatabaseError as error:
+            raise self._translate(error) from error
+        return connection
+
+    def _checkpoint(self, connection: sqlite3.Connection) -> None:
+        wal = self.path.with_name(self.path.name + "-wal")
+        if wal.exists() and wal.stat().st_size > _CHECKPOINT_PAGES * 4096:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def _translate(self, error: sqlite3.DatabaseError) -> Exception:
+        if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
+            return Unavailable(f"database {self.path} is busy: {error}")
+        return Tampered(f"database {self.path}: {error}")

@@ -1,0 +1,4 @@
+"""Conformance suites, Hypothesis strategies, fault wrappers and a fixed clock, for users as well.
+
+1. :mod:`~assay.testing.clocks` - a clock that stands still until it is told to move.
+"""
