@@ -1,1 +1,258 @@
-"""The settings of a desk."""
+"""The settings of a desk: ``assay.yaml``, overridden key by key from the environment.
+
+Every key has a default that needs no server. ``ASSAY_SECTION__KEY=value`` overrides one key; the
+value is read as YAML, so ``ASSAY_TRAINING__THREADS=4`` is a number. A wrong key, type or path is
+refused with the key's name, the value found, what is allowed and the nearest valid name.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from assay.errors import ConfigurationError, NotFound, did_you_mean
+
+FILE = "assay.yaml"
+PREFIX = "ASSAY_"
+_MUST_EXIST = {"must_exist": True}
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class DeskSettings:
+    """``desk``: what this project is called, in reports and records."""
+
+    name: str = "desk"
+
+
+@dataclass(frozen=True, slots=True)
+class LakeSettings:
+    """``lake``: where bronze, silver, gold and quarantine live."""
+
+    root: Path = Path("data")
+
+
+@dataclass(frozen=True, slots=True)
+class SourcesSettings:
+    """``sources``: which sources feed the lake and the rule that admits instruments."""
+
+    config: Path = field(default=Path("configs/sources.yaml"), metadata=_MUST_EXIST)
+
+
+@dataclass(frozen=True, slots=True)
+class FeaturesSettings:
+    """``features``: where views are declared and how many processes build them."""
+
+    path: Path = field(default=Path("features"), metadata=_MUST_EXIST)
+    processes: int = field(default=1, metadata={"minimum": 1})
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSettings:
+    """``training``: where recipes are declared, where runs are recorded, how many threads."""
+
+    path: Path = field(default=Path("models"), metadata=_MUST_EXIST)
+    runs: Path = Path("artifacts/runs")
+    threads: int = field(default=2, metadata={"minimum": 1})
+
+
+@dataclass(frozen=True, slots=True)
+class RegistrySettings:
+    """``registry``: the folder of versions, log and catalogue, and the exported audit."""
+
+    root: Path = Path("data/models")
+    audit: Path = Path("observability/audit/model_events.jsonl")
+
+
+@dataclass(frozen=True, slots=True)
+class DeliverySettings:
+    """``delivery``: the promotion policy and the record of promotions."""
+
+    policy: Path = field(default=Path("configs/gates.yaml"), metadata=_MUST_EXIST)
+    promotions: Path = Path("artifacts/promotions.log")
+    approval_hours: float = field(default=24.0, metadata={"minimum": 0})
+
+
+@dataclass(frozen=True, slots=True)
+class KeysSettings:
+    """``keys``: public keys and trust policy in the desk; private keys outside of it.
+
+    ``private`` left empty means ``assay/keys`` in the user's configuration folder.
+    """
+
+    public: Path = Path("keys")
+    private: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All settings of one desk. Paths are absolute once :func:`load_settings` has returned."""
+
+    desk: DeskSettings = field(default_factory=DeskSettings)
+    lake: LakeSettings = field(default_factory=LakeSettings)
+    sources: SourcesSettings = field(default_factory=SourcesSettings)
+    features: FeaturesSettings = field(default_factory=FeaturesSettings)
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+    registry: RegistrySettings = field(default_factory=RegistrySettings)
+    delivery: DeliverySettings = field(default_factory=DeliverySettings)
+    keys: KeysSettings = field(default_factory=KeysSettings)
+
+
+def load_settings(desk: Path, environment: Mapping[str, str]) -> Settings:
+    """Read ``desk/assay.yaml`` and the overrides in ``environment``.
+
+    Raises
+    ------
+    NotFound: the folder is not a desk project.
+    ConfigurationError: a key, type or path is wrong; the message names it and the nearest one.
+    """
+    path = desk / FILE
+    if not path.is_file():
+        raise NotFound(
+            f"no desk project in {desk}: it has no {FILE}",
+            hint=f"create one with: assay init {desk}",
+        )
+    document = read_yaml(path)
+    document = _with_overrides(document, environment)
+    settings = structure(Settings, document, where=FILE)
+    return _resolve_paths(settings, desk.absolute())
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file; anything else is refused with the file's name."""
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise NotFound(f"configuration file {path} does not exist") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path} is not readable YAML: {error}") from None
+    if document is None:
+        return {}
+    if not isinstance(document, dict):
+        raise ConfigurationError(f"{path}: found {type(document).__name__}, expected keys: values")
+    return document
+
+
+def structure(kind: type[T], document: Mapping[str, Any], *, where: str) -> T:
+    """Build the frozen dataclass ``kind`` from a mapping, refusing what it does not declare.
+
+    ``where`` names the file (and section) for messages. Nested dataclasses, optional values,
+    paths, numbers, strings and booleans are understood.
+    """
+    hints = typing.get_type_hints(kind)
+    fields = {item.name: item for item in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    values: dict[str, Any] = {}
+    for key, value in document.items():
+        if key not in fields:
+            raise ConfigurationError(
+                f"{where}: unknown key {key!r}", hint=did_you_mean(str(key), fields)
+            )
+        place = f"{where}: {key}" if ": " not in where else f"{where}.{key}"
+        values[key] = _convert(hints[key], value, place, fields[key].metadata)
+    return kind(**values)
+
+
+def _convert(hint: Any, value: Any, place: str, metadata: Mapping[str, Any]) -> Any:
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        if value is None:
+            return hint()
+        if not isinstance(value, Mapping):
+            raise _mistyped(place, value, "a section of keys: values")
+        return structure(hint, value, where=place)
+    if typing.get_origin(hint) in (types.UnionType, typing.Union):
+        if value is None:
+            return None
+        (hint,) = [part for part in typing.get_args(hint) if part is not type(None)]
+    converted = _convert_scalar(hint, value, place)
+    minimum = metadata.get("minimum")
+    if minimum is not None and converted < minimum:
+        raise ConfigurationError(f"{place} is {value!r}: expected {minimum} or more")
+    return converted
+
+
+def _convert_scalar(hint: Any, value: Any, place: str) -> Any:
+    # bool is an int in Python; a threads: true would otherwise mean one thread.
+    if hint is int and isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if hint is bool and isinstance(value, bool):
+        return value
+    if hint is str and isinstance(value, str):
+        return value
+    if hint is Path and isinstance(value, str) and value:
+        return Path(value).expanduser()
+    names = {int: "a whole number", float: "a number", bool: "true or false"}
+    raise _mistyped(place, value, names.get(hint, "text" if hint is str else "a path"))
+
+
+def _mistyped(place: str, value: Any, expected: str) -> ConfigurationError:
+    return ConfigurationError(f"{place} is {value!r} ({type(value).__name__}): expected {expected}")
+
+
+def _with_overrides(document: dict[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
+    sections = {item.name: item for item in dataclasses.fields(Settings)}
+    merged = {key: dict(value) if isinstance(value, dict) else value
+              for key, value in document.items()}  # fmt: skip
+    for name in sorted(environment):
+        if not name.startswith(PREFIX) or "__" not in name:
+            continue
+        section, _, key = name.removeprefix(PREFIX).lower().partition("__")
+        if section not in sections:
+            raise ConfigurationError(
+                f"environment variable {name}: unknown section {section!r}",
+                hint=did_you_mean(section, sections),
+            )
+        try:
+            value = yaml.safe_load(environment[name])
+        except yaml.YAMLError as error:
+            raise ConfigurationError(f"environment variable {name}: {error}") from None
+        keys = typing.get_type_hints(Settings)[section].__dataclass_fields__
+        if key not in keys:
+            raise ConfigurationError(
+                f"environment variable {name}: unknown key {key!r}", hint=did_you_mean(key, keys)
+            )
+        part = merged.setdefault(section, {})
+        if not isinstance(part, dict):
+            part = merged[section] = {}
+        part[key] = value
+    return merged
+
+
+def _resolve_paths(settings: Settings, root: Path) -> Settings:
+    sections: dict[str, Any] = {}
+    for section in dataclasses.fields(Settings):
+        value = getattr(settings, section.name)
+        changes: dict[str, Path] = {}
+        for item in dataclasses.fields(value):
+            path = getattr(value, item.name)
+            if not isinstance(path, Path):
+                continue
+            absolute = path if path.is_absolute() else root / path
+            _check_path(f"{FILE}: {section.name}.{item.name}", absolute, item.metadata)
+            changes[item.name] = absolute
+        sections[section.name] = dataclasses.replace(value, **changes)
+    return Settings(**sections)
+
+
+def _check_path(place: str, path: Path, metadata: Mapping[str, Any]) -> None:
+    if metadata.get("must_exist"):
+        if not path.exists():
+            beside = [item.name for item in path.parent.iterdir()] if path.parent.is_dir() else []
+            hint = did_you_mean(path.name, beside) if beside else None
+            raise ConfigurationError(f"{place} is {path}: no such file or folder", hint=hint)
+        return
+    # A path to be created later must not run through a file.
+    for parent in path.parents:
+        if parent.exists():
+            if not parent.is_dir():
+                raise ConfigurationError(f"{place} is {path}: {parent} is a file, not a folder")
+            return

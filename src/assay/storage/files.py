@@ -86,7 +86,7 @@ def append_line(path: Path, line: bytes) -> None:
 
 
 def drop_torn_tail(path: Path) -> bytes:
-    """Cut an unfinished last line, which a crash during an append can leave; return what was cut."""
+    """Cut an unfinished last line, left by a crash during an append; return what was cut."""
     if not path.exists():
         return b""
     with path.open("r+b") as handle:

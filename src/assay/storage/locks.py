@@ -11,6 +11,7 @@ import os
 import time
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 from assay.errors import Unavailable
 
@@ -29,7 +30,7 @@ class FileLock:
         self._timeout = timeout
         self._descriptor: int | None = None
 
-    def __enter__(self) -> FileLock:
+    def __enter__(self) -> Self:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import yaml
+
+from assay.errors import ConfigurationError, NotFound
+from assay.settings import Settings, load_settings
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Path:
+    for folder in ("features", "models", "configs"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "configs/sources.yaml").write_text("")
+    (tmp_path / "configs/gates.yaml").write_text("")
+    (tmp_path / "assay.yaml").write_text("")
+    return tmp_path
+
+
+def write(desk: Path, document: object) -> None:
+    (desk / "assay.yaml").write_text(yaml.safe_dump(document))
+
+
+def test_an_empty_file_gives_embedded_defaults_with_absolute_paths(desk: Path) -> None:
+    settings = load_settings(desk, {})
+    assert settings.lake.root == desk / "data"
+    assert settings.registry.root == desk / "data/models"
+    assert settings.keys.private is None
+
+
+def test_a_folder_without_a_desk_says_how_to_make_one(tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="assay init"):
+        load_settings(tmp_path, {})
+
+
+def test_an_unknown_key_names_the_nearest_one(desk: Path) -> None:
+    write(desk, {"training": {"thread": 3}})
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings(desk, {})
+    assert "assay.yaml: training: unknown key 'thread'" in caught.value.message
+    assert caught.value.hint == "did you mean 'threads'?"
+
+
+def test_an_unknown_section_lists_or_suggests_the_allowed_ones(desk: Path) -> None:
+    write(desk, {"registri": {}})
+    with pytest.raises(ConfigurationError, match="did you mean 'registry'"):
+        load_settings(desk, {})
+
+
+@pytest.mark.parametrize("value", ["two", True, 1.5, None, [2]])
+def test_a_wrong_type_names_key_value_and_expectation(desk: Path, value: object) -> None:
+    write(desk, {"training": {"threads": value}})
+    with pytest.raises(ConfigurationError, match=r"training\.threads is .*whole number"):
+        load_settings(desk, {})
+
+
+def test_a_number_below_its_minimum_is_refused(desk: Path) -> None:
+    write(desk, {"training": {"threads": 0}})
+    with pytest.raises(ConfigurationError, match="expected 1 or more"):
+        load_settings(desk, {})
+
+
+def test_the_environment_overrides_one_key(desk: Path) -> None:
+    write(desk, {"training": {"threads": 1, "runs": "elsewhere"}})
+    settings = load_settings(desk, {"ASSAY_TRAINING__THREADS": "4", "PATH": "x"})
+    assert settings.training.threads == 4
+    assert settings.training.runs == desk / "elsewhere"
+
+
+def test_a_wrong_environment_variable_is_refused_with_its_name(desk: Path) -> None:
+    with pytest.raises(ConfigurationError, match="ASSAY_TRAINING__THREDS") as caught:
+        load_settings(desk, {"ASSAY_TRAINING__THREDS": "4"})
+    assert caught.value.hint == "did you mean 'threads'?"
+    with pytest.raises(ConfigurationError, match="unknown section 'trainig'"):
+        load_settings(desk, {"ASSAY_TRAINIG__THREADS": "4"})
+
+
+def test_a_path_that_must_exist_is_refused_with_the_nearest_name(desk: Path) -> None:
+    write(desk, {"delivery": {"policy": "configs/gate.yaml"}})
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings(desk, {})
+    assert "delivery.policy" in caught.value.message
+    assert caught.value.hint == "did you mean 'gates.yaml'?"
+
+
+def test_a_path_through_a_file_is_refused(desk: Path) -> None:
+    write(desk, {"lake": {"root": "assay.yaml/data"}})
+    with pytest.raises(ConfigurationError, match="is a file, not a folder"):
+        load_settings(desk, {})
+
+
+@pytest.mark.parametrize("text", ["- a list", "a: [", "\x80"])
+def test_a_file_that_is_not_a_mapping_is_refused_with_its_name(desk: Path, text: str) -> None:
+    (desk / "assay.yaml").write_bytes(text.encode("latin-1"))
+    with pytest.raises(ConfigurationError, match=r"assay\.yaml"):
+        load_settings(desk, {})
+
+
+def test_every_setting_has_a_default_and_a_documented_section() -> None:
+    for section in dataclasses.fields(Settings):
+        value = getattr(Settings(), section.name)
+        assert type(value).__doc__
+        assert f"``{section.name}``" in type(value).__doc__
