@@ -62,17 +62,16 @@ def parse(text: str) -> Instant:
         raise ContractViolation(
             f"unreadable time {text!r}: expected ISO 8601 such as 2026-01-15T10:30Z"
         )
-    head, zone = match["head"], match["zone"]
+    head, zone = match["head"].replace(" ", "T"), match["zone"]
+    if len(head) == len("2026-01-15"):
+        head += "T00:00"
+        zone = zone or "Z"
     if zone is None:
-        if len(head) != len("2026-01-15"):
-            raise ContractViolation(
-                f"time without a zone {text!r}: expected for example {text.strip()}Z"
-            )
-        zone = "Z"
-    try:
-        whole = datetime.fromisoformat(
-            head.replace(" ", "T") + ("+00:00" if zone in "Zz" else zone)
+        raise ContractViolation(
+            f"time without a zone {text!r}: expected for example {text.strip()}Z"
         )
+    try:
+        whole = datetime.fromisoformat(head + ("+00:00" if zone in "Zz" else zone))
     except ValueError as error:
         raise ContractViolation(f"unreadable time {text!r}: {error}") from None
     return from_datetime(whole) + int((match["fraction"] or "").ljust(9, "0"))
