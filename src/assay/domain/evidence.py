@@ -20,7 +20,7 @@ class Evidence:
     sample_size: independent units behind the number (dates, rows); 0 when nothing was measured.
     convention: the exact definition, units and source, in one sentence.
     interval: lower and upper bound at ``details["level"]`` when one was computed.
-    details: further numbers and words, JSON values only.
+    details: further numbers and words, JSON values only; a NaN or infinite number becomes None.
     """
 
     name: str
@@ -39,6 +39,7 @@ class Evidence:
             object.__setattr__(self, "value", None)
         if self.interval is not None and not all(math.isfinite(end) for end in self.interval):
             object.__setattr__(self, "interval", None)
+        object.__setattr__(self, "details", _finite(dict(self.details)))
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object with every field."""
@@ -50,3 +51,27 @@ class Evidence:
             "interval": list(self.interval) if self.interval else None,
             "details": dict(self.details),
         }
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Evidence:
+        """Read what :meth:`to_json` wrote."""
+        low_high = document["interval"]
+        return cls(
+            name=document["name"],
+            value=document["value"],
+            sample_size=document["sample_size"],
+            convention=document["convention"],
+            interval=(low_high[0], low_high[1]) if low_high else None,
+            details=document["details"],
+        )
+
+
+def _finite(value: Any) -> Any:
+    # JSON has no NaN: one in a side note must not make the whole record impossible to hash.
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
