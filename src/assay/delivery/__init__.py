@@ -1,1 +1,23 @@
-"""To be told."""
+"""From evidence to production and back.
+
+1. :mod:`~assay.delivery.policy` reads the desk's gates: rules over evidence, by kind of model.
+2. :mod:`~assay.delivery.gates` judges evidence: PASS, FAIL or INDETERMINATE per gate, one outcome.
+3. :mod:`~assay.delivery.report` says it in words that people who approve can read.
+"""
+
+from assay.delivery.gates import GateReport, SwitchedOff, evaluate
+from assay.delivery.policy import Gate, Policy, Rule, load_policy, parse_policy
+from assay.delivery.report import explain, render
+
+__all__ = [
+    "Gate",
+    "GateReport",
+    "Policy",
+    "Rule",
+    "SwitchedOff",
+    "evaluate",
+    "explain",
+    "load_policy",
+    "parse_policy",
+    "render",
+]

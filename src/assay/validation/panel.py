@@ -1,0 +1,100 @@
+"""Rows of many instruments, grouped by date.
+
+Instruments move together within a date, so rows are not independent observations: every statistic
+here first reduces a date to one number and then treats dates as the sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from assay.errors import ContractViolation
+
+FloatArray: TypeAlias = npt.NDArray[np.float64]
+IntArray: TypeAlias = npt.NDArray[np.int64]
+BoolArray: TypeAlias = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """Columns of equal length whose rows are sorted by date.
+
+    Attributes
+    ----------
+    dates: the distinct dates, ascending, int64 nanoseconds UTC, shape (T,).
+    starts: index of each date's first row, shape (T,).
+    counts: number of rows of each date, at least 1, shape (T,).
+    columns: float64 arrays of shape (rows,), in the order they were given.
+    """
+
+    dates: IntArray
+    starts: IntArray
+    counts: IntArray
+    columns: tuple[FloatArray, ...]
+
+    def sums(self, values: FloatArray) -> FloatArray:
+        """The sum of ``values`` (one per row) within each date, shape (T,)."""
+        return np.add.reduceat(values, self.starts) if len(self.dates) else np.empty(0)
+
+    def means(self, values: FloatArray) -> FloatArray:
+        """The mean of ``values`` (one per row) within each date, shape (T,)."""
+        return self.sums(values) / self.counts
+
+    def spread(self, per_date: FloatArray) -> FloatArray:
+        """One value per date repeated for each of its rows, shape (rows,)."""
+        return np.repeat(per_date, self.counts)
+
+
+def columns_of(**named: npt.ArrayLike | None) -> dict[str, FloatArray]:
+    """The named columns as float64 arrays; None entries are left out.
+
+    Raises
+    ------
+    ContractViolation: a column is not one-dimensional or lengths differ.
+    """
+    arrays = {
+        name: np.asarray(values, dtype=np.float64)
+        for name, values in named.items()
+        if values is not None
+    }
+    for name, array in arrays.items():
+        if array.ndim != 1:
+            raise ContractViolation(f"column {name!r} has shape {array.shape}: expected (rows,)")
+    lengths = {name: len(array) for name, array in arrays.items()}
+    if len(set(lengths.values())) > 1:
+        raise ContractViolation(f"columns differ in length: {lengths}")
+    return arrays
+
+
+def dates_of(dates: npt.ArrayLike, rows: int) -> IntArray:
+    """``dates`` as int64, checked to be one per row.
+
+    Raises
+    ------
+    ContractViolation: not integers (floats cannot hold nanoseconds), or not of shape (rows,).
+    """
+    array = np.asarray(dates)
+    if array.shape != (rows,):
+        raise ContractViolation(f"dates have shape {array.shape}: expected ({rows},)")
+    if rows and not np.issubdtype(array.dtype, np.integer):
+        raise ContractViolation(f"dates are {array.dtype}: expected int64 nanoseconds since 1970")
+    return array.astype(np.int64)
+
+
+def group_by_date(dates: IntArray, columns: Sequence[FloatArray], keep: BoolArray) -> Panel:
+    """The kept rows, sorted by date; rows of one date keep the order in which they came."""
+    kept = dates[keep]
+    order = np.argsort(kept, kind="stable")
+    kept = kept[order]
+    distinct, starts, counts = np.unique(kept, return_index=True, return_counts=True)
+    return Panel(
+        dates=distinct,
+        starts=starts.astype(np.int64),
+        counts=counts.astype(np.int64),
+        columns=tuple(column[keep][order] for column in columns),
+    )
