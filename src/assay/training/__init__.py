@@ -1,1 +1,55 @@
-"""To be told."""
+"""Models from training sets, without looking ahead.
+
+1. A desk declares a :class:`Recipe`: inputs, label, estimator, seeds, walk-forward
+   (:mod:`~assay.training.recipe`; :func:`load_recipes` reads them from its files).
+2. The training set, a frame from the point-in-time join, is checked and its usable rows taken
+   (:mod:`~assay.training.dataset`).
+3. Rows are cut into folds by date, purged on label intervals, embargoed
+   (:mod:`~assay.training.splits`).
+4. Each fold fits a small ensemble of boosted trees and predicts the block it has not seen; the
+   final ensemble is fitted on everything known (:mod:`~assay.training.estimators`,
+   :mod:`~assay.training.trees`).
+5. The final model becomes one self-contained ONNX file (:mod:`~assay.training.onnx_export`), which
+   is compared with the native model on real rows and at every split threshold, and timed
+   (:mod:`~assay.training.onnx_checks`).
+6. :func:`train` does 2 to 5 and returns a frozen :class:`TrainingResult`
+   (:mod:`~assay.training.run`).
+"""
+
+from assay.training.recipe import (
+    Baseline,
+    Boosting,
+    Estimator,
+    LabelDeclaration,
+    Recipe,
+    RiseProbability,
+    VarianceCorrection,
+    load_recipes,
+)
+from assay.training.run import TrainingResult, train, train_baseline
+from assay.training.splits import (
+    RowTimes,
+    Split,
+    WalkForward,
+    purged_k_fold,
+    walk_forward,
+)
+
+__all__ = [
+    "Baseline",
+    "Boosting",
+    "Estimator",
+    "LabelDeclaration",
+    "Recipe",
+    "RiseProbability",
+    "RowTimes",
+    "Split",
+    "TrainingResult",
+    "VarianceCorrection",
+    "WalkForward",
+    "load_recipes",
+    "purged_k_fold",
+    "train",
+    "train_baseline",
+    "walk_forward",
+]

@@ -1,0 +1,46 @@
+"""Volatility of each pair over the next session, fix to fix.
+
+The champion to beat is the EWMA volatility that every desk already has; it is a recipe of its own,
+so that it is registered, served and judged like anything else. The challenger corrects that
+forecast with trees. Settings are modest, chosen before any result was seen, and not searched.
+"""
+
+from assay.training import (
+    Baseline,
+    Boosting,
+    LabelDeclaration,
+    Recipe,
+    VarianceCorrection,
+    WalkForward,
+)
+
+# From the last fix known at the decision to the one after it.
+NEXT_SESSION_VARIANCE = LabelDeclaration("squared_log_return", horizon=1, entry=0)
+
+FOLDS = WalkForward(folds=4, initial_share=0.4, embargo_days=7)
+
+ewma = Recipe(
+    name="fx_vol_ewma",
+    model="fx_vol",
+    kind="risk_model",
+    view="fx_daily",
+    label=NEXT_SESSION_VARIANCE,
+    estimator=Baseline("ewm_vol_94"),
+    walk_forward=FOLDS,
+    description="EWMA volatility with decay 0.94, as it stands: the forecast to beat.",
+)
+
+trees = Recipe(
+    name="fx_vol_trees",
+    model="fx_vol",
+    kind="risk_model",
+    view="fx_daily",
+    label=NEXT_SESSION_VARIANCE,
+    estimator=VarianceCorrection(
+        "ewm_vol_94",
+        boosting=Boosting(rounds=80, depth=3, learning_rate=0.06),
+    ),
+    seeds=(1, 2),
+    walk_forward=FOLDS,
+    description="EWMA variance times a factor learned from the view's features (QLIKE loss).",
+)

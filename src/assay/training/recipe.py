@@ -1,0 +1,341 @@
+"""What a desk declares about a model: the data it learns from, the estimator, and how it is judged.
+
+A recipe is a frozen value in a plain Python file of the desk (``models/*.py``). Its canonical JSON
+is hashed, so that a trained version names exactly the recipe that made it. A recipe holds no data,
+no path and no version number.
+"""
+
+from __future__ import annotations
+
+import math
+import runpy
+import traceback
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from assay.domain.canonical import content_hash
+from assay.domain.versions import check_name
+from assay.errors import AssayError, DefinitionError, NotFound, did_you_mean
+from assay.training.splits import WalkForward
+
+DEFAULT_FLOOR = 1e-5
+"""Smallest volatility per session of a forecast or a label: a tenth of a basis point."""
+
+
+@dataclass(frozen=True, slots=True)
+class LabelDeclaration:
+    """What is forecast. Training passes it on; whoever builds the training set gives it meaning.
+
+    Attributes
+    ----------
+    name: the measurement, for example ``log_return`` or ``squared_log_return``.
+    horizon: sessions that the label covers.
+    entry: session, counted from the decision's own, at whose price the label starts: 0 for the
+        last price known at the decision, 1 for the next one, at which one could still trade.
+    """
+
+    name: str
+    horizon: int = 1
+    entry: int = 0
+
+    def __post_init__(self) -> None:
+        check_name(self.name)
+        if self.horizon < 1 or self.entry < 0:
+            raise DefinitionError(
+                f"label {self.name} with horizon={self.horizon}, entry={self.entry}: expected at "
+                "least 1 and 0"
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object with every field."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Boosting:
+    """Settings of the gradient-boosted trees; declared up front and never searched.
+
+    Attributes
+    ----------
+    rounds, depth: trees per seed, and levels per tree.
+    learning_rate: share of each tree's correction that is kept.
+    min_child_weight: least sum of second derivatives in a leaf.
+    row_share, column_share: share of rows and of features that each tree is offered.
+    bins: histogram bins per feature.
+    l2: ridge penalty on leaf values.
+    """
+
+    rounds: int = 80
+    depth: int = 3
+    learning_rate: float = 0.06
+    min_child_weight: float = 200.0
+    row_share: float = 0.7
+    column_share: float = 0.5
+    bins: int = 64
+    l2: float = 1.0
+
+    def __post_init__(self) -> None:
+        whole = {"rounds": self.rounds, "depth": self.depth, "bins": self.bins - 1}
+        shares = {
+            "learning_rate": self.learning_rate,
+            "row_share": self.row_share,
+            "column_share": self.column_share,
+        }
+        penalties = {"min_child_weight": self.min_child_weight, "l2": self.l2}
+        wrong = [
+            *(name for name, value in whole.items() if value < 1),
+            *(name for name, value in shares.items() if not 0.0 < value <= 1.0),
+            *(n for n, value in penalties.items() if not (math.isfinite(value) and value >= 0.0)),
+        ]
+        if wrong:
+            raise DefinitionError(
+                f"boosting with {', '.join(f'{name}={getattr(self, name)}' for name in wrong)}: "
+                "expected rounds and depth >= 1, bins >= 2, shares in (0, 1], penalties >= 0"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """Forecast one feature's own value: volatility = max(feature, floor). Nothing is learned."""
+
+    feature: str
+    floor: float = DEFAULT_FLOOR
+    name: Literal["baseline"] = field(default="baseline", init=False)
+
+    def __post_init__(self) -> None:
+        _check_floor(self.floor)
+
+
+@dataclass(frozen=True, slots=True)
+class VarianceCorrection:
+    """Volatility = max(offset, floor) * exp(trees(x) / 2), trained with gamma deviance.
+
+    In variances: h = offset^2 * exp(trees(x)). The label is a squared return y, floored at
+    floor^2. Gamma deviance of y around h is the QLIKE loss y/h - log(y/h) - 1 up to its factor of
+    two (A. Patton, "Volatility forecast comparison using imperfect volatility proxies", Journal of
+    Econometrics 160, 2011), so the trees learn only what the offset's forecast misses.
+    """
+
+    offset: str
+    boosting: Boosting = field(default_factory=Boosting)
+    floor: float = DEFAULT_FLOOR
+    name: Literal["variance_correction"] = field(default="variance_correction", init=False)
+
+    def __post_init__(self) -> None:
+        _check_floor(self.floor)
+
+
+@dataclass(frozen=True, slots=True)
+class RiseProbability:
+    """Probability that the label, a forward return, is positive: logistic loss over trees.
+
+    An unchanged price says nothing about direction: rows whose label is exactly zero are not
+    trained on, and are still predicted out of sample.
+    """
+
+    boosting: Boosting = field(default_factory=Boosting)
+    name: Literal["rise_probability"] = field(default="rise_probability", init=False)
+
+
+Estimator: TypeAlias = Baseline | VarianceCorrection | RiseProbability
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """One way to train one model.
+
+    Attributes
+    ----------
+    name: the recipe's own name, unique in the desk.
+    kind: kind of model, which selects the promotion policy: ``risk_model``, ``alpha_weights``.
+    view: feature view that the inputs come from.
+    label: what is forecast.
+    estimator: :class:`Baseline`, :class:`VarianceCorrection` or :class:`RiseProbability`.
+    description: one or two sentences for people.
+    model: line of models that versions of this recipe join; the recipe's name when empty.
+    features: input features in order, or ``"all"`` for every feature of the view.
+    exclude: features of the view to leave out.
+    seeds: one ensemble member per seed; the margins are averaged.
+    walk_forward: how the out-of-sample predictions are made.
+    """
+
+    name: str
+    kind: str
+    view: str
+    label: LabelDeclaration
+    estimator: Estimator
+    description: str
+    model: str = ""
+    features: Literal["all"] | tuple[str, ...] = "all"
+    exclude: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = (1, 2)
+    walk_forward: WalkForward = field(default_factory=WalkForward)
+
+    def __post_init__(self) -> None:
+        check_name(self.name)
+        object.__setattr__(self, "model", check_name(self.model or self.name))
+        check_name(self.kind)
+        for part, wanted in (
+            ("label", LabelDeclaration),
+            ("estimator", Baseline | VarianceCorrection | RiseProbability),
+            ("walk_forward", WalkForward),
+        ):
+            value = getattr(self, part)
+            if not isinstance(value, wanted):
+                raise DefinitionError(
+                    f"recipe {self.name}: {part} is {value!r}, expected {_type_names(wanted)}"
+                )
+        self._check_selection()
+        whole = all(type(seed) is int and 0 <= seed < 2**31 for seed in self.seeds)
+        if not self.seeds or not whole or len(set(self.seeds)) != len(self.seeds):
+            raise DefinitionError(
+                f"recipe {self.name}: seeds are {self.seeds!r}, expected distinct whole numbers "
+                "from 0 to 2147483647"
+            )
+
+    def _check_selection(self) -> None:
+        # A desk's file is not type-checked, and a string is a sequence of strings.
+        features: Any = self.features
+        exclude: Any = self.exclude
+        if features != "all" and (isinstance(features, str) or not features):
+            raise DefinitionError(
+                f"recipe {self.name}: features is {features!r}, expected 'all' or a tuple of names"
+            )
+        if isinstance(exclude, str):
+            raise DefinitionError(
+                f"recipe {self.name}: exclude is {exclude!r}, expected a tuple of names",
+                hint=f"exclude=({exclude!r},)",
+            )
+
+    def select_features(self, available: Sequence[str]) -> tuple[str, ...]:
+        """The input features in order, chosen from the view's.
+
+        Raises
+        ------
+        DefinitionError: a name is not in the view, is listed twice, or the estimator's own feature
+            is not among the chosen.
+        """
+        named = () if self.features == "all" else self.features
+        for name in (*named, *self.exclude):
+            if name not in available:
+                raise DefinitionError(
+                    f"recipe {self.name}: feature '{name}' is not in view {self.view}",
+                    hint=did_you_mean(name, available),
+                )
+        if isinstance(self.estimator, Baseline) and self.features == "all":
+            named = (self.estimator.feature,)
+        chosen = tuple(name for name in named or available if name not in self.exclude)
+        if not chosen or len(set(chosen)) != len(chosen):
+            raise DefinitionError(
+                f"recipe {self.name} selects {list(chosen)}: expected distinct features, at least 1"
+            )
+        anchor = _anchor(self.estimator)
+        if anchor is not None and anchor not in chosen:
+            raise DefinitionError(
+                f"recipe {self.name}: estimator {self.estimator.name} needs feature '{anchor}', "
+                "which is not among the selected",
+                hint=did_you_mean(anchor, chosen),
+            )
+        return chosen
+
+    def to_json(self) -> dict[str, Any]:
+        """A canonical JSON object with every field."""
+        return {
+            "format": "assay-recipe/1",
+            "name": self.name,
+            "model": self.model,
+            "kind": self.kind,
+            "view": self.view,
+            "features": self.features if self.features == "all" else list(self.features),
+            "exclude": list(self.exclude),
+            "label": self.label.to_json(),
+            "estimator": asdict(self.estimator),
+            "seeds": list(self.seeds),
+            "walk_forward": self.walk_forward.to_json(),
+            "description": self.description,
+        }
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the canonical JSON."""
+        return content_hash(self.to_json())
+
+
+def _anchor(estimator: Estimator) -> str | None:
+    match estimator:
+        case Baseline(feature=name):
+            return name
+        case VarianceCorrection(offset=name):
+            return name
+        case RiseProbability():
+            return None
+
+
+def _check_floor(floor: float) -> None:
+    if not (math.isfinite(floor) and floor > 0.0):
+        raise DefinitionError(f"floor {floor}: expected a volatility above 0, such as 1e-5")
+
+
+def _type_names(wanted: Any) -> str:
+    return " or ".join(part.__name__ for part in getattr(wanted, "__args__", (wanted,)))
+
+
+def load_recipes(path: Path) -> tuple[Recipe, ...]:
+    """The recipes of a Python file, or of every ``*.py`` in a folder (by name), in file order.
+
+    The file is run as it stands; every :class:`Recipe` bound to a name at its top level counts.
+
+    Raises
+    ------
+    NotFound: nothing is at ``path``.
+    DefinitionError: a file does not run, declares no recipe, or two recipes share a name.
+    """
+    if not path.exists():
+        raise NotFound(f"no recipes at {path}: expected a Python file or a folder of them")
+    files = sorted(path.glob("*.py")) if path.is_dir() else [path]
+    found: dict[str, Path] = {}
+    recipes: list[Recipe] = []
+    for file in files:
+        for recipe in _recipes_of(file):
+            if recipe.name in found:
+                raise DefinitionError(
+                    f"recipe '{recipe.name}' is declared in {found[recipe.name]} and in {file}: "
+                    "expected one declaration"
+                )
+            found[recipe.name] = file
+            recipes.append(recipe)
+    if not recipes:
+        raise DefinitionError(
+            f"{path} declares no recipe",
+            hint='bind one at the top level: recipe = Recipe(name="…")',
+        )
+    return tuple(recipes)
+
+
+def _recipes_of(file: Path) -> list[Recipe]:
+    try:
+        # run_path leaves nothing behind: no entry in sys.modules, no __pycache__ in the desk.
+        names = runpy.run_path(str(file), run_name="assay_desk_recipes")
+    except AssayError as error:
+        raise DefinitionError(f"{_place(file, error)}: {error.message}", hint=error.hint) from error
+    except (Exception, SystemExit) as error:
+        raise DefinitionError(
+            f"{_place(file, error)}: {type(error).__name__}: {error}",
+            hint="the file is run as plain Python; it must run by itself",
+        ) from error
+    unique = {id(value): value for value in names.values() if isinstance(value, Recipe)}
+    return list(unique.values())
+
+
+def _place(file: Path, error: BaseException) -> str:
+    """The file, and the line in it that failed."""
+    if isinstance(error, SyntaxError) and error.lineno is not None:
+        return f"{file}, line {error.lineno}"
+    lines = [
+        frame.lineno
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.filename == str(file)
+    ]
+    return f"{file}, line {lines[-1]}" if lines else str(file)
