@@ -1,0 +1,245 @@
+"""Tables as snapshots: immutable Parquet files under the hash of their list.
+
+::
+
+    <table>/files/<sha256>.parquet     content-addressed: the name is the hash of the bytes
+    <table>/snapshots/<id>.json        the canonical list; its SHA-256 is the snapshot id
+    <table>/history.ndjson             which snapshot became current, and when
+    <table>/current                    the id of the current snapshot
+
+1. A commit writes and syncs its files, then the list, then the history, then the pointer. A reader
+   sees the old table or the new one; whatever instant a writer dies at, nothing half is visible.
+2. Equal content gives an equal id, and committing it again adds nothing.
+3. No file is ever changed or removed, so every old snapshot stays readable, and a training set
+   that names a snapshot can be rebuilt from it.
+4. ``read(verify=True)`` hashes every file that it reads and names the one that has changed.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import polars as pl
+
+from assay.domain.canonical import canonical_bytes, sha256_hex
+from assay.domain.clock import Clock
+from assay.domain.instants import Instant
+from assay.errors import ContractViolation, NotFound, Tampered
+from assay.lake.digest import frame_digest
+from assay.storage.files import append_line, drop_torn_tail, file_sha256, write_atomic
+from assay.storage.locks import FileLock
+
+_FORMAT: Final = 1
+_ID = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotFile:
+    """One Parquet file of a snapshot: ``sha256`` of its bytes, ``digest`` of the frame in it."""
+
+    part: str
+    sha256: str
+    digest: str
+    rows: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One immutable state of a table. ``id`` is the SHA-256 of its canonical list."""
+
+    id: str
+    table: str
+    files: tuple[SnapshotFile, ...]
+    schema: Mapping[str, str]
+    metadata: Mapping[str, str]
+
+    @property
+    def rows(self) -> int:
+        return sum(file.rows for file in self.files)
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryEntry:
+    """``snapshot`` became the current one at ``committed_at``."""
+
+    snapshot: str
+    committed_at: Instant
+
+
+class Table:
+    """A named table whose states are snapshots under ``root``."""
+
+    def __init__(self, root: Path, name: str, clock: Clock) -> None:
+        self.name = name
+        self._root = root
+        self._clock = clock
+
+    def commit(
+        self,
+        frames: pl.DataFrame | Mapping[str, pl.DataFrame],
+        *,
+        metadata: Mapping[str, str] | None = None,
+    ) -> Snapshot:
+        """Make ``frames`` the current state, all or nothing; return its snapshot.
+
+        Parameters
+        ----------
+        frames: one frame, or several by the name of their part (for example a year). Parts are
+            stored one file each and read back in the order of their names; a part that has not
+            changed shares its file with the snapshot before.
+        metadata: short texts that belong to the content, for example the hash of a manifest.
+
+        Raises
+        ------
+        ContractViolation: there is no part, or the parts have different schemas.
+        """
+        parts = {"all": frames} if isinstance(frames, pl.DataFrame) else dict(frames)
+        schema = _common_schema(self.name, parts)
+        with FileLock(self._root / "table.lock"):
+            drop_torn_tail(self._root / "history.ndjson")
+            current = self.current()
+            known = {file.digest: file for file in current.files} if current else {}
+            files = tuple(self._store(part, parts[part], known) for part in sorted(parts))
+            listing = canonical_bytes(
+                {
+                    "format": _FORMAT,
+                    "table": self.name,
+                    "schema": [[name, dtype] for name, dtype in schema.items()],
+                    "metadata": dict(metadata or {}),
+                    "files": [[f.part, f.sha256, f.digest, f.rows, f.bytes] for f in files],
+                }
+            )
+            snapshot = Snapshot(sha256_hex(listing), self.name, files, schema, dict(metadata or {}))
+            if current is None or snapshot.id != current.id:
+                self._publish(snapshot.id, listing)
+        return snapshot
+
+    def current(self) -> Snapshot | None:
+        """The current snapshot, or None when nothing has been committed."""
+        pointer = self._root / "current"
+        try:
+            return self.snapshot(pointer.read_text("ascii").strip())
+        except FileNotFoundError:
+            return None
+
+    def snapshot(self, identifier: str) -> Snapshot:
+        """The snapshot with this id, its list checked against the id.
+
+        Raises
+        ------
+        NotFound: there is no such snapshot.
+        Tampered: the list is not the one that the id names.
+        """
+        path = self._root / "snapshots" / f"{identifier}.json"
+        if not _ID.fullmatch(identifier) or not path.is_file():
+            raise NotFound(f"table {self.name} has no snapshot {identifier}")
+        listing = path.read_bytes()
+        if sha256_hex(listing) != identifier:
+            raise Tampered(f"snapshot list {path} does not have the hash that names it")
+        document: dict[str, Any] = json.loads(listing)
+        files = tuple(SnapshotFile(*entry) for entry in document["files"])
+        return Snapshot(
+            identifier, document["table"], files, dict(document["schema"]), document["metadata"]
+        )
+
+    def history(self) -> list[HistoryEntry]:
+        """Which snapshots were made current, oldest first."""
+        path = self._root / "history.ndjson"
+        lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+        return [HistoryEntry(**json.loads(line)) for line in lines]
+
+    def as_of(self, moment: Instant) -> Snapshot:
+        """The snapshot that was current at ``moment`` by the clock of the commits.
+
+        Raises
+        ------
+        NotFound: nothing had been committed by then.
+        """
+        entries = [entry for entry in self.history() if entry.committed_at <= moment]
+        if not entries:
+            raise NotFound(f"table {self.name} had no snapshot at {moment}")
+        return self.snapshot(entries[-1].snapshot)
+
+    def read(
+        self,
+        snapshot: Snapshot | str | None = None,
+        *,
+        columns: list[str] | None = None,
+        verify: bool = False,
+    ) -> pl.DataFrame:
+        """The rows of a snapshot (default: the current one), parts in the order of their names.
+
+        Raises
+        ------
+        NotFound: there is no such snapshot, or nothing has been committed.
+        Tampered: a file is missing or, with ``verify``, its bytes have changed; names the file.
+        """
+        if isinstance(snapshot, str):
+            snapshot = self.snapshot(snapshot)
+        snapshot = snapshot or self.current()
+        if snapshot is None:
+            raise NotFound(f"table {self.name} is empty: nothing has been committed yet")
+        frames = [self._load(file, columns, verify) for file in snapshot.files]
+        return pl.concat(frames, rechunk=True)
+
+    def _store(
+        self, part: str, frame: pl.DataFrame, known: Mapping[str, SnapshotFile]
+    ) -> SnapshotFile:
+        digest = frame_digest(frame)
+        same = known.get(digest)
+        if same is not None and self._path(same.sha256).is_file():
+            # Also after an upgrade of the Parquet writer: equal content keeps its file and its id.
+            return SnapshotFile(part, same.sha256, digest, same.rows, same.bytes)
+        buffer = io.BytesIO()
+        # One chunk and fixed settings: the bytes must not depend on how the frame was put together.
+        frame.rechunk().write_parquet(
+            buffer, compression="zstd", compression_level=3, statistics=True, row_group_size=262_144
+        )
+        data = buffer.getvalue()
+        sha256 = sha256_hex(data)
+        if not self._path(sha256).is_file():
+            write_atomic(self._path(sha256), data)
+        return SnapshotFile(part, sha256, digest, len(frame), len(data))
+
+    def _publish(self, identifier: str, listing: bytes) -> None:
+        write_atomic(self._root / "snapshots" / f"{identifier}.json", listing)
+        entry = {"snapshot": identifier, "committed_at": self._clock.now()}
+        append_line(self._root / "history.ndjson", canonical_bytes(entry))
+        write_atomic(self._root / "current", identifier.encode("ascii") + b"\n")
+
+    def _load(self, file: SnapshotFile, columns: list[str] | None, verify: bool) -> pl.DataFrame:
+        path = self._path(file.sha256)
+        if not path.is_file():
+            raise Tampered(f"file {path} of table {self.name} is missing")
+        if verify and file_sha256(path) != file.sha256:
+            raise Tampered(f"file {path} of table {self.name} has changed since it was committed")
+        try:
+            return pl.read_parquet(path, columns=columns, glob=False, hive_partitioning=False)
+        except pl.exceptions.ColumnNotFoundError:
+            raise
+        except (pl.exceptions.PolarsError, OSError) as error:
+            raise Tampered(f"file {path} of table {self.name} is unreadable: {error}") from error
+
+    def _path(self, sha256: str) -> Path:
+        return self._root / "files" / f"{sha256}.parquet"
+
+
+def _common_schema(table: str, parts: Mapping[str, pl.DataFrame]) -> dict[str, str]:
+    if not parts:
+        raise ContractViolation(f"table {table}: a commit needs at least one part")
+    schemas = {name: frame.schema for name, frame in parts.items()}
+    first = next(iter(schemas))
+    for name, schema in schemas.items():
+        if schema != schemas[first]:
+            raise ContractViolation(
+                f"table {table}: part {name!r} has columns {dict(schema)}, "
+                f"part {first!r} has {dict(schemas[first])}"
+            )
+    return {name: str(dtype) for name, dtype in schemas[first].items()}
