@@ -19,8 +19,8 @@ NEXT_SESSION_VARIANCE = LabelDeclaration("squared_log_return", horizon=1, entry=
 
 FOLDS = WalkForward(folds=4, initial_share=0.4, embargo_days=7)
 
-ewma = Recipe(
-    name="fx_vol_ewma",
+baseline = Recipe(
+    name="fx_vol_baseline",
     model="fx_vol",
     kind="risk_model",
     view="fx_daily",
@@ -30,9 +30,8 @@ ewma = Recipe(
     description="EWMA volatility with decay 0.94, as it stands: the forecast to beat.",
 )
 
-trees = Recipe(
-    name="fx_vol_trees",
-    model="fx_vol",
+learned = Recipe(
+    name="fx_vol",
     kind="risk_model",
     view="fx_daily",
     label=NEXT_SESSION_VARIANCE,
