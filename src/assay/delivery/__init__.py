@@ -6,7 +6,15 @@
 """
 
 from assay.delivery.gates import GateReport, SwitchedOff, evaluate
-from assay.delivery.policy import Gate, Policy, Rule, load_policy, parse_policy
+from assay.delivery.policy import (
+    Gate,
+    Policy,
+    Rule,
+    desk_policy_text,
+    load_policy,
+    parse_policy,
+    read_policy,
+)
 from assay.delivery.report import explain, render
 
 __all__ = [
@@ -15,9 +23,11 @@ __all__ = [
     "Policy",
     "Rule",
     "SwitchedOff",
+    "desk_policy_text",
     "evaluate",
     "explain",
     "load_policy",
     "parse_policy",
+    "read_policy",
     "render",
 ]

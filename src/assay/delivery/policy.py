@@ -27,6 +27,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -164,13 +165,29 @@ def load_policy(path: Path) -> Policy:
             f"gates file {path} cannot be read: {error}",
             hint="give the path of the desk's configs/gates.yaml",
         ) from None
+    return read_policy(text, source=str(path))
+
+
+def read_policy(text: str, *, source: str) -> Policy:
+    """Check a policy given as YAML text; ``source`` names it in errors.
+
+    Raises
+    ------
+    ConfigurationError: see :func:`load_policy`.
+    """
     try:
         document = yaml.load(text, Loader=_StrictLoader)  # noqa: S506 - a SafeLoader, stricter
-    except yaml.YAMLError as error:
-        raise ConfigurationError(f"{path}: not readable as YAML: {error}") from None
+    except (yaml.YAMLError, ValueError) as error:
+        # ValueError: a date such as 2026-13-45 or an integer of thousands of digits.
+        raise ConfigurationError(f"{source}: not readable as YAML: {error}") from None
     except RecursionError:
-        raise ConfigurationError(f"{path}: nested too deeply for a policy") from None
-    return parse_policy(document, source=str(path))
+        raise ConfigurationError(f"{source}: nested too deeply for a policy") from None
+    return parse_policy(document, source=source)
+
+
+def desk_policy_text() -> str:
+    """The policy file that a new desk starts from, with every gate switched on."""
+    return resources.files("assay.delivery").joinpath("desk_gates.yaml").read_text("utf-8")
 
 
 def parse_policy(document: Any, *, source: str) -> Policy:

@@ -1,0 +1,157 @@
+"""The Sharpe ratio after costs, its error and the significance of the mean return."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from assay.validation.backtest import Backtest, Costs, Market, simulate
+from assay.validation.sharpe import (
+    annualisation_factor,
+    autocorrelations,
+    sharpe_after_costs,
+    sharpe_ratio,
+    significance,
+)
+
+
+def market(seed=3, days=300, names=8, skill=0.5):
+    generator = np.random.default_rng(seed)
+    returns = 0.01 * generator.standard_normal((days, names))
+    scores = skill * returns / 0.01 + generator.standard_normal((days, names))
+    return Market(np.arange(days, dtype=np.int64), scores, np.expm1(returns))
+
+
+def measured(tables, costs=None):
+    book = simulate(tables, costs or Costs())
+    return sharpe_after_costs(tables, book, generator=np.random.default_rng(0)), book
+
+
+def test_the_value_is_mean_over_deviation_times_the_root_of_252():
+    found, book = measured(market())
+    series = book.net().tolist()
+    n, mean = len(series), sum(series) / len(series)
+    spread = math.sqrt(sum((x - mean) ** 2 for x in series) / (n - 1))
+    assert found.value == pytest.approx(mean / spread * math.sqrt(252), rel=1e-10)
+    assert found.sample_size == 300
+    assert "sqrt(252)" in found.convention
+
+
+# Lo (2002): annualisation of monthly ratios under AR(1) returns; 2.8788 instead of 3.4641 at 0.2.
+@pytest.mark.parametrize(
+    ("rho", "periods", "expected"), [(0.2, 12, 2.8788), (-0.2, 12, 4.1708), (0.1, 252, 14.365)]
+)
+def test_the_autocorrelation_correction_is_los(rho, periods, expected):
+    factor = annualisation_factor([rho**k for k in range(1, periods)], periods)
+    assert factor == pytest.approx(expected, abs=6e-4)
+
+
+def test_without_autocorrelation_the_factor_is_the_square_root():
+    assert annualisation_factor([], 252) == pytest.approx(math.sqrt(252))
+    assert math.isnan(annualisation_factor([-0.9], 12))
+
+
+def test_autocorrelations_divide_by_t():
+    series = np.array([0.3, -0.1, 0.4, 0.2, -0.5])
+    mean = sum(series) / 5
+    variance = sum((x - mean) ** 2 for x in series)
+    one = sum((series[t] - mean) * (series[t - 1] - mean) for t in range(1, 5)) / variance
+    assert autocorrelations(series, 1) == [pytest.approx(one, rel=1e-12)]
+
+
+def test_the_error_of_independent_normal_returns_is_the_textbook_one():
+    # sqrt((1 + SR^2 / 2) / T) for independent normal returns (Lo 2002).
+    series = np.random.default_rng(5).standard_normal(50_000) + 0.5
+    ratio, error, _ = sharpe_ratio(series)
+    assert error == pytest.approx(math.sqrt((1 + ratio**2 / 2) / 50_000), rel=0.05)
+
+
+def test_persistent_returns_widen_the_interval():
+    generator = np.random.default_rng(6)
+    shocks = generator.standard_normal(4000)
+    persistent = np.convolve(shocks, np.full(5, 1 / 5), mode="valid") + 0.02
+    assert sharpe_ratio(persistent)[1] > 1.5 * sharpe_ratio(generator.permutation(persistent))[1]
+
+
+def test_every_stress_and_control_is_reported():
+    found, book = measured(market())
+    details = found.details
+    for multiple in (1, 2, 3):
+        stressed = details[f"at_{multiple}x_costs"]
+        equity = book.equity(float(multiple))
+        assert stressed["profit_and_loss"] == pytest.approx(equity[-1] - 1)
+        assert stressed["max_drawdown"] == pytest.approx(book.max_drawdown(float(multiple)))
+    assert details["at_1x_costs"]["sharpe"] == pytest.approx(found.value)
+    ordered = [details[f"at_{m}x_costs"]["sharpe"] for m in (1, 2, 3)]
+    assert ordered == sorted(ordered, reverse=True)
+    assert abs(details["one_bar_delay_sharpe"]) < found.value
+    assert details["label_shuffle"]["p_value"] < 0.05
+
+
+def test_significance_is_the_newey_west_t_of_the_net_returns():
+    tables = market(skill=0.05)
+    book = simulate(tables, Costs())
+    series = book.net().tolist()
+    n, mean = len(series), sum(series) / len(series)
+    lag = int(4 * (n / 100) ** (2 / 9))
+    variance = 0.0
+    for j in range(lag + 1):
+        gamma = sum((series[t] - mean) * (series[t - j] - mean) for t in range(j, n)) / n
+        variance += gamma if j == 0 else 2 * (1 - j / (lag + 1)) * gamma
+    statistic = mean / math.sqrt(variance / n)
+    found = significance(book)
+    assert found.details["statistic"] == pytest.approx(statistic, rel=1e-9)
+    assert found.value == pytest.approx(stats.t.sf(statistic, n - 1), rel=1e-9)
+
+
+def test_costs_can_turn_significance_around():
+    tables = market(skill=0.1)
+    cheap = significance(simulate(tables, Costs(basis_points=0.0)))
+    dear = significance(simulate(tables, Costs(basis_points=50.0)))
+    assert cheap.value < 0.10
+    assert dear.value > 0.90
+
+
+def undefined_cases():
+    days, names = 40, 6
+    dates = np.arange(days, dtype=np.int64)
+    scores = np.random.default_rng(0).standard_normal((days, names))
+    returns = 0.01 * np.random.default_rng(1).standard_normal((days, names))
+    holes = returns.copy()
+    holes[::3, 0] = np.nan
+    ruin = returns.copy()
+    ruin[7] = np.where(scores[7] > scores[7].mean(), -1.0, 20.0)
+    return {
+        "at least 10": Market(dates[:9], scores[:9], returns[:9]),
+        "no position": Market(dates, np.full_like(scores, 0.5), returns),
+        "have no return": Market(dates, scores, holes),
+        "never vary": Market(dates, np.tile(scores[0], (days, 1)), np.zeros_like(returns)),
+        "lost the whole equity": Market(dates, scores, ruin),
+    }
+
+
+@pytest.mark.parametrize("word", undefined_cases())
+def test_returns_that_cannot_be_judged_are_undefined(word):
+    tables = undefined_cases()[word]
+    free = Costs(basis_points=0.0, exposure_cap=1.0)
+    found, book = measured(tables, free)
+    for evidence in (found, significance(book)):
+        assert evidence.value is None
+        assert word in evidence.details["undefined"]
+
+
+def test_a_constant_gain_has_no_sharpe_ratio():
+    # Known trap: 1 % a day without variance is an infinite ratio to a naive formula.
+    book = Backtest(
+        dates=np.arange(20),
+        gross=np.full(20, 0.01),
+        turnover=np.zeros(20),
+        weights=np.ones((20, 1)),
+        unpriced=0.0,
+        costs=Costs(),
+    )
+    tables = Market(np.arange(20), np.ones((20, 1)), np.full((20, 1), 0.01))
+    found = sharpe_after_costs(tables, book, generator=np.random.default_rng(0))
+    assert found.value is None
+    assert found.details["undefined"] == "the returns never vary"
