@@ -275,7 +275,7 @@ def _judge_currencies(
     observed = np.isfinite(moment.rates)
     recent = moment.sessions > moment.event_time - rule.history_days * _NANOS_PER_DAY
     counts = observed[recent].sum(axis=0)
-    fresh: NDArray[np.bool_] = observed[-rule.recent_sessions :].any(axis=0)
+    fresh: list[bool] = np.any(observed[-rule.recent_sessions :], axis=0).tolist()
     moved = moment.moved(_HOME, rule)
     others = [anchor for anchor in rule.anchors if anchor != _HOME and anchor in moment.names]
     if others:
