@@ -1,0 +1,242 @@
+"""Two people who are not the author say yes to one exact version, judged by one exact gate report.
+
+An approval binds the version's digest and the gate report's digest, names its approver, ends at
+a stated time, and is signed with the approver's key. An approval of anything else, by the author,
+by a person who approved already, or past its end, does not count; :func:`count_approvals` says of
+each one why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from assay.domain.clock import Clock
+from assay.domain.instants import NANOS_PER_SECOND, Instant, parse, render
+from assay.errors import AssayError, Refused, Tampered, Unavailable
+from assay.registry import KeyRing, ModelRegistry, VersionRecord
+from assay.registry.keyring import APPROVAL, check_identity
+from assay.registry.signing import Envelope, Statement
+
+APPROVALS_NEEDED = 2
+DEFAULT_VALIDITY_SECONDS = 7 * 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """One person's yes. ``envelope`` is the signed form; None when it was given unsigned."""
+
+    name: str
+    version: str
+    version_digest: str
+    gate_report_digest: str
+    approver: str
+    granted_at: Instant
+    expires_at: Instant
+    envelope: Envelope | None = None
+
+    def to_statement(self) -> Statement:
+        """What the approver signs: everything but the signature."""
+        return Statement(
+            purpose=APPROVAL,
+            subjects={f"{self.name}/{self.version}": self.version_digest},
+            predicate={
+                "name": self.name,
+                "version": self.version,
+                "version_digest": self.version_digest,
+                "gate_report_digest": self.gate_report_digest,
+                "approver": self.approver,
+                "granted_at": render(self.granted_at),
+                "expires_at": render(self.expires_at),
+            },
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            **self.to_statement().predicate,
+            "envelope": None if self.envelope is None else self.envelope.to_json(),
+        }
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Approval:
+        try:
+            envelope = document["envelope"]
+            return cls(
+                **{
+                    **document,
+                    "granted_at": parse(document["granted_at"]),
+                    "expires_at": parse(document["expires_at"]),
+                    "envelope": None if envelope is None else Envelope.from_json(envelope),
+                }
+            )
+        except (KeyError, TypeError) as error:
+            raise Tampered(f"a recorded approval cannot be read: {error}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalCount:
+    """The approvals that count, and why each other one does not."""
+
+    valid: tuple[Approval, ...]
+    ignored: tuple[str, ...]
+
+    @property
+    def approvers(self) -> tuple[str, ...]:
+        return tuple(sorted(approval.approver for approval in self.valid))
+
+    @property
+    def sufficient(self) -> bool:
+        return len(self.valid) >= APPROVALS_NEEDED
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "approvers": list(self.approvers),
+            "needed": APPROVALS_NEEDED,
+            "sufficient": self.sufficient,
+            "ignored": list(self.ignored),
+        }
+
+
+def approve(
+    registry: ModelRegistry,
+    name: str,
+    version: str,
+    approver: str,
+    *,
+    clock: Clock,
+    valid_for: float = DEFAULT_VALIDITY_SECONDS,
+    signed: bool = True,
+) -> Approval:
+    """Record that ``approver`` approves a version as its latest gate report judges it.
+
+    Approving again while an approval stands changes nothing and returns the one that stands.
+
+    Parameters
+    ----------
+    valid_for: seconds until the approval ends.
+    signed: sign with the approver's key; without it the approval counts only for a promotion that
+        accepts unsigned ones.
+
+    Raises
+    ------
+    Refused: the approver is the author. PromotionGateError: the gates do not say PROMOTABLE now.
+    Unavailable: the approver's private key is not here.
+    """
+    check_identity(approver)
+    record = registry.get(name, version)
+    if approver == record.author:
+        raise Refused(
+            f"{approver} is the author of {name} {record.version} and cannot approve it",
+            hint="two other people can",
+        )
+    report = registry.promotable(name, record.version)
+    for standing in count_approvals(
+        registry, name, record.version, report.digest, now=clock.now(), require_signed=signed
+    ).valid:
+        if standing.approver == approver:
+            return standing
+    now = clock.now()
+    approval = Approval(
+        name=name,
+        version=record.version,
+        version_digest=record.digest,
+        gate_report_digest=report.digest,
+        approver=approver,
+        granted_at=now,
+        expires_at=now + int(valid_for * NANOS_PER_SECOND),
+    )
+    if signed:
+        envelope = registry.keyring.sign(approver, approval.to_statement())
+        document = {**approval.to_json(), "envelope": envelope.to_json()}
+        approval = Approval.from_json(document)
+    registry.record_approval(name, record.version, approval.to_json(), approver=approver)
+    return approval
+
+
+def count_approvals(
+    registry: ModelRegistry,
+    name: str,
+    version: str,
+    gate_report_digest: str,
+    *,
+    now: Instant,
+    require_signed: bool = True,
+) -> ApprovalCount:
+    """Which recorded approvals count for this version under this gate report at ``now``."""
+    record = registry.get(name, version)
+    valid: dict[str, Approval] = {}
+    ignored: list[str] = []
+    for entry in registry.approvals(name, record.version):
+        try:
+            approval = Approval.from_json(entry.evidence)
+            _check(approval, record, gate_report_digest, now)
+            _check_signature(approval, registry.keyring, require_signed=require_signed)
+            if approval.approver in valid:
+                raise Refused("approved already: one person counts once")
+        except AssayError as error:
+            ignored.append(f"{entry.initiated_by} (entry {entry.seq}): {error.message}")
+        else:
+            valid[approval.approver] = approval
+    return ApprovalCount(tuple(valid.values()), tuple(ignored))
+
+
+def require_approvals(
+    registry: ModelRegistry,
+    name: str,
+    version: str,
+    gate_report_digest: str,
+    *,
+    now: Instant,
+    require_signed: bool = True,
+) -> ApprovalCount:
+    """The approvals, when there are enough of them.
+
+    Raises
+    ------
+    Refused: there are too few; the message says who approved and why others do not count.
+    """
+    count = count_approvals(
+        registry, name, version, gate_report_digest, now=now, require_signed=require_signed
+    )
+    if not count.sufficient:
+        given = ", ".join(count.approvers) or "nobody"
+        ignored = f"; not counted: {'; '.join(count.ignored)}" if count.ignored else ""
+        raise Refused(
+            f"{name} {version} is approved by {given}: expected {APPROVALS_NEEDED} different "
+            f"people other than its author{ignored}",
+            hint=f"assay models approve {name} {version} --as IDENTITY",
+        )
+    return count
+
+
+def _check(
+    approval: Approval, record: VersionRecord, gate_report_digest: str, now: Instant
+) -> None:
+    if (approval.name, approval.version, approval.version_digest) != (
+        record.name,
+        record.version,
+        record.digest,
+    ):
+        raise Refused(f"is for {approval.name} {approval.version}, {approval.version_digest[:12]}")
+    if approval.gate_report_digest != gate_report_digest:
+        raise Refused(f"is for gate report {approval.gate_report_digest[:12]}, not the latest")
+    if approval.approver == record.author:
+        raise Refused("the author cannot approve")
+    if not approval.granted_at <= now < approval.expires_at:
+        raise Refused(
+            f"holds from {render(approval.granted_at)} to {render(approval.expires_at)}, not now"
+        )
+
+
+def _check_signature(approval: Approval, keyring: KeyRing, *, require_signed: bool) -> None:
+    if approval.envelope is None:
+        # A person who has a key signs: otherwise anybody could approve in that person's name.
+        if require_signed or keyring.key_of(approval.approver) is not None:
+            raise Unavailable("is not signed")
+        return
+    made = keyring.verify(approval.envelope, APPROVAL)
+    if made.identity != approval.approver:
+        raise Tampered(f"was signed by {made.identity}")
+    if made.statement != approval.to_statement():
+        raise Tampered("its signature is for another approval")

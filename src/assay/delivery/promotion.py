@@ -1,0 +1,312 @@
+"""The one way into production.
+
+1. The version is verified, loaded and exercised; one that does not load becomes ``failed``.
+2. The latest gate record must say PROMOTABLE, on today's evidence, against today's champion.
+3. Two people other than the author have approved exactly that version under that record.
+4. A statement that binds all this is signed by whoever promotes.
+5. The registry checks it once more under its lock and lets the event happen.
+6. ``promotions.log`` gets the deployment record.
+
+A refusal leaves a trace in the registry's log. :func:`break_glass` skips 2 and 3, and nothing
+else, and the log says so for ever.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from assay.delivery.activation import Activation, activate
+from assay.delivery.approvals import require_approvals
+from assay.delivery.gates import GateReport, evaluate
+from assay.delivery.policy import Policy
+from assay.domain.canonical import canonical_bytes
+from assay.domain.clock import Clock
+from assay.domain.instants import NANOS_PER_SECOND, render
+from assay.domain.versions import Stage
+from assay.errors import AssayError, ContractViolation, IncompatibleVersion, Refused
+from assay.registry import Entry, EventOutcome, EventType, ModelRegistry, PromotionClaim
+from assay.registry.records import evidence_digest
+from assay.storage.files import append_line, drop_torn_tail
+from assay.storage.locks import FileLock
+
+STATEMENT_VALIDITY_SECONDS = 3_600
+"""A signed promotion is used at once; one that was put aside must not be found and used later."""
+
+
+@dataclass(frozen=True, slots=True)
+class Promotion:
+    """A promotion that happened. ``from_version`` is what it archived, None for nothing."""
+
+    name: str
+    from_version: str | None
+    to_version: str
+    digest: str
+    gate_record_digest: str
+    approved_by: tuple[str, ...]
+    break_glass: bool
+    seq: int
+    activation: Activation
+    seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "from_version": self.from_version,
+            "to_version": self.to_version,
+            "digest": self.digest,
+            "gate_record_digest": self.gate_record_digest,
+            "approved_by": list(self.approved_by),
+            "break_glass": self.break_glass,
+            "seq": self.seq,
+            "activation": self.activation.to_json(),
+            "seconds": self.seconds,
+        }
+
+
+def judge(
+    registry: ModelRegistry, policy: Policy, name: str, version: str, *, initiated_by: str
+) -> GateReport:
+    """Judge a version's recorded evidence under its policy, and record the verdicts.
+
+    The gates are those of the version's own ``policy`` when it names one, else of its kind.
+    """
+    metadata = registry.metadata(name, version)
+    evidence = registry.evidence(name, version)
+    report = evaluate(policy, metadata.policy or metadata.kind, evidence)
+    registry.record_gates(
+        name,
+        version,
+        report.results,
+        report.outcome,
+        report.policy_digest,
+        initiated_by=initiated_by,
+        policy=report.policy,
+        switched_off=[gate.name for gate in report.switched_off],
+        judged_evidence=evidence_digest(evidence),
+    )
+    return report
+
+
+def promote(
+    registry: ModelRegistry,
+    name: str,
+    version: str,
+    *,
+    initiated_by: str,
+    clock: Clock,
+    monotonic: Callable[[], float],
+    reason: str = "",
+    require_signed: bool = True,
+    promotions_log: Path | None = None,
+) -> Promotion:
+    """Put a staged version into production; see the module's docstring for the steps.
+
+    Parameters
+    ----------
+    initiated_by: whose key signs the promotion.
+    monotonic: seconds on a clock that never goes back, to measure with.
+    require_signed: whether unsigned approvals count.
+    promotions_log: where the deployment record goes (``artifacts/promotions.log``).
+
+    Raises
+    ------
+    IncompatibleVersion: it does not load or predict; it is ``failed`` from now on.
+    Tampered: a byte of it is not what was sealed. PromotionGateError: the gates say no.
+    Refused: too few approvals, or its stage does not allow it.
+    Conflict: another version became champion meanwhile.
+    """
+    started = monotonic()
+    version = registry.get(name, version).version
+    activation = _activated(registry, name, version, initiated_by, monotonic)
+    try:
+        record = registry.promotable(name, version)
+        count = require_approvals(
+            registry, name, version, record.digest, now=clock.now(), require_signed=require_signed
+        )
+        expires_at = min(
+            [clock.now() + STATEMENT_VALIDITY_SECONDS * NANOS_PER_SECOND]
+            + [approval.expires_at for approval in count.valid]
+        )
+        claim = _claim(registry, activation, record.digest, count.approvers, expires_at)
+        entry = registry.promote(
+            name,
+            version,
+            registry.keyring.sign(initiated_by, claim.to_statement()),
+            initiated_by=initiated_by,
+            reason=reason,
+        )
+    except AssayError as error:
+        _trace(registry, EventType.PROMOTE, name, version, initiated_by, error)
+        raise
+    if promotions_log is not None:
+        follow_promotions(registry, promotions_log)
+    return _done(entry, claim, activation, monotonic() - started)
+
+
+def break_glass(
+    registry: ModelRegistry,
+    name: str,
+    version: str,
+    *,
+    initiated_by: str,
+    reason: str,
+    clock: Clock,
+    monotonic: Callable[[], float],
+    promotions_log: Path | None = None,
+) -> Promotion:
+    """Put a staged version into production past its gates and approvals.
+
+    For the hour when waiting is worse. The version is still verified, loaded, exercised and
+    signed for; the log, the audit and the deployment record carry ``break_glass`` and the reason.
+
+    Raises
+    ------
+    ContractViolation: no reason is given. Otherwise as :func:`promote`, gates and approvals aside.
+    """
+    if not reason.strip():
+        raise ContractViolation("breaking the glass needs a reason: expected a sentence")
+    started = monotonic()
+    version = registry.get(name, version).version
+    activation = _activated(registry, name, version, initiated_by, monotonic)
+    try:
+        expires_at = clock.now() + STATEMENT_VALIDITY_SECONDS * NANOS_PER_SECOND
+        claim = _claim(registry, activation, "", (), expires_at, glass=True)
+        entry = registry.break_glass(
+            name,
+            version,
+            registry.keyring.sign(initiated_by, claim.to_statement()),
+            initiated_by=initiated_by,
+            reason=reason,
+        )
+    except AssayError as error:
+        _trace(registry, EventType.BREAK_GLASS, name, version, initiated_by, error)
+        raise
+    if promotions_log is not None:
+        follow_promotions(registry, promotions_log)
+    return _done(entry, claim, activation, monotonic() - started)
+
+
+def follow_promotions(registry: ModelRegistry, path: Path) -> int:
+    """Bring the deployment records in ``promotions.log`` up to the registry; how many were added.
+
+    One JSON object per promotion. A record that a killed process did not write is written by the
+    next promotion.
+    """
+    with FileLock(path.with_name(path.name + ".lock")):
+        drop_torn_tail(path)
+        lines = path.read_bytes().splitlines() if path.exists() else []
+        last = json.loads(lines[-1])["seq"] if lines else 0
+        missing = [
+            entry for entry in registry.promotions(after=last) if entry.outcome is EventOutcome.DONE
+        ]
+        for entry in missing:
+            append_line(path, canonical_bytes(_deployment(entry)))
+    return len(missing)
+
+
+def _deployment(entry: Entry) -> dict[str, Any]:
+    return {
+        "seq": entry.seq,
+        "hash": entry.hash,
+        "timestamp": render(entry.at),
+        "model": entry.model,
+        "from_version": entry.from_version,
+        "to_version": entry.to_version,
+        "approved_by": entry.evidence["approved_by"],
+        "initiated_by": entry.initiated_by,
+        "break_glass": entry.type is EventType.BREAK_GLASS,
+        "reason": entry.reason,
+    }
+
+
+def _activated(
+    registry: ModelRegistry,
+    name: str,
+    version: str,
+    initiated_by: str,
+    monotonic: Callable[[], float],
+) -> Activation:
+    record = registry.get(name, version)
+    try:
+        if record.stage is not Stage.STAGED:
+            raise Refused(
+                f"{name} {record.version} is {record.stage}: expected staged",
+                hint="an archived version comes back by assay models rollback only"
+                if record.stage is Stage.ARCHIVED
+                else f"assay models list {name}",
+            )
+        return activate(registry, name, version, monotonic=monotonic)
+    except IncompatibleVersion as error:
+        # It cannot serve on this build, whatever its gates say: nobody is to try again by mistake.
+        registry.fail(
+            name, version, initiated_by=initiated_by, reason=f"activation: {error.message}"
+        )
+        raise IncompatibleVersion(
+            f"{name} {version} does not work and is failed now: {error.message}",
+            hint="mend the export and register the next version",
+        ) from error
+    except AssayError as error:
+        _trace(registry, EventType.PROMOTE, name, version, initiated_by, error)
+        raise
+
+
+def _claim(
+    registry: ModelRegistry,
+    activation: Activation,
+    gate_record_digest: str,
+    approvers: tuple[str, ...],
+    expires_at: int,
+    *,
+    glass: bool = False,
+) -> PromotionClaim:
+    opened = activation.version
+    champion = registry.current(opened.name)
+    return PromotionClaim(
+        model=opened.name,
+        from_version=champion.version if champion else None,
+        from_digest=champion.digest if champion else "",
+        to_version=opened.version,
+        to_digest=opened.digest,
+        gate_report_digest=gate_record_digest,
+        snapshot_ids=opened.metadata.snapshot_ids,
+        approvers=approvers,
+        expires_at=expires_at,
+        break_glass=glass,
+    )
+
+
+def _trace(
+    registry: ModelRegistry,
+    event: EventType,
+    name: str,
+    version: str,
+    initiated_by: str,
+    error: AssayError,
+) -> None:
+    registry.record_attempt(
+        event,
+        name,
+        version,
+        EventOutcome.REFUSED,
+        initiated_by=initiated_by,
+        reason=error.message,
+    )
+
+
+def _done(entry: Entry, claim: PromotionClaim, activation: Activation, seconds: float) -> Promotion:
+    return Promotion(
+        name=entry.model,
+        from_version=claim.from_version,
+        to_version=claim.to_version,
+        digest=claim.to_digest,
+        gate_record_digest=claim.gate_report_digest,
+        approved_by=claim.approvers,
+        break_glass=claim.break_glass,
+        seq=entry.seq,
+        activation=activation,
+        seconds=seconds,
+    )

@@ -1,0 +1,288 @@
+"""How the registry changes, and how it recovers: log first, index second, the rest from both.
+
+1. Take the lock. Finish or drop a torn last line; replay entries that the index has not seen.
+2. Apply the event to the index inside a transaction: a move that is not allowed ends here.
+3. Append the entry to the log and sync it. From here on the event has happened.
+4. Commit the transaction.
+5. Publish: the signed head, the links ``latest/<name>``, the manifest of the whole registry, the
+   audit export.
+
+Dying before 3 leaves nothing. Dying after it leaves the log ahead of the index by a whole entry,
+or a link, manifest or export that is behind: step 1 of the next writer, or of the next process
+that opens the registry, makes them follow. An index that is ahead of the log means that the log
+was cut, and is refused.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from assay.domain.canonical import canonical_bytes
+from assay.domain.clock import Clock
+from assay.domain.versions import Stage
+from assay.errors import AssayError, Tampered
+from assay.registry.catalogue import Catalogue
+from assay.registry.keyring import LOG_HEAD, KeyRing
+from assay.registry.lifecycle import MOVES, EventOutcome, EventType
+from assay.registry.log import ChainedFile, Entry, EventLog, LogHead
+from assay.storage.files import replace_link, sync_directory, write_atomic
+
+_MANIFEST_FORMAT = 1
+_MANIFEST_START = re.compile(rb'\{"format":%d,"log_seq":(\d+),' % _MANIFEST_FORMAT)
+
+
+@dataclass(frozen=True, slots=True)
+class NewEvent:
+    """What a caller says about an event; the journal adds number, time and hashes."""
+
+    type: EventType
+    model: str
+    to_version: str | None
+    initiated_by: str
+    reason: str = ""
+    evidence: Mapping[str, Any] | None = None
+    outcome: EventOutcome = EventOutcome.DONE
+
+
+class Journal:
+    """The one writer of a registry.
+
+    Parameters
+    ----------
+    root: the registry's folder. audit_path: the exported audit file, None for no export.
+    """
+
+    def __init__(self, root: Path, keyring: KeyRing, clock: Clock, audit_path: Path | None) -> None:
+        self._root = root
+        self._keyring = keyring
+        self._clock = clock
+        self._audit = None if audit_path is None else AuditExport(audit_path)
+        self.log = EventLog(root / "log")
+        self.catalogue = Catalogue(root / "registry.db")
+
+    def open(self) -> None:
+        """Bring index, links, manifest and export up to the log, if they are behind."""
+        if not self._is_settled():
+            with self.locked():
+                pass
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the writer's lock over a recovered registry."""
+        self._root.mkdir(parents=True, exist_ok=True)
+        with self.catalogue.file.lock():
+            self._recover()
+            yield
+
+    def append(self, event: NewEvent) -> Entry:
+        """Let an event happen. The caller is inside :meth:`locked`.
+
+        Raises
+        ------
+        Refused: the lifecycle has no such move; nothing was written.
+        """
+        head = self.log.head()
+        champion = self.catalogue.current(event.model)
+        entry = Entry(
+            seq=head.seq + 1,
+            at=max(self._clock.now(), head.at),
+            type=event.type,
+            model=event.model,
+            from_version=champion.version if champion else None,
+            to_version=event.to_version,
+            initiated_by=event.initiated_by,
+            outcome=event.outcome,
+            reason=event.reason,
+            evidence=dict(event.evidence or {}),
+            previous=head.hash,
+        ).sealed()
+        with self.catalogue.file.write(locked=True) as connection:
+            self.catalogue.apply(connection, entry)
+            after = self.log.append(entry)
+            self.catalogue.set_applied(connection, after)
+        self._publish(entry, after)
+        return entry
+
+    def rebuild(self) -> LogHead:
+        """Drop the index and build it again from the log."""
+        self._root.mkdir(parents=True, exist_ok=True)
+        with self.catalogue.file.lock():
+            self.log.repair_tail()
+            try:
+                head = self._replay(None)
+            except Tampered:
+                if self._readable():
+                    raise  # the log is at fault, not the index
+                for suffix in ("", "-wal", "-shm"):
+                    self._root.joinpath(f"registry.db{suffix}").unlink(missing_ok=True)
+                head = self._replay(None)
+            self._follow()
+        return head
+
+    def describe(self) -> dict[str, Any]:
+        """The whole registry as one document: what ``manifest.json`` holds."""
+        models: dict[str, Any] = {}
+        for record in self.catalogue.select(None, None):
+            model = models.setdefault(record.name, {"production": None, "versions": []})
+            model["versions"].append(
+                {
+                    "version": record.version,
+                    "kind": record.kind,
+                    "stage": str(record.stage),
+                    "digest": record.digest,
+                }
+            )
+            if record.stage is Stage.PRODUCTION:
+                model["production"] = record.version
+        return {
+            "format": _MANIFEST_FORMAT,
+            "log_seq": self.catalogue.described_seq(),
+            "models": models,
+        }
+
+    # -- recovery -------------------------------------------------------------------------------
+
+    def _readable(self) -> bool:
+        try:
+            self.catalogue.applied()
+        except AssayError:
+            return False
+        return True
+
+    def _is_settled(self) -> bool:
+        applied = self.catalogue.applied()
+        return (
+            applied is not None
+            and not self.log.is_torn()
+            and self.log.head() == applied
+            and self._described() == self.catalogue.described_seq()
+            and not self._stale_links()
+            and (self._audit is None or self._audit.last_seq() == applied.seq)
+        )
+
+    def _recover(self) -> None:
+        self.log.repair_tail()
+        applied, head = self.catalogue.applied(), self.log.head()
+        if applied is not None and (
+            applied.seq > head.seq
+            or (applied.seq == head.seq and applied != head)
+            or applied.offset > head.offset
+        ):
+            raise Tampered(
+                f"the index has applied entry {applied.seq} of {self.log.path}, which ends at "
+                f"entry {head.seq} ({head.hash[:12]}): the log was cut or replaced",
+                hint="assay audit verify says where; restore the log from a backup",
+            )
+        if applied != head:
+            self._replay(applied)
+        self._follow()
+
+    def _replay(self, applied: LogHead | None) -> LogHead:
+        with self.catalogue.file.write(locked=True) as connection:
+            head = self.catalogue.create(connection) if applied is None else applied
+            for entry, after in self.log.entries_after(head):
+                self.catalogue.apply(connection, entry)
+                head = after
+            self.catalogue.set_applied(connection, head)
+        return head
+
+    def _follow(self) -> None:
+        """Make links, manifest and audit export follow the index."""
+        for name, version in self._stale_links():
+            self._point(name, version)
+        if self._described() != self.catalogue.described_seq():
+            self._write_manifest()
+        if self._audit is not None:
+            self._audit.follow(self.log)
+
+    # -- publishing -----------------------------------------------------------------------------
+
+    def _publish(self, entry: Entry, head: LogHead) -> None:
+        if entry.outcome is EventOutcome.DONE and entry.type in MOVES:
+            champion = self.catalogue.current(entry.model)
+            self._point(entry.model, champion.version if champion else None)
+            # Whoever may sign heads does. A person whose key is not here, or not usable, can
+            # still roll back at night: the next head covers this entry too.
+            with suppress(AssayError):
+                if self._keyring.can_sign(entry.initiated_by, LOG_HEAD):
+                    self.log.sign_head(head, self._keyring, entry.initiated_by)
+        if self._described() != self.catalogue.described_seq():
+            self._write_manifest()
+        if self._audit is not None:
+            self._audit.follow(self.log)
+
+    def _write_manifest(self) -> None:
+        write_atomic(self._root / "manifest.json", canonical_bytes(self.describe()) + b"\n")
+
+    def _described(self) -> int:
+        """The entry that ``manifest.json`` describes; -1 when it is absent or unreadable.
+
+        Its canonical form starts with that number: a large file need not be read for it.
+        """
+        try:
+            with (self._root / "manifest.json").open("rb") as handle:
+                start = _MANIFEST_START.match(handle.read(64))
+        except FileNotFoundError:
+            return -1
+        return int(start[1]) if start else -1
+
+    def _stale_links(self) -> list[tuple[str, str | None]]:
+        """Models whose link is not what the index says, with the version it should name."""
+        wanted = self.catalogue.champions()
+        folder = self._root / "latest"
+        present = {path.name: path for path in folder.iterdir()} if folder.is_dir() else {}
+        stale: list[tuple[str, str | None]] = []
+        for name, version in wanted.items():
+            link = present.get(name)
+            if link is None or not link.is_symlink() or link.readlink() != _target(name, version):
+                stale.append((name, version))
+        stale.extend((name, None) for name in present if name not in wanted)
+        return stale
+
+    def _point(self, name: str, version: str | None) -> None:
+        link = self._root / "latest" / name
+        if version is not None:
+            replace_link(link, _target(name, version))
+        elif link.is_symlink() or link.exists():
+            link.unlink()
+            sync_directory(link.parent)
+
+
+def _target(name: str, version: str) -> Path:
+    return Path("..", "artifacts", name, version)
+
+
+class AuditExport:
+    """``model_events.jsonl``: the log's lines, byte for byte, where auditors look for them.
+
+    Being the same chained lines, it verifies on its own and against the log.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._copy = ChainedFile(path)
+
+    def last_seq(self) -> int:
+        """The last entry exported; -1 when the file does not end in a whole, valid one."""
+        try:
+            return -1 if self._copy.is_torn() else self._copy.head().seq
+        except Tampered:
+            return -1
+
+    def follow(self, log: EventLog) -> None:
+        """Append what is missing. The caller holds the registry's lock.
+
+        An export that is not the beginning of the log stays as it is, for verification to name:
+        a damaged copy must not keep anyone from rolling back.
+        """
+        with suppress(Tampered):
+            self._copy.repair_tail()
+            mine = self._copy.head()
+            if mine.offset < log.head().offset:
+                # Entries are read through the chain: they must follow what was exported last.
+                lines = [entry.to_line() + b"\n" for entry, _ in log.entries_after(mine)]
+                self._copy.extend(b"".join(lines))

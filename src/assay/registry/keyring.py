@@ -1,0 +1,333 @@
+"""Who may sign what: private keys outside the desk, public keys and a trust policy inside it.
+
+``keys/trust.json`` lists every public key with the identity it stands for, the purposes it may
+sign for, and whether it is revoked. A key's id is the SHA-256 of its public half, so a public key
+that was exchanged for another no longer answers to its id. The policy is read again at every
+check: a revocation counts from the next one, without a restart.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+    load_pem_public_key,
+)
+
+from assay.domain.canonical import sha256_hex
+from assay.errors import ConfigurationError, Conflict, ContractViolation, Tampered, Unavailable
+from assay.registry.signing import (
+    PAYLOAD_TYPE,
+    Envelope,
+    Statement,
+    pre_authentication_encoding,
+    sign_statement,
+)
+from assay.storage.files import write_atomic
+from assay.storage.locks import FileLock
+
+VERSION = "version"
+PROMOTION = "promotion"
+APPROVAL = "approval"
+LOG_HEAD = "log_head"
+PURPOSES = (VERSION, PROMOTION, APPROVAL, LOG_HEAD)
+"""What a key may be trusted to sign."""
+
+_IDENTITY = re.compile(r"[a-z0-9][a-z0-9._@+-]{0,63}")
+_TRUST_FORMAT = 1
+
+
+def check_identity(identity: str) -> str:
+    """Return ``identity`` when it is a legal one: it names a person or a service, and a file."""
+    if not _IDENTITY.fullmatch(identity):
+        raise ContractViolation(
+            f"identity {identity!r}: expected up to 64 lower-case letters, digits or . _ @ + -, "
+            "such as jane.doe@desk.example"
+        )
+    return identity
+
+
+@dataclass(frozen=True, slots=True)
+class TrustedKey:
+    """One line of the trust policy. ``revoked`` is the reason, or None while the key is good."""
+
+    key_id: str
+    identity: str
+    may_sign: tuple[str, ...]
+    public_key: str
+    revoked: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "key_id": self.key_id,
+            "identity": self.identity,
+            "may_sign": list(self.may_sign),
+            "public_key": self.public_key,
+            "revoked": self.revoked,
+        }
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> TrustedKey:
+        unknown = set(document["may_sign"]) - set(PURPOSES)
+        if unknown:
+            raise ContractViolation(f"may_sign {sorted(unknown)}: expected some of {PURPOSES}")
+        if Path(document["public_key"]).name != document["public_key"]:
+            raise ContractViolation(f"public_key {document['public_key']!r}: expected a file name")
+        return cls(
+            key_id=document["key_id"],
+            identity=check_identity(document["identity"]),
+            may_sign=tuple(document["may_sign"]),
+            public_key=document["public_key"],
+            revoked=document["revoked"],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Attestation:
+    """A statement whose signature holds, and who made it."""
+
+    statement: Statement
+    identity: str
+    key_id: str
+
+
+class KeyRing:
+    """Signs and verifies statements.
+
+    Parameters
+    ----------
+    public_dir: the desk's ``keys/`` folder: public keys and ``trust.json``.
+    private_dir: where private keys lie (``<identity>.pem``); None for a reader who only verifies.
+    """
+
+    def __init__(self, public_dir: Path, private_dir: Path | None = None) -> None:
+        self._public_dir = public_dir
+        self._private_dir = private_dir
+
+    def keys(self) -> tuple[TrustedKey, ...]:
+        """The trust policy, as it is on disk now."""
+        path = self._public_dir / "trust.json"
+        try:
+            document = json.loads(path.read_bytes())
+            if document["format"] != _TRUST_FORMAT:
+                raise ContractViolation(f"format {document['format']}: expected {_TRUST_FORMAT}")
+            keys = tuple(TrustedKey.from_json(item) for item in document["keys"])
+        except FileNotFoundError:
+            raise ConfigurationError(
+                f"no trust policy at {path}: no signature can be checked",
+                hint="assay init creates keys and the policy",
+            ) from None
+        except (ValueError, KeyError, TypeError, ContractViolation) as error:
+            raise ConfigurationError(f"trust policy {path} cannot be read: {error}") from None
+        if len({key.key_id for key in keys}) != len(keys):
+            # Two identities on one key would let one person approve as two.
+            raise ConfigurationError(f"trust policy {path} lists one key more than once")
+        return keys
+
+    def key_of(self, identity: str) -> TrustedKey | None:
+        """The key in force for an identity, or None."""
+        good = (k for k in self.keys() if k.identity == identity and k.revoked is None)
+        return next(good, None)
+
+    def can_sign(self, identity: str, purpose: str) -> bool:
+        """Whether this process holds a private key of ``identity`` trusted for ``purpose``."""
+        key = self.key_of(identity)
+        return (
+            key is not None
+            and purpose in key.may_sign
+            and self._private_dir is not None
+            and (self._private_dir / f"{identity}.pem").exists()
+        )
+
+    def sign(self, identity: str, statement: Statement) -> Envelope:
+        """Sign as ``identity``, if the policy lets that identity sign for this purpose.
+
+        Raises
+        ------
+        Unavailable: no private key of that identity is here, or the policy does not know it.
+        Tampered: the key's file can be read by others, or is not the one the policy trusts.
+        """
+        trusted = self.key_of(identity)
+        if trusted is None:
+            raise Unavailable(
+                f"{identity} has no key in force in {self._public_dir / 'trust.json'}",
+                hint="assay init creates keys; a revoked key needs a new one",
+            )
+        if statement.purpose not in trusted.may_sign:
+            raise Unavailable(
+                f"{identity} may sign {', '.join(trusted.may_sign) or 'nothing'}, "
+                f"not {statement.purpose}",
+                hint=f"may_sign in {self._public_dir / 'trust.json'} says who may",
+            )
+        if self._private_dir is None:
+            raise Unavailable(f"no private keys here: cannot sign as {identity}")
+        private = load_private_key(self._private_dir / f"{identity}.pem")
+        if key_id_of(private.public_key()) != trusted.key_id:
+            raise Tampered(
+                f"private key of {identity} in {self._private_dir} is not the one that the desk "
+                f"trusts ({trusted.key_id[:12]})"
+            )
+        return sign_statement(statement, private, trusted.key_id)
+
+    def verify(self, envelope: Envelope, purpose: str) -> Attestation:
+        """The statement inside an envelope, when a trusted key made it for this purpose.
+
+        Raises
+        ------
+        Tampered: unknown, revoked or not allowed key; wrong signature; statement of another
+            purpose. Each has its own message.
+        """
+        by_id = {key.key_id: key for key in self.keys()}
+        trusted = by_id.get(envelope.key_id)
+        if trusted is None:
+            raise Tampered(f"signed by unknown key {envelope.key_id[:12]!r}")
+        if trusted.revoked is not None:
+            raise Tampered(
+                f"signed by {trusted.identity} with key {trusted.key_id[:12]}, which is revoked: "
+                f"{trusted.revoked}"
+            )
+        try:
+            self._public_key(trusted).verify(
+                envelope.signature, pre_authentication_encoding(PAYLOAD_TYPE, envelope.body)
+            )
+        except InvalidSignature:
+            raise Tampered(
+                f"wrong signature: not made by key {trusted.key_id[:12]} of {trusted.identity}"
+            ) from None
+        statement = Statement.from_bytes(envelope.body)
+        if statement.purpose != purpose:
+            raise Tampered(f"a statement about a {statement.purpose}, expected one for {purpose}")
+        if purpose not in trusted.may_sign:
+            raise Tampered(f"signed by {trusted.identity}, who may not sign for {purpose}")
+        return Attestation(statement, trusted.identity, trusted.key_id)
+
+    def _public_key(self, trusted: TrustedKey) -> Ed25519PublicKey:
+        path = self._public_dir / trusted.public_key
+        try:
+            key = load_pem_public_key(path.read_bytes())
+        except FileNotFoundError:
+            raise Tampered(f"public key {path} of {trusted.identity} is missing") from None
+        except (ValueError, UnsupportedAlgorithm) as error:
+            raise Tampered(f"public key {path} cannot be read: {error}") from None
+        if not isinstance(key, Ed25519PublicKey) or key_id_of(key) != trusted.key_id:
+            raise Tampered(f"public key {path} is not key {trusted.key_id[:12]} of the policy")
+        return key
+
+
+def key_id_of(key: Ed25519PublicKey) -> str:
+    """SHA-256 of the public key's SubjectPublicKeyInfo, 64 hexadecimal digits."""
+    return sha256_hex(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
+
+
+def load_private_key(path: Path) -> Ed25519PrivateKey:
+    """Read a private key that only its owner can read.
+
+    Raises
+    ------
+    Unavailable: there is none. Tampered: others can read it, or it is no Ed25519 key.
+    """
+    try:
+        with path.open("rb") as handle:
+            mode = os.fstat(handle.fileno()).st_mode & 0o777
+            data = handle.read()
+    except FileNotFoundError:
+        raise Unavailable(f"no private key {path}", hint="assay init creates keys") from None
+    if mode & 0o077:
+        raise Tampered(
+            f"private key {path} has mode {mode:04o}: others can read it, expected 0600",
+            hint=f"chmod 600 {path}, and make a new key if anyone may have seen this one",
+        )
+    try:
+        key = load_pem_private_key(data, password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise Tampered(f"private key {path} cannot be read: {error}") from None
+    if not isinstance(key, Ed25519PrivateKey):
+        raise Tampered(f"private key {path} is not an Ed25519 key")
+    return key
+
+
+def create_key(
+    identity: str, private_dir: Path, public_dir: Path, may_sign: Sequence[str] = PURPOSES
+) -> TrustedKey:
+    """Make a key for ``identity`` and let the desk trust it; an existing key is used again.
+
+    Calling it twice changes nothing. A private key that another desk made for the same identity
+    is taken over: a person has one key, and each desk trusts its public half.
+
+    Raises
+    ------
+    ConfigurationError: the private key would lie inside the desk.
+    Conflict: the desk trusts another key of this identity.
+    """
+    check_identity(identity)
+    unknown = set(may_sign) - set(PURPOSES)
+    if unknown:
+        raise ContractViolation(f"may_sign {sorted(unknown)}: expected some of {PURPOSES}")
+    desk = public_dir.absolute().parent
+    if private_dir.resolve().is_relative_to(desk.resolve()):
+        raise ConfigurationError(
+            f"private keys in {private_dir} would lie inside the desk {desk}",
+            hint="keep them in your configuration folder, for example ~/.config/assay/keys",
+        )
+    private_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    private_path = private_dir / f"{identity}.pem"
+    with FileLock(private_dir / ".lock"), FileLock(public_dir / ".lock"):
+        if not private_path.exists():
+            fresh = Ed25519PrivateKey.generate()
+            pem = fresh.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+            write_atomic(private_path, pem, mode=0o600)
+        public = load_private_key(private_path).public_key()
+        wanted = TrustedKey(key_id_of(public), identity, tuple(may_sign), f"{identity}.pem")
+        return _trust(public_dir, wanted, public)
+
+
+def revoke_key(public_dir: Path, key_id: str, reason: str) -> None:
+    """Stop trusting a key, for everything it ever signed: a stolen key can backdate."""
+    with FileLock(public_dir / ".lock"):
+        keys = KeyRing(public_dir).keys()
+        if key_id not in {key.key_id for key in keys}:
+            raise ConfigurationError(f"key {key_id[:12]!r} is not in the trust policy")
+        _write_trust(
+            public_dir,
+            [
+                TrustedKey(k.key_id, k.identity, k.may_sign, k.public_key, reason)
+                if k.key_id == key_id
+                else k
+                for k in keys
+            ],
+        )
+
+
+def _trust(public_dir: Path, wanted: TrustedKey, public: Ed25519PublicKey) -> TrustedKey:
+    present = KeyRing(public_dir).keys() if (public_dir / "trust.json").exists() else ()
+    for key in present:
+        if key.identity == wanted.identity:
+            if key.key_id == wanted.key_id and key.revoked is None:
+                return key
+            state = "a revoked key" if key.revoked is not None else "another key"
+            raise Conflict(
+                f"the desk has {state} of {wanted.identity}: {key.key_id[:12]}",
+                hint="restore the private key it belongs to, or use another identity",
+            )
+    pem = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    write_atomic(public_dir / wanted.public_key, pem)
+    _write_trust(public_dir, [*present, wanted])
+    return wanted
+
+
+def _write_trust(public_dir: Path, keys: Sequence[TrustedKey]) -> None:
+    document = {"format": _TRUST_FORMAT, "keys": [key.to_json() for key in keys]}
+    write_atomic(public_dir / "trust.json", (json.dumps(document, indent=2) + "\n").encode())

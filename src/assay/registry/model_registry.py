@@ -1,0 +1,653 @@
+"""The registry as its callers see it."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from assay.domain.clock import Clock
+from assay.domain.evidence import Evidence
+from assay.domain.instants import Instant
+from assay.domain.verdicts import GateResult, Outcome, Severity, Verdict, decide
+from assay.domain.versions import SemanticVersion, Stage, check_name
+from assay.errors import Conflict, ContractViolation, NotFound, Refused, Tampered, did_you_mean
+from assay.registry.catalogue import VersionRecord
+from assay.registry.folders import (
+    Candidate,
+    ValidationReport,
+    VerifiedVersion,
+    open_folder,
+    seal,
+    sweep_unfinished,
+    validate_folder,
+    write_folder,
+)
+from assay.registry.journal import Journal, NewEvent
+from assay.registry.keyring import KeyRing, check_identity
+from assay.registry.lifecycle import EventOutcome, EventType, PromotionGateError
+from assay.registry.log import Entry, LogHead, LogReport
+from assay.registry.metadata import ModelMetadata
+from assay.registry.records import (
+    GateRecord,
+    LiveAnswer,
+    PromotionClaim,
+    Registration,
+    evidence_digest,
+)
+from assay.registry.signing import Envelope
+from assay.registry.verification import read_claim, verify_promotion, verify_registry
+
+CHAMPION = "champion"
+APPROVALS_NEEDED = 2
+
+
+class ModelRegistry:
+    """Immutable signed versions, their life, and the record of it.
+
+    Opening it brings its index, links and exports up to the log, whatever a killed process left.
+
+    Parameters
+    ----------
+    root: the registry's folder, ``data/models`` of a desk.
+    keyring: the desk's keys and trust policy.
+    clock: where the times of events come from.
+    audit_path: where the audit is exported to (``model_events.jsonl``); None for no export.
+
+    Raises
+    ------
+    Tampered: the log was cut or replaced under the index.
+    """
+
+    def __init__(
+        self, root: Path, keyring: KeyRing, clock: Clock, *, audit_path: Path | None = None
+    ) -> None:
+        self.root = root
+        self.keyring = keyring
+        self.clock = clock
+        self._audit_path = audit_path
+        self._journal = Journal(root, keyring, clock, audit_path)
+        self._catalogue = self._journal.catalogue
+        self._journal.open()
+
+    # -- registering ----------------------------------------------------------------------------
+
+    def register(
+        self, candidate: Candidate, *, signer: str | None = None, reason: str = ""
+    ) -> Registration:
+        """Store a candidate as an immutable, signed version in stage ``staged``.
+
+        The same content under the same name is the same version: it is returned as it is, under
+        whatever number it has, and nothing is written.
+
+        Parameters
+        ----------
+        signer: the identity that signs; the author when not given.
+
+        Raises
+        ------
+        ContractViolation: a file is missing, foreign or not what it says.
+        Conflict: the version number is taken by other content.
+        Unavailable: no private key of the signer is here.
+        """
+        candidate.check()
+        metadata, identity = candidate.metadata, candidate.identity()
+        with self._journal.locked():
+            present = self._catalogue.find_identity(metadata.name, identity)
+            if present is not None:
+                return Registration(
+                    present.name, present.version, present.digest, present.stage, created=False
+                )
+            if self._catalogue.find(metadata.name, metadata.version) is not None:
+                raise Conflict(
+                    f"{metadata.name} {metadata.version} exists with other content",
+                    hint=f"the next free version is {self.next_version(metadata.name)}",
+                )
+            author = signer or metadata.author
+            head = self._journal.log.head()
+            sealed = seal(candidate, self.keyring, author, head.to_json())
+            sweep_unfinished(self.root / "artifacts", metadata.name)
+            folder = self._folder(metadata.name, metadata.version)
+            if folder.exists():
+                self._set_aside(folder)
+            write_folder(folder, sealed)
+            self._journal.append(
+                NewEvent(
+                    EventType.REGISTER,
+                    metadata.name,
+                    metadata.version,
+                    author,
+                    reason,
+                    {
+                        "kind": metadata.kind,
+                        "digest": sealed.digest,
+                        "identity": identity,
+                        "author": metadata.author,
+                        "baseline": metadata.baseline,
+                        "created_at": metadata.created_at,
+                    },
+                )
+            )
+        return Registration(
+            metadata.name, metadata.version, sealed.digest, Stage.STAGED, created=True
+        )
+
+    def next_version(
+        self, name: str, bump: Literal["major", "minor", "patch"] = "minor"
+    ) -> SemanticVersion:
+        """The number after the highest one; 1.0.0 for a new model."""
+        versions = self._catalogue.select(check_name(name), None)
+        if not versions:
+            return SemanticVersion(1, 0, 0)
+        last = versions[-1].semantic
+        if bump == "major":
+            return SemanticVersion(last.major + 1, 0, 0)
+        if bump == "minor":
+            return SemanticVersion(last.major, last.minor + 1, 0)
+        return SemanticVersion(last.major, last.minor, last.patch + 1)
+
+    # -- reading --------------------------------------------------------------------------------
+
+    def list(
+        self, name: str | None = None, stage: Stage | None = None
+    ) -> tuple[VersionRecord, ...]:
+        """Versions by name and number, ascending; all of them by default."""
+        return self._catalogue.select(name, stage)
+
+    def names(self) -> tuple[str, ...]:
+        """Every model that has a version."""
+        return self._catalogue.names()
+
+    def get(self, name: str, version: str) -> VersionRecord:
+        """One version's record.
+
+        Raises
+        ------
+        NotFound: no such model or version; the hint names the nearest.
+        """
+        record = self._catalogue.find(name, version)
+        if record is not None:
+            return record
+        versions = [item.version for item in self._catalogue.select(name, None)]
+        if not versions:
+            raise NotFound(
+                f"no model {name!r}", hint=did_you_mean(name, self.names()) if self.names() else
+                "assay models register adds one",
+            )  # fmt: skip
+        raise NotFound(f"no version {version} of {name}", hint=did_you_mean(version, versions))
+
+    def current(self, name: str) -> VersionRecord | None:
+        """The version in production, or None."""
+        return self._catalogue.current(name)
+
+    def resolve(self, reference: str) -> VersionRecord:
+        """The version that ``name``, ``name@champion`` or ``name/1.2.0`` means.
+
+        Raises
+        ------
+        NotFound: no such model, version or alias, or nothing is in production.
+        """
+        name, slash, version = reference.partition("/")
+        if slash:
+            return self.get(name, version)
+        name, _, alias = reference.partition("@")
+        if alias not in {"", CHAMPION}:
+            raise NotFound(f"no alias {alias!r} in {reference!r}", hint=f"expected @{CHAMPION}")
+        if name not in self.names():
+            raise NotFound(f"no model {name!r}", hint=did_you_mean(name, self.names()))
+        champion = self.current(name)
+        if champion is None:
+            raise NotFound(
+                f"no version of {name} is in production",
+                hint=f"assay models list {name}; then name/version, or promote one",
+            )
+        return champion
+
+    def live_at(self, name: str, instant: Instant) -> LiveAnswer:
+        """What was meant to be live at an instant. A change counts from its own nanosecond on."""
+        found = self._catalogue.live_at(name, instant)
+        if found is None:
+            return LiveAnswer(name, instant, None, None, None)
+        version, since, seq = found
+        record = None if version is None else self.get(name, version)
+        return LiveAnswer(name, instant, record, since, seq)
+
+    def history(self, name: str) -> tuple[Entry, ...]:
+        """Everything that the log says about a model, oldest first."""
+        return self._catalogue.events(name)
+
+    def metadata(self, name: str, version: str) -> ModelMetadata:
+        """The version's own record, read from its verified folder."""
+        return self.open_version(name, version).metadata
+
+    def show(self, name: str, version: str) -> dict[str, Any]:
+        """One version as a document: record, metadata, evidence, gates, approvals."""
+        opened = self.open_version(name, version)
+        report = self.gate_record(name, version)
+        return {
+            "record": self.get(name, version).to_json(),
+            "metadata": opened.metadata.to_json(),
+            "schema": opened.schema.to_json(),
+            "signed_by": opened.signed_by,
+            "evidence": [item.to_json() for item in self.evidence(name, version)],
+            "gates": None if report is None else report.to_json(),
+            "approvals": [dict(entry.evidence) for entry in self.approvals(name, version)],
+        }
+
+    def validate(self, name: str, version: str) -> ValidationReport:
+        """Check every file and the signature of a version; the report names what is wrong."""
+        record = self.get(name, version)
+        return validate_folder(
+            self._folder(name, record.version), name, record.version, record.digest, self.keyring
+        )
+
+    def open_version(self, name: str, version: str) -> VerifiedVersion:
+        """A version's verified bytes.
+
+        Raises
+        ------
+        Tampered: a file is not what was sealed and signed; the message names it.
+        """
+        record = self.get(name, version)
+        return open_folder(
+            self._folder(name, record.version), name, record.version, record.digest, self.keyring
+        )
+
+    def open_production(self, name: str) -> VerifiedVersion:
+        """The version in production, its bytes and the promotion that put it there verified.
+
+        Raises
+        ------
+        Tampered: a file, or the statement that promoted it, does not verify.
+        """
+        record = self.resolve(name)
+        self.verify_promoted(name, record.version)
+        return self.open_version(name, record.version)
+
+    def verify_promoted(self, name: str, version: str) -> None:
+        """Check the signed statement that first put a version into production.
+
+        Raises
+        ------
+        Tampered: there is none, or it does not verify.
+        """
+        record = self.get(name, version)
+        promotions = self._catalogue.events(
+            name, record.version, (EventType.PROMOTE, EventType.BREAK_GLASS)
+        )
+        done = [entry for entry in promotions if entry.outcome is EventOutcome.DONE]
+        if not done:
+            raise Tampered(f"{name} {record.version} was never promoted")
+        verify_promotion(done[-1], record.digest, self.keyring)
+
+    def promotions(self, after: int = 0) -> tuple[Entry, ...]:
+        """Every promotion of every model behind entry ``after``, with broken glass or without."""
+        return self._catalogue.events(
+            None, None, (EventType.PROMOTE, EventType.BREAK_GLASS), after=after
+        )
+
+    # -- recording ------------------------------------------------------------------------------
+
+    def record_evidence(
+        self, name: str, version: str, evidence: Sequence[Evidence], *, initiated_by: str
+    ) -> str:
+        """Add measurements; of two with one name the later counts. Return the evidence's digest.
+
+        Recording what is there already writes nothing.
+        """
+        check_identity(initiated_by)
+        if len({item.name for item in evidence}) != len(evidence):
+            raise ContractViolation("two measurements with one name: expected distinct names")
+        with self._journal.locked():
+            record = self.get(name, version)
+            before = {item.name: item for item in self.evidence(name, record.version)}
+            after = before | {item.name: item for item in evidence}
+            digest = evidence_digest(tuple(after.values()))
+            if digest != evidence_digest(tuple(before.values())):
+                self._journal.append(
+                    NewEvent(
+                        EventType.EVIDENCE,
+                        name,
+                        record.version,
+                        initiated_by,
+                        evidence={
+                            "version_digest": record.digest,
+                            "evidence": [item.to_json() for item in evidence],
+                        },
+                    )
+                )
+            return digest
+
+    def evidence(self, name: str, version: str) -> tuple[Evidence, ...]:
+        """A version's measurements by name; the latest of each."""
+        found: dict[str, Evidence] = {}
+        for entry in self._catalogue.events(name, version, (EventType.EVIDENCE,)):
+            for item in entry.evidence["evidence"]:
+                found[item["name"]] = Evidence.from_json(item)
+        return tuple(found[key] for key in sorted(found))
+
+    def record_gates(
+        self,
+        name: str,
+        version: str,
+        results: Sequence[GateResult],
+        outcome: Outcome,
+        policy_digest: str,
+        *,
+        initiated_by: str,
+        policy: str = "",
+        switched_off: Sequence[str] = (),
+        judged_evidence: str | None = None,
+    ) -> GateRecord:
+        """Record the gates' verdicts on the evidence recorded so far, against today's champion.
+
+        Parameters
+        ----------
+        policy, policy_digest: the name of the set of gates, and the SHA-256 of the whole policy.
+        switched_off: gates of the policy that were not asked.
+        judged_evidence: the digest of the evidence that was judged; None trusts the caller that
+            it is the recorded one.
+
+        Raises
+        ------
+        Conflict: other evidence was recorded meanwhile.
+        ContractViolation: the outcome is not the one that follows from the results.
+        """
+        check_identity(initiated_by)
+        if decide(results) is not outcome:
+            raise ContractViolation(
+                f"outcome {outcome}: these results give {decide(results)}, see domain.verdicts"
+            )
+        with self._journal.locked():
+            record = self.get(name, version)
+            recorded = evidence_digest(self.evidence(name, record.version))
+            if judged_evidence not in {None, recorded}:
+                raise Conflict(
+                    f"evidence about {name} {record.version} changed while it was judged",
+                    hint=f"assay gates check {name} {record.version}",
+                )
+            report = GateRecord(
+                name=name,
+                version=record.version,
+                version_digest=record.digest,
+                champion_digest=self._champion_digest(name),
+                evidence_digest=recorded,
+                policy=policy,
+                policy_digest=policy_digest,
+                results=tuple(results),
+                switched_off=tuple(switched_off),
+                outcome=outcome,
+            )
+            if self.gate_record(name, record.version) != report:
+                self._journal.append(
+                    NewEvent(
+                        EventType.GATE,
+                        name,
+                        record.version,
+                        initiated_by,
+                        evidence={"report": report.to_json(), "report_digest": report.digest},
+                    )
+                )
+            return report
+
+    def gate_record(self, name: str, version: str) -> GateRecord | None:
+        """The latest recorded verdicts, or None."""
+        entries = self._catalogue.events(name, version, (EventType.GATE,))
+        return GateRecord.from_json(entries[-1].evidence["report"]) if entries else None
+
+    def promotable(self, name: str, version: str) -> GateRecord:
+        """The gate report that allows this version into production now.
+
+        Raises
+        ------
+        PromotionGateError: there is none, it does not say PROMOTABLE, or it was reached on other
+            evidence or against another champion than today's.
+        """
+        record = self.get(name, version)
+        report = self.gate_record(name, record.version)
+        again = f"assay gates check {name} {record.version}"
+        if report is None:
+            raise PromotionGateError(f"{name} {record.version} was judged by no gates", hint=again)
+        if report.outcome is not Outcome.PROMOTABLE:
+            stopped = [
+                f"{item.name} {item.verdict}"
+                for item in report.results
+                if item.severity is Severity.HARD and item.verdict is not Verdict.PASS
+            ]
+            raise PromotionGateError(
+                f"{name} {record.version} is {report.outcome}: {', '.join(stopped) or 'no gates'}",
+                hint=f"assay gates explain {name} {record.version}",
+            )
+        if report.evidence_digest != evidence_digest(self.evidence(name, record.version)):
+            raise PromotionGateError(
+                f"evidence about {name} {record.version} changed after the gates judged it",
+                hint=again,
+            )
+        if report.champion_digest != self._champion_digest(name):
+            raise PromotionGateError(
+                f"{name} {record.version} was judged against another champion than today's",
+                hint=again,
+            )
+        return report
+
+    def record_approval(
+        self, name: str, version: str, approval: dict[str, Any], *, approver: str
+    ) -> Entry:
+        """Record one approval, as the delivery package wrote it."""
+        with self._journal.locked():
+            record = self.get(name, version)
+            return self._journal.append(
+                NewEvent(
+                    EventType.APPROVE,
+                    name,
+                    record.version,
+                    check_identity(approver),
+                    evidence=approval,
+                )
+            )
+
+    def approvals(self, name: str, version: str) -> tuple[Entry, ...]:
+        """Every approval ever recorded for a version, good or not, oldest first."""
+        return self._catalogue.events(name, version, (EventType.APPROVE,))
+
+    def record_attempt(
+        self,
+        event: EventType,
+        name: str,
+        version: str,
+        outcome: EventOutcome,
+        *,
+        initiated_by: str,
+        reason: str,
+    ) -> Entry:
+        """Leave a trace of a promotion or rollback that was refused or failed."""
+        if outcome is EventOutcome.DONE:
+            raise ContractViolation(f"{event} that is done: expected promote() or rollback()")
+        with self._journal.locked():
+            record = self.get(name, version)
+            return self._journal.append(
+                NewEvent(event, name, record.version, initiated_by, reason, outcome=outcome)
+            )
+
+    # -- moving ---------------------------------------------------------------------------------
+
+    def promote(
+        self, name: str, version: str, envelope: Envelope, *, initiated_by: str, reason: str = ""
+    ) -> Entry:
+        """Put a staged version into production by a signed promotion; the old one is archived.
+
+        The caller has checked the approvals and exercised the model. Here, under the lock, the
+        signature, the gates and the champion are checked once more, because they may have changed.
+
+        Raises
+        ------
+        Tampered: the statement does not verify, or is about something else.
+        PromotionGateError: the gates do not allow it now.
+        Conflict: another version became champion meanwhile. Refused: the lifecycle says no.
+        """
+        return self._promote(EventType.PROMOTE, name, version, envelope, initiated_by, reason)
+
+    def break_glass(
+        self, name: str, version: str, envelope: Envelope, *, initiated_by: str, reason: str
+    ) -> Entry:
+        """Put a staged version into production past gates and approvals; the log says so for ever.
+
+        The signature, the files and the lifecycle still hold.
+        """
+        _require_reason(reason, "breaking the glass")
+        return self._promote(EventType.BREAK_GLASS, name, version, envelope, initiated_by, reason)
+
+    def fail(self, name: str, version: str, *, initiated_by: str, reason: str) -> Entry:
+        """Mark a staged or live version as failed, for good."""
+        _require_reason(reason, "failing a version")
+        with self._journal.locked():
+            record = self.get(name, version)
+            return self._journal.append(
+                NewEvent(EventType.FAIL, name, record.version, check_identity(initiated_by), reason)
+            )
+
+    def rollback_target(self, name: str) -> VersionRecord:
+        """The version that was in production before and is archived now.
+
+        Raises
+        ------
+        NotFound: there is none to go back to.
+        """
+        for version in reversed(self._catalogue.productions(name)):
+            if version is not None:
+                record = self.get(name, version)
+                if record.stage is Stage.ARCHIVED:
+                    return record
+        raise NotFound(
+            f"no earlier version of {name} to roll back to",
+            hint=f"assay models history {name} shows what was ever in production",
+        )
+
+    def rollback(
+        self,
+        name: str,
+        target: str,
+        *,
+        withdraw: str | None,
+        initiated_by: str,
+        reason: str,
+        keep: bool = False,
+    ) -> Entry:
+        """Bring an archived version back; the one it replaces becomes failed, or archived.
+
+        Parameters
+        ----------
+        withdraw: the version that the caller saw in production, so that nobody withdraws a
+            version that somebody else has put there in the meantime.
+        """
+        _require_reason(reason, "a rollback")
+        with self._journal.locked():
+            self._expect_champion(name, withdraw)
+            record = self.get(name, target)
+            return self._journal.append(
+                NewEvent(
+                    EventType.ROLLBACK,
+                    name,
+                    record.version,
+                    check_identity(initiated_by),
+                    reason,
+                    {"keep": keep, "to_digest": record.digest},
+                )
+            )
+
+    # -- care -----------------------------------------------------------------------------------
+
+    def verify_log(self) -> LogReport:
+        """Walk the log and hold it against signed heads, versions, index and audit export."""
+        return verify_registry(self.root, self.keyring, self._audit_path)
+
+    def rebuild(self) -> LogHead:
+        """Drop the catalogue and build it again from the log."""
+        return self._journal.rebuild()
+
+    # -- inside ---------------------------------------------------------------------------------
+
+    def _folder(self, name: str, version: str) -> Path:
+        return self.root / "artifacts" / name / version
+
+    def _set_aside(self, folder: Path) -> None:
+        """Move away a folder that a killed registration left: it never became a version."""
+        aside = self.root / "unregistered"
+        aside.mkdir(parents=True, exist_ok=True)
+        inside = tempfile.mkdtemp(dir=aside, prefix=f"{folder.parent.name}-{folder.name}-")
+        folder.rename(Path(inside, folder.name))
+
+    def _champion_digest(self, name: str) -> str:
+        champion = self.current(name)
+        return champion.digest if champion else ""
+
+    def _expect_champion(self, name: str, expected: str | None) -> None:
+        champion = self.current(name)
+        found = champion.version if champion else None
+        if found != expected:
+            raise Conflict(
+                f"{name}: {found or 'nothing'} is in production, expected {expected or 'nothing'}: "
+                "it changed meanwhile",
+                hint=f"assay models history {name}",
+            )
+
+    def _promote(
+        self,
+        event: EventType,
+        name: str,
+        version: str,
+        envelope: Envelope,
+        initiated_by: str,
+        reason: str,
+    ) -> Entry:
+        with self._journal.locked():
+            record = self.get(name, version)
+            claim = read_claim(envelope, self.keyring)
+            self._expect_champion(name, claim.from_version)
+            if (claim.model, claim.to_version, claim.to_digest, claim.from_digest) != (
+                name,
+                record.version,
+                record.digest,
+                self._champion_digest(name),
+            ):
+                raise Tampered(
+                    f"the signed promotion is about {claim.model} {claim.to_version} "
+                    f"({claim.to_digest[:12]}), not {name} {record.version} ({record.digest[:12]})"
+                )
+            if claim.expires_at <= self.clock.now():
+                raise Refused("the signed promotion has expired", hint="approve and promote again")
+            if claim.break_glass != (event is EventType.BREAK_GLASS):
+                raise Tampered(f"the signed promotion is not one for {event}")
+            if event is EventType.PROMOTE and record.stage is Stage.STAGED:
+                self._check_claim(claim, record)
+            return self._journal.append(
+                NewEvent(
+                    event,
+                    name,
+                    record.version,
+                    check_identity(initiated_by),
+                    reason,
+                    {"statement": envelope.to_json(), "approved_by": [*claim.approvers]},
+                )
+            )
+
+    def _check_claim(self, claim: PromotionClaim, record: VersionRecord) -> None:
+        report = self.promotable(record.name, record.version)
+        if claim.gate_report_digest != report.digest:
+            raise PromotionGateError(
+                f"the signed promotion rests on gate report {claim.gate_report_digest[:12]}, "
+                f"the latest is {report.digest[:12]}",
+                hint="approve and promote again",
+            )
+        people = set(claim.approvers) - {record.author}
+        if len(people) < APPROVALS_NEEDED:
+            raise Refused(
+                f"{record.name} {record.version} has approvals of {sorted(people)}: expected "
+                f"{APPROVALS_NEEDED} different people other than its author"
+            )
+
+
+def _require_reason(reason: str, what: str) -> None:
+    if not reason.strip():
+        raise ContractViolation(f"{what} needs a reason: expected a sentence for the log")

@@ -1,0 +1,157 @@
+"""One ONNX model in this process: bytes in, numbers out, nothing guessed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from assay.domain.versions import InputSchema
+from assay.errors import ContractViolation, IncompatibleVersion
+
+_REGRESSION = "regression"
+_CLASSIFICATION = "classification"
+
+
+class OnnxModel:
+    """A loaded model: rows of float32 in the schema's column order, one number per row out.
+
+    One thread, sequential execution: the same bits for the same row on the same build, whatever
+    stands beside it in the batch is up to the model's operators. A regressor answers with its
+    value, a binary classifier with the probability of its second class (a rise).
+
+    NaN is refused unless the model was made for missing values (``allow_missing``); infinities
+    always are. An answer that is not a finite number is refused too: it must not reach an order.
+    """
+
+    def __init__(self, session: Any, schema: InputSchema, *, allow_missing: bool) -> None:
+        self.schema = schema
+        self.allow_missing = allow_missing
+        self._session = session
+        self._input = _check_input(session, schema)
+        self._output, self.task = _choose_output(session)
+
+    @classmethod
+    def from_bytes(
+        cls, onnx: bytes, schema: InputSchema, *, allow_missing: bool = False
+    ) -> OnnxModel:
+        """Load a model from memory.
+
+        Raises
+        ------
+        IncompatibleVersion: the runtime cannot load it, or its input or output is not as declared.
+        """
+        import onnxruntime  # a tenth of a second, and only serving needs it
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
+        options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+        options.log_severity_level = 4  # errors come back as exceptions
+        try:
+            session = onnxruntime.InferenceSession(
+                onnx, sess_options=options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # the runtime's errors share no base class of its own
+            raise IncompatibleVersion(f"the model cannot be loaded: {error}") from error
+        return cls(session, schema, allow_missing=allow_missing)
+
+    def predict(self, rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+        """One number per row.
+
+        Parameters
+        ----------
+        rows: float32, shape (n, k), columns in the schema's order.
+
+        Returns
+        -------
+        float64, shape (n,): values, or probabilities of a rise in [0, 1].
+
+        Raises
+        ------
+        ContractViolation: wrong type, shape, or a value that is not allowed; names the first one.
+        IncompatibleVersion: the model's answer has another shape or is not finite.
+        """
+        self._check_rows(rows)
+        if len(rows) == 0:
+            return np.empty(0, dtype=np.float64)
+        (answer,) = self._session.run([self._output], {self._input: np.ascontiguousarray(rows)})
+        return self._read(answer, len(rows))
+
+    def _check_rows(self, rows: object) -> None:
+        if not isinstance(rows, np.ndarray) or rows.dtype != np.float32:
+            found = rows.dtype if isinstance(rows, np.ndarray) else type(rows).__name__
+            raise ContractViolation(
+                f"rows are {found}: expected a float32 array",
+                hint="round to float32 where the model was trained so, not here",
+            )
+        if rows.ndim != 2 or rows.shape[1] != len(self.schema.names):
+            raise ContractViolation(
+                f"rows have shape {rows.shape}: expected (n, {len(self.schema.names)}), "
+                f"columns {', '.join(self.schema.names[:4])}, ..."
+            )
+        bad = np.isinf(rows) if self.allow_missing else ~np.isfinite(rows)
+        if bad.any():
+            row, column = (int(index) for index in np.argwhere(bad)[0])
+            raise ContractViolation(
+                f"row {row}, column {self.schema.names[column]} is {rows[row, column]}: expected "
+                + ("a number or NaN" if self.allow_missing else "a finite number")
+            )
+
+    def _read(self, answer: npt.NDArray[Any], n: int) -> npt.NDArray[np.float64]:
+        if self.task == _CLASSIFICATION and answer.shape == (n, 2):
+            values = answer[:, 1]
+        elif answer.shape in {(n, 1), (n,)}:
+            values = answer.reshape(n)
+        else:
+            raise IncompatibleVersion(f"the model answered shape {answer.shape} to {n} rows")
+        result = values.astype(np.float64)
+        bad = ~np.isfinite(result)
+        if self.task == _CLASSIFICATION:
+            bad |= (result < 0.0) | (result > 1.0)
+        if bad.any():
+            row = int(np.argmax(bad))
+            raise IncompatibleVersion(
+                f"the model answered {result[row]} to row {row}: expected "
+                + ("a probability" if self.task == _CLASSIFICATION else "a finite number")
+            )
+        return result
+
+
+def _check_input(session: Any, schema: InputSchema) -> str:
+    inputs = session.get_inputs()
+    if len(inputs) != 1 or inputs[0].type != "tensor(float)" or schema.dtype != "float32":
+        found = [(item.name, item.type) for item in inputs]
+        raise IncompatibleVersion(f"the model reads {found}: expected one float32 input")
+    shape = inputs[0].shape
+    width = len(schema.names)
+    # Free dimensions come as None or as their names.
+    if len(shape) != 2 or (isinstance(shape[1], int) and shape[1] != width):
+        raise IncompatibleVersion(f"the model reads shape {shape}: the schema has {width} columns")
+    if isinstance(shape[0], int):
+        raise IncompatibleVersion(
+            f"the model reads exactly {shape[0]} rows: expected any number of them",
+            hint="export it with a free first dimension",
+        )
+    return str(inputs[0].name)
+
+
+def _choose_output(session: Any) -> tuple[str, str]:
+    outputs = {item.name: item for item in session.get_outputs()}
+    probabilities = outputs.get("probabilities")
+    if probabilities is not None:
+        if probabilities.type != "tensor(float)":
+            raise IncompatibleVersion(
+                f"the model's probabilities are {probabilities.type}: expected tensor(float)",
+                hint="export it without ZipMap",
+            )
+        return probabilities.name, _CLASSIFICATION
+    if len(outputs) != 1:
+        raise IncompatibleVersion(
+            f"the model has outputs {sorted(outputs)}: expected one, or 'probabilities'"
+        )
+    (output,) = outputs.values()
+    if output.type not in {"tensor(float)", "tensor(double)"}:
+        raise IncompatibleVersion(f"the model answers {output.type}: expected floats")
+    return output.name, _REGRESSION
