@@ -57,11 +57,9 @@ class Ensemble:
 
     def margins(self, inputs: Inputs) -> Predictions:
         """Mean over seeds of the sum of the trees, shape (rows,)."""
-        # A given base margin replaces the booster's own intercept: what is left is the trees.
-        nothing = np.zeros(len(inputs), dtype=np.float32)
         total = np.zeros(len(inputs), dtype=np.float64)
         for booster in self.boosters:
-            total += booster.inplace_predict(inputs, predict_type="margin", base_margin=nothing)
+            total += booster.inplace_predict(inputs, predict_type="margin")
         return total / len(self.boosters)
 
     def predict(self, inputs: Inputs) -> Predictions:
@@ -205,6 +203,7 @@ def _target(
 
 def _parameters(estimator: Learned, seed: int) -> dict[str, Any]:
     settings = estimator.boosting
+    # The base scores are those whose margin is zero, so that a booster is its trees and no more.
     match estimator:
         case VarianceCorrection():
             objective = {"objective": "reg:gamma", "base_score": 1.0}

@@ -76,6 +76,20 @@ def test_a_gap_between_test_labels_is_not_purged_as_if_it_were_covered() -> None
     assert split.train_index.tolist() == [2, 3]
 
 
+def test_a_short_test_label_inside_a_long_one_does_not_hide_it() -> None:
+    # Test labels cover days [401, 440] and [402, 403]. A training label that starts on the very
+    # end of the long one is purged, one that starts a nanosecond later is not.
+    times = RowTimes.of(
+        [day * DAY for day in (400, 400, 1, 1, 600)],
+        [401 * DAY, 402 * DAY, 440 * DAY, 440 * DAY + 1, 601 * DAY],
+        [440 * DAY, 403 * DAY, 441 * DAY, 441 * DAY, 602 * DAY],
+        [603 * DAY] * 5,
+    )
+    split = purged_k_fold(times, 3)[1]
+    assert split.test_index.tolist() == [0, 1]
+    assert split.train_index.tolist() == [3, 4]
+
+
 def test_the_description_of_folds_renders_times() -> None:
     times = daily(10)
     assert describe(walk_forward(times, WalkForward(folds=1, initial_share=0.5)), times) == [
