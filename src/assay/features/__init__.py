@@ -1,1 +1,86 @@
-"""To be told."""
+"""Features: one definition, one kernel, two drivers.
+
+1. :mod:`~assay.features.definition` - a view is declared once, as expressions; its manifest is their hash.
+2. :mod:`~assay.features.kernel` - one compiled function runs the steps of every operator.
+3. :mod:`~assay.features.offline` drives it over history, :mod:`~assay.features.online` event by event.
+4. :mod:`~assay.features.parity` compares what both computed, bit by bit.
+
+Writing a definition needs only the first; the drivers (and with them the compiler) are imported when they are
+first asked for.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from assay.features.definition import (
+    OPERATORS,
+    Duration,
+    Expression,
+    FeatureView,
+    Manifest,
+    ManifestSet,
+    NumericClass,
+    Operator,
+    Sessions,
+    col,
+    day_number,
+    day_of_week,
+    days_since_previous_row,
+    lit,
+    month_end,
+    month_start,
+    quarter_end,
+    where,
+)
+
+if TYPE_CHECKING:
+    from assay.features.kernel.engine import warm_kernel
+    from assay.features.kernel.fingerprint import BuildFingerprint
+    from assay.features.offline.driver import OfflineDriver
+    from assay.features.online.driver import FeatureRow, OnlineDriver
+    from assay.features.parity.comparison import ParityReport, compare
+
+_LATER = {
+    "BuildFingerprint": "assay.features.kernel.fingerprint",
+    "FeatureRow": "assay.features.online.driver",
+    "OfflineDriver": "assay.features.offline.driver",
+    "OnlineDriver": "assay.features.online.driver",
+    "ParityReport": "assay.features.parity.comparison",
+    "compare": "assay.features.parity.comparison",
+    "warm_kernel": "assay.features.kernel.engine",
+}
+
+__all__ = [
+    "OPERATORS",
+    "BuildFingerprint",
+    "Duration",
+    "Expression",
+    "FeatureRow",
+    "FeatureView",
+    "Manifest",
+    "ManifestSet",
+    "NumericClass",
+    "OfflineDriver",
+    "OnlineDriver",
+    "Operator",
+    "ParityReport",
+    "Sessions",
+    "col",
+    "compare",
+    "day_number",
+    "day_of_week",
+    "days_since_previous_row",
+    "lit",
+    "month_end",
+    "month_start",
+    "quarter_end",
+    "warm_kernel",
+    "where",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # Importing the compiler costs a third of a second: definitions and manifests do without it.
+    if name in _LATER:
+        return getattr(import_module(_LATER[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

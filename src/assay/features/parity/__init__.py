@@ -1,1 +1,15 @@
-"""To be told."""
+"""The proof that both drivers agree.
+
+1. Take what the offline and the online driver computed for the same rows.
+2. :func:`compare` matches rows by key and compares every value by its bits.
+3. The :class:`ParityReport` counts, per feature and in all, and shows the first rows that differ.
+"""
+
+from assay.features.parity.comparison import (
+    Difference,
+    FeatureParity,
+    ParityReport,
+    compare,
+)
+
+__all__ = ["Difference", "FeatureParity", "ParityReport", "compare"]

@@ -1,0 +1,74 @@
+"""The instructions of the kernel: what a program may contain.
+
+An instruction reads up to three nodes (``a``, ``b``, ``c``), up to two whole numbers (``k``, ``m``)
+and one scalar, and writes one node or, for :attr:`Opcode.PREFIX`, six in a row. Numbers and versions are part
+of every manifest: an instruction that changes any bit gets a new version, and a number is never
+used again for something else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import IntEnum
+from types import MappingProxyType
+from typing import Final
+
+
+class Opcode(IntEnum):
+    """One instruction. ``x[i-k]`` means the value of node ``x`` at ``k`` rows before row ``i``."""
+
+    LOAD = 1  # input column k, not finite -> NaN
+    LOAD_BITS = 2  # input column k, bits unchanged (int64 times)
+    STORE = 3  # a -> output column k
+    STORE_BITS = 4
+
+    ADD = 10
+    SUB = 11
+    MUL = 12
+    DIV = 13  # division by zero -> NaN
+    MAX = 14
+    MIN = 15
+
+    NEG = 20
+    ABS = 21
+    SIGN = 22
+    SQRT = 23  # negative -> NaN
+    LOG = 24  # zero or negative -> NaN
+    NOT = 25
+    VALID = 26  # 1 where a is a number, else 0
+    FILL = 27  # a, or the scalar where a is NaN
+
+    LT = 30
+    LE = 31
+    EQ = 32
+    AND = 33
+    OR = 34
+    WHERE = 35  # b where a is true, c where false
+
+    LAG = 40  # a[i-k]
+    ADD_SCALED_LAG = 41  # a[i] + scalar * b[i-k]
+    MAX_LAG = 42  # max(a[i], b[i-k])
+    MIN_LAG = 43
+    MAX_LAG_BITS = 44  # the same over int64 times
+
+    PREFIX = 50  # running integer limbs of a, of its square, and counts: six nodes from dst
+    COUNT = 51  # a: prefix; valid values among the last k rows
+    SUM = 52  # a: values, b: prefix; window k, at least m valid values
+    MEAN = 53
+    VAR = 54  # sample variance (n - 1)
+    EWM_VAR = 55  # a: weighted sum of x, b: of x squared, c: of weights; x is node m, horizon k
+
+    RANK = 70  # a: values, b: members; across the rows of one event time
+    DEMEAN = 71
+    ZSCORE = 72
+    LATEST_BITS = 73  # latest int64 time among members, and the row's own
+
+
+VERSIONS: Final[Mapping[Opcode, int]] = MappingProxyType(dict.fromkeys(Opcode, 1))
+"""The version of each instruction's arithmetic, part of every manifest that uses it."""
+
+PREFIX_WIDTH: Final = 6
+MAX_WINDOW: Final = 131_072
+"""The longest window in rows: the integer limbs of a longer one could overflow."""
+EXACT_RANGE: Final = float(2**24)
+"""Moments of windows whose values are all smaller in magnitude come from exact accumulators."""

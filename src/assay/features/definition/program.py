@@ -1,0 +1,77 @@
+"""A program: what the kernel executes, and what the manifest hashes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from assay.domain.canonical import canonical_bytes
+from assay.features.definition.opcodes import VERSIONS, Opcode
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One value per row.
+
+    ``history`` is how many earlier rows instructions read of it; ``before`` is what rows before
+    the first one read as.
+    """
+
+    history: int
+    before: float
+
+
+@dataclass(frozen=True, slots=True)
+class Instruction:
+    """One step: see :class:`~assay.features.definition.opcodes.Opcode` for what each field means.
+
+    Fields that an opcode does not use are zero.
+    """
+
+    opcode: Opcode
+    out: int = 0
+    a: int = 0
+    b: int = 0
+    c: int = 0
+    k: int = 0
+    m: int = 0
+    scalar: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """Instructions in order, over nodes, from input columns to output columns.
+
+    The first input and the first output are the known time as int64; the others are floats.
+    """
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    nodes: tuple[Node, ...]
+    instructions: tuple[Instruction, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The canonical document: names and versions of instructions, floats in hexadecimal."""
+        return {
+            "inputs": list(self.inputs),
+            "outputs": list(self.outputs),
+            "nodes": [[node.history, node.before.hex()] for node in self.nodes],
+            "instructions": [
+                [
+                    step.opcode.name,
+                    VERSIONS[step.opcode],
+                    step.out,
+                    step.a,
+                    step.b,
+                    step.c,
+                    step.k,
+                    step.m,
+                    step.scalar.hex(),
+                ]
+                for step in self.instructions
+            ],
+        }
+
+    def canonical(self) -> bytes:
+        """Canonical bytes: equal for equal programs on every machine."""
+        return canonical_bytes(self.to_json())

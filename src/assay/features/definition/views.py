@@ -1,0 +1,175 @@
+"""A feature view: a named set of features over one source, keyed by an entity."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any, TypeAlias
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from assay.domain.instants import NANOS_PER_SECOND
+from assay.domain.order import ORDER_COLUMNS
+from assay.errors import ContractViolation, DefinitionError, did_you_mean
+from assay.features.definition.compiler import Plan, compile_features
+from assay.features.definition.expressions import Expression
+
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
+
+
+@dataclass(frozen=True, slots=True)
+class Sessions:
+    """A time to live counted in sessions (rows of the source's calendar), for daily data."""
+
+    count: int
+
+    def __post_init__(self) -> None:
+        if isinstance(self.count, bool) or not isinstance(self.count, int) or self.count < 1:
+            raise DefinitionError(f"Sessions({self.count!r}): expected a whole number from 1")
+
+    def to_json(self) -> dict[str, Any]:
+        return {"sessions": self.count}
+
+
+@dataclass(frozen=True, slots=True)
+class Duration:
+    """A time to live in nanoseconds; :meth:`of` takes hours and the like."""
+
+    nanos: int
+
+    def __post_init__(self) -> None:
+        if isinstance(self.nanos, bool) or not isinstance(self.nanos, int) or self.nanos < 1:
+            raise DefinitionError(f"Duration({self.nanos!r}): expected nanoseconds from 1")
+
+    @classmethod
+    def of(cls, *, days: int = 0, hours: int = 0, minutes: int = 0, seconds: int = 0) -> Duration:
+        """The sum of whole days (of 24 hours), hours, minutes and seconds."""
+        return cls((((days * 24 + hours) * 60 + minutes) * 60 + seconds) * NANOS_PER_SECOND)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"nanoseconds": self.nanos}
+
+
+TimeToLive: TypeAlias = Sessions | Duration
+
+
+@dataclass(frozen=True)
+class FeatureView:
+    """Named features over the rows of one source.
+
+    Parameters
+    ----------
+    name: lower case, as in files and stores.
+    source: the table that the rows come from.
+    entity: the column that says which entity a row is about.
+    features: name -> expression, in the order of the output columns.
+    ttl: how long a row may be served or joined after its event time.
+    members: a Boolean column; cross-sections run over rows where it is true. None means all rows.
+    timezone: IANA name; calendar flags are those of the local date there.
+
+    Raises
+    ------
+    DefinitionError: a name is illegal or taken, the time zone is unknown, or a feature cannot be
+        computed.
+    """
+
+    name: str
+    source: str
+    entity: str
+    features: Mapping[str, Expression]
+    ttl: TimeToLive
+    members: str | None = None
+    timezone: str = "UTC"
+    plan: Plan = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        for what, name in (("view", self.name), ("source", self.source), ("entity", self.entity)):
+            _check_name(f"name of the {what}", name)
+        self._check_features()
+        if not isinstance(self.ttl, Sessions | Duration):
+            raise DefinitionError(
+                f"view {self.name}: ttl {self.ttl!r}, expected Sessions(n) or Duration.of(hours=n)"
+            )
+        try:
+            ZoneInfo(self.timezone)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise DefinitionError(
+                f"view {self.name}: unknown time zone {self.timezone!r}",
+                hint="an IANA name such as Europe/Berlin, America/New_York or UTC",
+            ) from None
+        object.__setattr__(self, "features", MappingProxyType(dict(self.features)))
+        object.__setattr__(self, "plan", compile_features(self.features, self.members))
+
+    def _check_features(self) -> None:
+        if not self.features:
+            raise DefinitionError(f"view {self.name}: no features")
+        taken = {self.entity, *ORDER_COLUMNS}
+        for name, expression in self.features.items():
+            _check_name(f"view {self.name}: name of a feature", name)
+            if name in taken:
+                raise DefinitionError(
+                    f"view {self.name}: feature {name} has the name of a key column",
+                    hint="key columns are " + ", ".join([self.entity, *ORDER_COLUMNS]),
+                )
+            if not isinstance(expression, Expression):
+                raise DefinitionError(
+                    f"view {self.name}: feature {name} is {type(expression).__name__}, "
+                    "expected an expression such as col('mid').simple_return(1)"
+                )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A view travels to another process as its definition and is compiled again there.
+        definition = (self.name, self.source, self.entity, dict(self.features))
+        return FeatureView, (*definition, self.ttl, self.members, self.timezone)
+
+    def __hash__(self) -> int:
+        return hash((self.name, tuple(self.features)))
+
+    @cached_property
+    def feature_names(self) -> tuple[str, ...]:
+        """Names of the features in the order of the output."""
+        return tuple(self.features)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns of the source that the view reads, besides the key columns; sorted."""
+        return self.plan.columns
+
+    @property
+    def key_columns(self) -> tuple[str, ...]:
+        """The entity and the four columns of the total order."""
+        return (self.entity, *ORDER_COLUMNS)
+
+    @property
+    def look_back(self) -> int:
+        """Earlier rows of the same entity that a row depends on at most."""
+        return self.plan.look_back
+
+    @property
+    def has_barrier(self) -> bool:
+        """Whether rows of one event time are completed together, across entities."""
+        return self.plan.second is not None
+
+    def check(self, columns: Iterable[str]) -> None:
+        """Refuse a source that lacks a column, naming the nearest one it has.
+
+        Raises
+        ------
+        ContractViolation: a column that the view reads is not among ``columns``.
+        """
+        present = list(columns)
+        for name in (*self.key_columns, *self.columns):
+            if name not in present:
+                raise ContractViolation(
+                    f"view {self.name}: source {self.source} has no column {name!r}",
+                    hint=did_you_mean(name, present),
+                )
+
+
+def _check_name(what: str, name: object) -> None:
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise DefinitionError(
+            f"{what} {name!r}: expected a lower-case letter, then up to 63 letters, digits or _"
+        )

@@ -1,0 +1,93 @@
+"""Calendar inputs from event times: one function, used by both drivers.
+
+Offsets come from :mod:`zoneinfo` (its data version is part of the build fingerprint). Weekday arithmetic is exact
+integer arithmetic on local dates.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from zoneinfo import ZoneInfo
+
+import numpy as np
+from numpy.typing import NDArray
+
+from assay.domain.instants import NANOS_PER_SECOND
+
+_DAY = 86_400
+_QUARTER = 900  # seconds; offsets are looked up at the two ends of each quarter of an hour
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def calendar_inputs(
+    kinds: tuple[str, ...], event_times: NDArray[np.int64], timezone: str
+) -> NDArray[np.float64]:
+    """One row per kind, one column per event time.
+
+    Kinds: month_start, month_end, quarter_end (1 or 0), day_of_week (0 for Monday), day_number (days
+    since 1970-01-01); all of the local date in ``timezone``.
+    """
+    days = local_days(event_times, timezone)
+    unique, back = np.unique(days, return_inverse=True)
+    values = np.array(
+        [[_of_day(int(day))[kind] for day in unique] for kind in kinds], dtype=np.float64
+    )
+    return np.ascontiguousarray(values.reshape(len(kinds), -1)[:, back])
+
+
+def local_days(event_times: NDArray[np.int64], timezone: str) -> NDArray[np.int64]:
+    """Local dates as days since 1970-01-01."""
+    seconds = event_times // NANOS_PER_SECOND
+    quarters, back = np.unique(seconds // _QUARTER, return_inverse=True)
+    changes = np.iinfo(np.int64).min
+    offsets = np.array(
+        [changes if (o := _offset_in(int(q), timezone)) is None else o for q in quarters],
+        dtype=np.int64,
+    )[back]
+    for row in np.flatnonzero(offsets == changes):
+        offsets[row] = _offset_at(int(seconds[row]), timezone)
+    days: NDArray[np.int64] = (seconds + offsets) // _DAY
+    return days
+
+
+def calendar_of(kinds: tuple[str, ...], event_time: int, timezone: str) -> tuple[float, ...]:
+    """The same for one event time."""
+    second = event_time // NANOS_PER_SECOND
+    offset = _offset_in(second // _QUARTER, timezone)
+    if offset is None:
+        offset = _offset_at(second, timezone)
+    flags = _of_day((second + offset) // _DAY)
+    return tuple([flags[kind] for kind in kinds])
+
+
+@lru_cache(maxsize=65_536)
+def _offset_in(quarter: int, timezone: str) -> int | None:
+    """The offset throughout a quarter of an hour, or None when the clock changes inside it."""
+    first = _offset_at(quarter * _QUARTER, timezone)
+    return first if _offset_at((quarter + 1) * _QUARTER - 1, timezone) == first else None
+
+
+def _offset_at(second: int, timezone: str) -> int:
+    """Seconds to add to UTC, exact to the second."""
+    zone = ZoneInfo(timezone)
+    offset = (_EPOCH + timedelta(seconds=second)).astimezone(zone).utcoffset()
+    assert offset is not None
+    return offset.days * _DAY + offset.seconds
+
+
+@lru_cache(maxsize=65_536)
+def _of_day(day: int) -> dict[str, float]:
+    date = _EPOCH.date() + timedelta(days=day)
+    weekday = date.weekday()
+    following = date + timedelta(days=max(1, 7 - weekday) if weekday >= 4 else 1)
+    previous = date - timedelta(days=weekday + 3 if weekday == 0 else max(1, weekday - 4))
+    works = weekday < 5
+    ends = works and following.month != date.month
+    return {
+        "month_start": float(works and previous.month != date.month),
+        "month_end": float(ends),
+        "quarter_end": float(ends and date.month % 3 == 0),
+        "day_of_week": float(weekday),
+        "day_number": float(day),
+    }

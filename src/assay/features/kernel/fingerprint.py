@@ -1,0 +1,154 @@
+"""The build fingerprint: what computed the values, as opposed to what they mean.
+
+A manifest says what a value means and never changes with the machine. The fingerprint names the build: kernel source,
+compiler, libraries, time-zone data, processor. Its ``golden`` is the SHA-256 of the output bits of a fixed program over
+fixed inputs, so two builds with equal goldens compute the same bits, and an upgrade that leaves it alone
+invalidates nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from typing import Any
+
+import llvmlite
+import llvmlite.binding
+import numba
+import numpy as np
+
+from assay.domain.canonical import content_hash
+from assay.features.definition.expressions import col, where
+from assay.features.definition.views import FeatureView, Sessions
+from assay.features.kernel.engine import SEGMENT_WIDTH, source_hash
+from assay.features.kernel.layout import Machine
+
+_ENTITIES, _ROWS = 5, 400
+
+
+@dataclass(frozen=True, slots=True)
+class BuildFingerprint:
+    """One build of the kernel on one machine."""
+
+    kernel_source: str
+    golden: str
+    python: str
+    numba: str
+    llvmlite: str
+    numpy: str
+    c_library: str
+    timezone_data: str
+    machine: str
+    processor: str
+    processor_features: str
+
+    @classmethod
+    def capture(cls) -> BuildFingerprint:
+        """The fingerprint of the running process; runs the golden program."""
+        return cls(
+            kernel_source=source_hash(),
+            golden=golden_hash(),
+            python=platform.python_version(),
+            numba=str(numba.__version__),
+            llvmlite=str(llvmlite.__version__),
+            numpy=np.__version__,
+            c_library=" ".join(platform.libc_ver()).strip(),
+            timezone_data=_timezone_data(),
+            machine=platform.machine(),
+            processor=str(llvmlite.binding.get_host_cpu_name()),
+            processor_features=str(llvmlite.binding.get_host_cpu_features().flatten()),
+        )
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 over all fields."""
+        return content_hash(self.to_json())
+
+    def same_bits_as(self, other: BuildFingerprint) -> bool:
+        """Whether both builds computed the golden program alike."""
+        return self.golden == other.golden
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def golden_view() -> FeatureView:
+    """The fixed view behind ``golden``: every instruction of the kernel occurs in it."""
+    x, y, member = col("x"), col("y"), col("member")
+    change = x.simple_return(1)
+    gaps = where(y > 1.0, y, col("z"))
+    features = {
+        "level": x,
+        "log_return": x.log_return(3),
+        "arithmetic": (x * y - 2.0) / (y + 0.5) + (-x).abs() * y.sign(),
+        "logic": ((x < y) | ~(x <= 1.0)) & (x.sign().eq(1.0)) & x.is_valid(),
+        "clipped": change.clip(-0.01, 0.02),
+        "root": gaps.sqrt().fill_missing(-1.0),
+        "sum": change.rolling_sum(7),
+        "mean": x.rolling_mean(20),
+        "deviation": (x * 15_000.0).rolling_std(20),
+        "variance_gaps": gaps.rolling_var(30, min_count=5),
+        "out_of_range": (x * 1e9).rolling_std(9),
+        "constant": x.sign().rolling_std(12),
+        "z": change.zscore(50),
+        "low": x.rolling_min(21),
+        "high_gaps": gaps.rolling_max(33, min_count=2),
+        "fast": (change * change).ewm_mean(alpha=0.06, horizon=120).sqrt(),
+        "slow_gaps": gaps.ewm_mean(span=30, horizon=90, min_count=3),
+        "weighted_deviation": x.ewm_std(halflife=10, horizon=70),
+        "rank": change.cs_rank(),
+        "relative": change.cs_demean() * member,
+        "score": x.rolling_std(20).cs_zscore(),
+    }
+    return FeatureView(
+        "golden", "generated", "entity", features, Sessions(1), members="member", timezone="UTC"
+    )
+
+
+def golden_hash() -> str:
+    """SHA-256 of the bits of the golden view over generated inputs."""
+    view = golden_view()
+    plan = view.plan
+    assert plan.second is not None
+    count = _ENTITIES * _ROWS
+    inputs = np.empty((1 + len(view.columns), count))
+    inputs[0].view(np.int64)[:] = np.arange(count)
+    for index, name in enumerate(view.columns, start=1):
+        inputs[index] = _generated(index, name, count)
+    first = Machine.build(plan.first, 64)
+    segments = np.array(
+        [[0, e * _ROWS, (e + 1) * _ROWS, 1] for e in range(_ENTITIES)], dtype=np.int64
+    )
+    middle = np.empty((len(plan.first.outputs), count))
+    first.run(first.states(1), segments, inputs, middle)
+    order = np.arange(count).reshape(_ENTITIES, _ROWS).T.reshape(-1)
+    second = Machine.build(plan.second, _ENTITIES)
+    segments = np.zeros((_ROWS, SEGMENT_WIDTH), dtype=np.int64)
+    segments[:, 1] = np.arange(_ROWS) * _ENTITIES
+    segments[:, 2] = segments[:, 1] + _ENTITIES
+    outputs = np.empty((len(plan.second.outputs), count))
+    second.run(second.states(1), segments, np.ascontiguousarray(middle[:, order]), outputs)
+    return hashlib.sha256(outputs.astype("<f8").tobytes()).hexdigest()
+
+
+def _generated(seed: int, name: str, count: int) -> Any:
+    """Numbers from a linear congruence in whole numbers: no library's generator is involved."""
+    values, state = [], seed
+    for _ in range(count):
+        state = (state * 6_364_136_223_846_793_005 + 1_442_695_040_888_963_407) % 2**64
+        values.append((state >> 11) * 2.0**-53)
+    uniform = np.array(values)
+    if name == "member":
+        return (uniform > 0.2).astype(np.float64)
+    if name == "z":
+        return np.where(uniform < 0.3, np.nan, uniform * 4.0 - 1.0)
+    return 1.0 + np.cumsum(uniform - 0.5) * 2.0**-8 + uniform * 0.25
+
+
+def _timezone_data() -> str:
+    try:
+        return f"tzdata {metadata.version('tzdata')}"
+    except metadata.PackageNotFoundError:
+        return "of the operating system"

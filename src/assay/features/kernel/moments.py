@@ -1,0 +1,263 @@
+"""Rolling count, sum, mean and variance by exact accumulators.
+
+The idea. A value ``x`` with ``|x| < 2**24`` is rounded once to a multiple of 2**-64 and written as two
+integers (limbs), its square as three down to 2**-86. :func:`prefix` keeps running sums of those limbs; the sum over the
+last ``k`` rows is the difference of two running sums. Integer sums are exact in any order and modulo
+2**64, so a window's value is a pure function of the window's content: the row at which the run began, the
+chunking and everything before the window cancel to the last bit. One prefix serves all windows over the same values.
+
+Limb sizes. The top limb of either sum is below 2**44, so that 131,072 rows stay below 2**62. Limbs are
+taken by adding 1.5 * 2**52 units of the limb: the sum's low mantissa bits are then the integer, rounded half to even.
+
+The variance is ``(n * S2 - S1**2) / (n (n - 1))`` in double-double arithmetic. It is accepted when it is
+at least 2**-56 and at least 2**-70 of the mean square; then its relative error is below 2**-30. Otherwise
+(and when a value is out of range) the window is reduced from scratch, in a fixed order, about a value
+of the window. Which of the two happens is decided by exact sums, hence by the window alone.
+
+The splitting of a product into two floats is Dekker's (1971, "A floating-point technique for extending the available
+precision"), two-sum is Knuth's (The Art of Computer Programming, volume 2, section 4.2.2).
+
+Measured error of the standard deviation against exact rational arithmetic: see the decision record on the kernel.
+"""
+
+from __future__ import annotations
+
+from assay.features.definition.opcodes import EXACT_RANGE
+from assay.features.kernel.elementwise import NAN, finite, step
+from assay.features.kernel.words import (
+    get,
+    get_word,
+    put,
+    put_word,
+    word_of,
+    wrapping_add,
+    wrapping_sub,
+)
+
+_Q_HIGH, _Q_LOW = 2.0**-20, 2.0**-64  # units of the limbs of x
+_Q_SQ_HIGH, _Q_SQ_MID, _Q_SQ_LOW = 2.0**4, 2.0**-41, 2.0**-86  # and of x squared
+_M_HIGH, _M_LOW = 1.5 * 2.0**52 * _Q_HIGH, 1.5 * 2.0**52 * _Q_LOW
+_M_SQ_HIGH, _M_SQ_MID, _M_SQ_LOW = (
+    1.5 * 2.0**52 * _Q_SQ_HIGH,
+    1.5 * 2.0**52 * _Q_SQ_MID,
+    1.5 * 2.0**52 * _Q_SQ_LOW,
+)
+_SPLITTER = 134_217_729.0  # 2**27 + 1
+_OUT_OF_RANGE = 1 << 32  # counts: valid values in the low half, those out of range in the high
+_MASK_32 = (1 << 32) - 1
+_MASK_44 = (1 << 44) - 1
+_MASK_45 = (1 << 45) - 1
+_SMALLEST_VARIANCE = 2.0**-56
+_SMALLEST_RATIO = 2.0**-70
+_FROM_SCRATCH = -1.0  # no variance is negative
+
+
+def _bits(value: float) -> int:
+    import struct
+
+    return int(struct.unpack("<q", struct.pack("<d", value))[0])
+
+
+_B_HIGH, _B_LOW = _bits(_M_HIGH), _bits(_M_LOW)
+_B_SQ_HIGH, _B_SQ_MID, _B_SQ_LOW = _bits(_M_SQ_HIGH), _bits(_M_SQ_MID), _bits(_M_SQ_LOW)
+
+
+@step
+def two_sum(a, b):  # type: ignore[no-untyped-def]
+    """``a + b`` as the rounded sum and its error, exactly."""
+    total = a + b
+    other = total - a
+    return total, (a - (total - other)) + (b - other)
+
+
+@step
+def two_product(a, b):  # type: ignore[no-untyped-def]
+    """``a * b`` as the rounded product and its error, exactly (no fused operation needed)."""
+    product = a * b
+    scaled = _SPLITTER * a
+    a_high = scaled - (scaled - a)
+    a_low = a - a_high
+    scaled = _SPLITTER * b
+    b_high = scaled - (scaled - b)
+    b_low = b - b_high
+    error = a_low * b_low - (((product - a_high * b_high) - a_low * b_high) - a_high * b_low)
+    return product, error
+
+
+@step
+def prefix(state, x, high, low, sq_high, sq_mid, sq_low, counts, count):  # type: ignore[no-untyped-def]
+    """Extend the running sums at the six given positions by ``count`` values at ``x``.
+
+    Word ``p - 1`` of each holds the sum before the first new row.
+    """
+    s_high = get_word(state, high - 1)
+    s_low = get_word(state, low - 1)
+    s_sq_high = get_word(state, sq_high - 1)
+    s_sq_mid = get_word(state, sq_mid - 1)
+    s_sq_low = get_word(state, sq_low - 1)
+    s_counts = get_word(state, counts - 1)
+    for i in range(count):
+        raw = get(state, x + i)
+        valid = raw == raw  # noqa: PLR0124 - not NaN
+        inside = abs(raw) < EXACT_RANGE  # false for NaN
+        value = raw if inside else 0.0
+        shifted = value + _M_HIGH
+        s_high = wrapping_add(s_high, word_of(shifted) - _B_HIGH)
+        top = shifted - _M_HIGH
+        shifted = (value - top) + _M_LOW
+        s_low = wrapping_add(s_low, word_of(shifted) - _B_LOW)
+        rounded = top + (shifted - _M_LOW)
+        square, error = two_product(rounded, rounded)
+        shifted = square + _M_SQ_HIGH
+        s_sq_high = wrapping_add(s_sq_high, word_of(shifted) - _B_SQ_HIGH)
+        rest = square - (shifted - _M_SQ_HIGH)
+        shifted = rest + _M_SQ_MID
+        error_shifted = error + _M_SQ_MID
+        s_sq_mid = wrapping_add(
+            s_sq_mid, (word_of(shifted) - _B_SQ_MID) + (word_of(error_shifted) - _B_SQ_MID)
+        )
+        rest = (rest - (shifted - _M_SQ_MID)) + (error - (error_shifted - _M_SQ_MID))
+        s_sq_low = wrapping_add(s_sq_low, word_of(rest + _M_SQ_LOW) - _B_SQ_LOW)
+        s_counts = wrapping_add(
+            s_counts, (1 if valid else 0) + (_OUT_OF_RANGE if valid & (not inside) else 0)
+        )
+        put_word(state, high + i, s_high)
+        put_word(state, low + i, s_low)
+        put_word(state, sq_high + i, s_sq_high)
+        put_word(state, sq_mid + i, s_sq_mid)
+        put_word(state, sq_low + i, s_sq_low)
+        put_word(state, counts + i, s_counts)
+
+
+@step
+def window_sum(state, high, low, k):  # type: ignore[no-untyped-def]
+    """The exact sum of a window as an unevaluated pair of floats, from two limbs."""
+    upper = wrapping_sub(get_word(state, high), get_word(state, high - k))
+    lower = wrapping_sub(get_word(state, low), get_word(state, low - k))
+    upper = upper + (lower >> 44)  # carry: the limbs are 2**44 apart
+    a = float(upper >> 32) * (4294967296.0 * _Q_HIGH)
+    b = float(upper & _MASK_32) * _Q_HIGH
+    c = float(lower & _MASK_44) * _Q_LOW
+    total, error = two_sum(a, b)
+    return two_sum(total, error + c)
+
+
+@step
+def window_square_sum(state, high, mid, low, k):  # type: ignore[no-untyped-def]
+    """The same for the squares, from three limbs that are 2**45 apart."""
+    upper = wrapping_sub(get_word(state, high), get_word(state, high - k))
+    middle = wrapping_sub(get_word(state, mid), get_word(state, mid - k))
+    lower = wrapping_sub(get_word(state, low), get_word(state, low - k))
+    middle = middle + (lower >> 45)
+    upper = upper + (middle >> 45)
+    a = float(upper >> 32) * (4294967296.0 * _Q_SQ_HIGH)
+    b = float(upper & _MASK_32) * _Q_SQ_HIGH
+    c = float(middle & _MASK_45) * _Q_SQ_MID
+    d = float(lower & _MASK_45) * _Q_SQ_LOW
+    total, error = two_sum(a, b)
+    total, more = two_sum(total, c)
+    return two_sum(total, (error + more) + d)
+
+
+@step
+def scratch_sum(state, x, k):  # type: ignore[no-untyped-def]
+    """Sum of the valid values of the window that ends at ``x``, oldest first, compensated."""
+    total, compensation = 0.0, 0.0
+    for j in range(k):
+        value = get(state, x - k + 1 + j)
+        if value == value:  # noqa: PLR0124
+            total, error = two_sum(total, value)
+            compensation += error
+    return total + compensation
+
+
+@step
+def scratch_variance(state, x, k, valid):  # type: ignore[no-untyped-def]
+    """Sample variance of the window that ends at ``x``: two passes about its newest valid value.
+
+    Distances from a value of the window are zero in a constant window and small in a narrow one.
+    """
+    reference = 0.0
+    for j in range(k):
+        value = get(state, x - j)
+        if value == value:  # noqa: PLR0124
+            reference = value
+            break
+    total, compensation = 0.0, 0.0
+    for j in range(k):
+        value = get(state, x - k + 1 + j)
+        if value == value:  # noqa: PLR0124
+            total, error = two_sum(total, value - reference)
+            compensation += error
+    mean = (total + compensation) / valid
+    squares, square_errors, first = 0.0, 0.0, 0.0
+    for j in range(k):
+        value = get(state, x - k + 1 + j)
+        if value == value:  # noqa: PLR0124
+            distance = (value - reference) - mean
+            squares, error = two_sum(squares, distance * distance)
+            square_errors += error
+            first += distance
+    # The second term takes out what the rounding of the mean put in.
+    return (squares + square_errors - first * first / valid) / (valid - 1.0)
+
+
+@step
+def count(state, out, counts, k, rows):  # type: ignore[no-untyped-def]
+    for i in range(rows):
+        difference = wrapping_sub(get_word(state, counts + i), get_word(state, counts + i - k))
+        put(state, out + i, float(difference & _MASK_32))
+
+
+@step
+def sum_or_mean(state, out, x, high, low, counts, k, least, mean, rows):  # type: ignore[no-untyped-def]
+    """Rolling sum, or mean when ``mean`` is true; NaN with fewer than ``least`` valid values."""
+    irregular = 0
+    for i in range(rows):
+        difference = wrapping_sub(get_word(state, counts + i), get_word(state, counts + i - k))
+        irregular |= difference >> 32
+        valid = difference & _MASK_32
+        total, _ = window_sum(state, high + i, low + i, k)
+        value = total / float(valid) if mean else total
+        put(state, out + i, value if valid >= least else NAN)
+    if irregular == 0:
+        return
+    for i in range(rows):
+        difference = wrapping_sub(get_word(state, counts + i), get_word(state, counts + i - k))
+        valid = difference & _MASK_32
+        if (difference >> 32) > 0 and valid >= least:
+            total = scratch_sum(state, x + i, k)
+            put(state, out + i, finite(total / float(valid) if mean else total))
+
+
+@step
+def variance(state, out, x, high, low, sq_high, sq_mid, sq_low, counts, k, least, rows):  # type: ignore[no-untyped-def]
+    """Rolling sample variance; NaN with fewer than ``least`` (at least two) valid values."""
+    irregular = 0
+    for i in range(rows):
+        difference = wrapping_sub(get_word(state, counts + i), get_word(state, counts + i - k))
+        n = float(difference & _MASK_32)
+        s1, s1_low = window_sum(state, high + i, low + i, k)
+        s2, s2_low = window_square_sum(state, sq_high + i, sq_mid + i, sq_low + i, k)
+        left, left_low = two_product(n, s2)
+        left_low += n * s2_low
+        right, right_low = two_product(s1, s1)
+        right_low += 2.0 * (s1 * s1_low)
+        gap, gap_low = two_sum(left, -right)
+        gap = gap + (gap_low + (left_low - right_low))
+        value = gap / (n * (n - 1.0))
+        accepted = (
+            (value >= _SMALLEST_VARIANCE)
+            & (gap >= _SMALLEST_RATIO * left)
+            & ((difference >> 32) == 0)
+        )
+        enough = (difference & _MASK_32) >= least
+        irregular |= 1 if enough & (not accepted) else 0
+        put(state, out + i, (value if accepted else _FROM_SCRATCH) if enough else NAN)
+    if irregular == 0:
+        return
+    for i in range(rows):
+        if get(state, out + i) == _FROM_SCRATCH:
+            difference = wrapping_sub(get_word(state, counts + i), get_word(state, counts + i - k))
+            valid = float(difference & _MASK_32)
+            put(state, out + i, finite(max(scratch_variance(state, x + i, k, valid), 0.0)))

@@ -1,0 +1,102 @@
+"""The offline driver: a view over history."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from assay.errors import ContractViolation
+from assay.features.definition.views import FeatureView
+from assay.features.kernel.engine import SEGMENT_WIDTH
+from assay.features.kernel.frames import Rows, check_rows, result_frame
+from assay.features.kernel.layout import Machine
+
+DEFAULT_CHUNK = 256
+
+
+class OfflineDriver:
+    """Computes every row of a history.
+
+    The kernel runs entity by entity, ``chunk`` rows at a time; features across entities follow, event time by event
+    time. Neither the chunk nor the number of workers changes a bit of the result.
+
+    Parameters
+    ----------
+    view: what to compute.
+    chunk: rows per call of an instruction; a matter of speed and memory only.
+    """
+
+    def __init__(self, view: FeatureView, *, chunk: int = DEFAULT_CHUNK) -> None:
+        if chunk < 1:
+            raise ContractViolation(f"chunk {chunk}: expected at least one row")
+        self.view = view
+        self._first = Machine.build(view.plan.first, chunk)
+
+    def run(self, frame: pl.DataFrame, *, workers: int = 1) -> pl.DataFrame:
+        """The features of every row, in the order of the rows.
+
+        Parameters
+        ----------
+        frame: the source, see :func:`~assay.features.kernel.frames.check_rows` for its contract.
+        workers: threads among which entities are divided; the kernel runs without Python's lock.
+
+        Returns
+        -------
+        entity, event_time, known_time, source_rank, sequence, then the features (Float64). ``known_time`` is
+        the latest of all rows that the row depends on; a missing value is NaN.
+
+        Raises
+        ------
+        ContractViolation: the frame breaks its contract.
+        """
+        if workers < 1:
+            raise ContractViolation(f"workers {workers}: expected at least one")
+        rows = check_rows(self.view, frame)
+        outputs = np.empty((len(self._first.program.outputs), rows.count))
+        shares = _shares(rows.starts, workers)
+        if len(shares) <= 1:
+            for share in shares:
+                self._run_share(share, rows, outputs)
+        else:
+            with ThreadPoolExecutor(len(shares)) as pool:
+                for done in [pool.submit(self._run_share, s, rows, outputs) for s in shares]:
+                    done.result()
+        if self.view.plan.second is not None:
+            outputs = _second_stage(self.view, rows, outputs)
+        return result_frame(self.view, rows, outputs)
+
+    def _run_share(
+        self, segments: NDArray[np.int64], rows: Rows, outputs: NDArray[np.float64]
+    ) -> None:
+        self._first.run(self._first.states(1), segments, rows.inputs, outputs)
+
+
+def _shares(starts: NDArray[np.int64], workers: int) -> list[NDArray[np.int64]]:
+    """Entities divided into at most ``workers`` runs of about equally many rows."""
+    count = starts.size - 1
+    segments = np.zeros((count, SEGMENT_WIDTH), dtype=np.int64)
+    segments[:, 1], segments[:, 2], segments[:, 3] = starts[:-1], starts[1:], 1
+    marks = np.linspace(0, starts[-1], workers + 1)[1:-1]
+    cuts = np.searchsorted(starts[:-1] + np.diff(starts) / 2, marks)
+    return [share for share in np.split(segments, cuts) if share.size]
+
+
+def _second_stage(view: FeatureView, rows: Rows, first: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Run the program across entities over each event time."""
+    assert view.plan.second is not None
+    # Stable: inside an event time, rows stay in the order of entity names.
+    order = np.argsort(rows.event_times, kind="stable")
+    times = rows.event_times[order]
+    starts = np.flatnonzero(np.r_[True, times[1:] != times[:-1]]) if times.size else times
+    segments = np.zeros((starts.size, SEGMENT_WIDTH), dtype=np.int64)
+    segments[:, 1], segments[:, 2] = starts, np.r_[starts[1:], times.size][: starts.size]
+    widest = int((segments[:, 2] - segments[:, 1]).max(initial=1))
+    machine = Machine.build(view.plan.second, widest)
+    ordered = np.empty((len(machine.program.outputs), times.size))
+    machine.run(machine.states(1), segments, np.ascontiguousarray(first[:, order]), ordered)
+    outputs = np.empty_like(ordered)
+    outputs[:, order] = ordered
+    return outputs

@@ -1,0 +1,346 @@
+"""The online driver: a view, event by event."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from assay.domain.instants import Instant, render
+from assay.errors import Conflict, ContractViolation, OutOfOrder, did_you_mean
+from assay.features.definition.manifest import Manifest
+from assay.features.definition.views import FeatureView
+from assay.features.kernel.calendar import calendar_inputs, calendar_of
+from assay.features.kernel.engine import SEGMENT_WIDTH
+from assay.features.kernel.frames import check_rows, result_frame
+from assay.features.kernel.layout import Machine
+from assay.features.online.checkpoint import Checkpoint
+
+_NEVER = -(2**63)
+
+
+class FeatureRow(NamedTuple):
+    """One computed row; ``values`` are in the order of the view's features, missing ones NaN."""
+
+    entity: str
+    event_time: Instant
+    known_time: Instant
+    source_rank: int
+    sequence: int
+    values: NDArray[np.float64]
+
+
+class _Waiting(NamedTuple):
+    """A row behind the barrier: its keys, and what the first stage computed."""
+
+    entity: str
+    source_rank: int
+    sequence: int
+    first: NDArray[np.float64]
+
+
+class OnlineDriver:
+    """Computes rows as events arrive, with the same compiled kernel as the offline driver.
+
+    Rows of one entity must arrive in the order of their event times. A view with features across entities has a
+    barrier: its rows wait until :meth:`close` says that an event time is complete. Not for use by several
+    threads at once.
+    """
+
+    def __init__(self, view: FeatureView) -> None:
+        self.view = view
+        self.manifest = Manifest.of(view)
+        self.columns = view.columns
+        self._machine = Machine.build(view.plan.first, 1)
+        self._slots: dict[str, int] = {}
+        self._last: list[Instant] = []
+        self._closed: Instant | None = None
+        self._waiting: dict[Instant, list[_Waiting]] = {}
+        self._states = np.empty((0, self._machine.template.size))
+        self._second: Machine | None = None
+        # One event's buffers, reused: what is handed out is a copy.
+        self._input = np.empty((len(view.plan.first.inputs), 1))
+        self._output = np.empty((len(view.plan.first.outputs), 1))
+        self._segment = np.array([[0, 0, 1, 0]], dtype=np.int64)
+        self._known_in, self._known_out = self._input[0].view(np.int64), self._output[0].view("i8")
+        self._values_in = self._input[1 : 1 + len(self.columns), 0]
+        self._calendar_in = self._input[1 + len(self.columns) :, 0]
+        self._values_out = self._output[1:, 0]
+
+    @property
+    def entities(self) -> tuple[str, ...]:
+        """The entities seen so far."""
+        return tuple(self._slots)
+
+    def push(
+        self,
+        entity: str,
+        event_time: Instant,
+        known_time: Instant,
+        values: Mapping[str, float | bool | None] | NDArray[np.float64],
+        *,
+        source_rank: int = 0,
+        sequence: int = 0,
+    ) -> FeatureRow | None:
+        """Take one event; its row, or None when it waits behind the barrier.
+
+        Parameters
+        ----------
+        values: by column name, or (faster) a float64 array in the order of :attr:`columns`; missing is NaN or None.
+
+        Raises
+        ------
+        OutOfOrder: the event is not later than the entity's last one, or its event time is closed. Nothing changed.
+        ContractViolation: a column is missing.
+        """
+        slot = self._slot(entity, event_time)
+        if isinstance(values, np.ndarray):
+            self._values_in[:] = values
+        else:
+            self._values_in[:] = self._from_mapping(values)
+        self._known_in[0] = known_time
+        if self.view.plan.calendar:
+            self._calendar_in[:] = calendar_of(
+                self.view.plan.calendar, event_time, self.view.timezone
+            )
+        self._segment[0, 0] = slot
+        self._machine.run(self._states, self._segment, self._input, self._output)
+        self._last[slot] = event_time
+        if self.view.plan.second is not None:
+            waiting = _Waiting(entity, source_rank, sequence, self._output[:, 0].copy())
+            self._waiting.setdefault(event_time, []).append(waiting)
+            return None
+        return FeatureRow(
+            entity,
+            event_time,
+            int(self._known_out[0]),
+            source_rank,
+            sequence,
+            self._values_out.copy(),
+        )
+
+    def push_many(
+        self,
+        entities: Sequence[str],
+        event_times: NDArray[np.int64],
+        known_times: NDArray[np.int64],
+        values: NDArray[np.float64],
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Take a micro-batch of a view without a barrier, in one call of the kernel.
+
+        Parameters
+        ----------
+        entities, event_times, known_times: one per event, in the order of arrival; an entity may occur several times.
+        values: one row per column of :attr:`columns`, one column per event.
+
+        Returns
+        -------
+        The known times, and one row per feature with one column per event: the same bits as from :meth:`push`.
+
+        Raises
+        ------
+        OutOfOrder: as in :meth:`push`; nothing of the batch was taken.
+        """
+        if self.view.plan.second is not None:
+            raise Conflict(f"view {self.view.name} has a barrier: push its events one by one")
+        count = len(entities)
+        if values.shape != (len(self.columns), count):
+            raise ContractViolation(
+                f"values of shape {values.shape}: expected {(len(self.columns), count)}"
+            )
+        times = event_times.tolist()
+        last = dict[str, Instant]()
+        for entity, time in zip(entities, times, strict=True):
+            self._check_order(entity, time, last.get(entity))
+            last[entity] = time
+        segments = np.zeros((count, SEGMENT_WIDTH), dtype=np.int64)
+        segments[:, 0] = [self._slot_of(entity) for entity in entities]
+        segments[:, 1] = np.arange(count)
+        segments[:, 2] = segments[:, 1] + 1
+        inputs = np.empty((len(self._machine.program.inputs), count))
+        inputs[0].view(np.int64)[:] = known_times
+        inputs[1 : 1 + len(self.columns)] = values
+        if self.view.plan.calendar:
+            inputs[1 + len(self.columns) :] = calendar_inputs(
+                self.view.plan.calendar, event_times, self.view.timezone
+            )
+        outputs = np.empty((len(self._machine.program.outputs), count))
+        self._machine.run(self._states, segments, inputs, outputs)
+        for entity, time in last.items():
+            self._last[self._slots[entity]] = time
+        return outputs[0].view(np.int64), outputs[1:]
+
+    def close(self, event_time: Instant) -> list[FeatureRow]:
+        """Say that every row of an event time has arrived; its rows, in the order of entity names.
+
+        Raises
+        ------
+        OutOfOrder: this or a later event time was closed before.
+        Conflict: an earlier event time is still open, or the view has no barrier.
+        """
+        if self.view.plan.second is None:
+            raise Conflict(f"view {self.view.name} has no barrier: push returns its rows")
+        if self._closed is not None and event_time <= self._closed:
+            raise OutOfOrder(
+                f"view {self.view.name}: event time {render(event_time)} cannot be closed after "
+                f"{render(self._closed)}"
+            )
+        earliest = min(self._waiting, default=event_time)
+        if earliest < event_time:
+            raise Conflict(
+                f"view {self.view.name}: event time {render(earliest)} is still open",
+                hint="close event times in their order",
+            )
+        self._closed = event_time
+        rows = sorted(self._waiting.pop(event_time, []))
+        if not rows:
+            return []
+        outputs = self._across(np.column_stack([row.first for row in rows]))
+        known = outputs[0].view(np.int64)
+        return [
+            FeatureRow(
+                row.entity,
+                event_time,
+                int(known[index]),
+                row.source_rank,
+                row.sequence,
+                outputs[1:, index].copy(),
+            )
+            for index, row in enumerate(rows)
+        ]
+
+    def warm_up(self, frame: pl.DataFrame) -> None:
+        """Take history without giving rows: the last ``view.look_back`` rows of an entity suffice.
+
+        After it, rows have the same bits as in a process that ran from the first row on. The frame obeys the same
+        contract as offline; its event times count as closed.
+        """
+        rows = check_rows(self.view, frame)
+        if rows.count == 0:
+            return
+        for entity, start in zip(rows.entities, rows.starts[:-1], strict=True):
+            self._check_order(entity, int(rows.event_times[start]), None)
+        segments = np.zeros((len(rows.entities), SEGMENT_WIDTH), dtype=np.int64)
+        segments[:, 0] = [self._slot_of(entity) for entity in rows.entities]
+        segments[:, 1], segments[:, 2] = rows.starts[:-1], rows.starts[1:]
+        outputs = np.empty((len(self._machine.program.outputs), rows.count))
+        self._machine.run(self._states, segments, rows.inputs, outputs)
+        for entity, stop in zip(rows.entities, rows.starts[1:], strict=True):
+            self._last[self._slots[entity]] = int(rows.event_times[stop - 1])
+        if self.view.plan.second is not None:
+            self._closed = max(int(rows.event_times.max()), self._closed or _NEVER)
+
+    def replay(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Push every row of a frame in the order of event times; the same layout as offline."""
+        rows = check_rows(self.view, frame)
+        outputs = np.empty((1 + len(self.view.features), rows.count))
+        known = outputs[0].view(np.int64)
+        names = rows.keys[self.view.entity].to_list()
+        times = rows.event_times.tolist()
+        arrived = rows.inputs[0].view(np.int64).tolist()
+        values = np.ascontiguousarray(rows.inputs[1 : 1 + len(self.columns)].T)
+        order = np.argsort(rows.event_times, kind="stable").tolist()
+        barrier = self.view.plan.second is not None
+        waiting: list[int] = []
+        for place, row in enumerate(order):
+            result = self.push(names[row], times[row], arrived[row], values[row])
+            waiting.append(row)
+            if barrier and place + 1 < len(order) and times[order[place + 1]] == times[row]:
+                continue
+            results = self.close(times[row]) if barrier else [result]
+            for index, done in zip(waiting, results, strict=True):
+                assert done is not None
+                known[index] = done.known_time
+                outputs[1:, index] = done.values
+            waiting.clear()
+        return result_frame(self.view, rows, outputs)
+
+    def checkpoint(self) -> bytes:
+        """Everything that the driver remembers, as bytes."""
+        waiting = [(time, row) for time, rows in self._waiting.items() for row in rows]
+        return Checkpoint(
+            manifest=self.manifest.hash,
+            entities=self.entities,
+            last_times=tuple(self._last),
+            closed=self._closed,
+            waiting=tuple((t, row.entity, row.source_rank, row.sequence) for t, row in waiting),
+            states=self._states[: len(self._slots)],
+            open_rows=np.array([row.first for _, row in waiting]).reshape(
+                len(waiting), len(self._machine.program.outputs)
+            ),
+        ).to_bytes()
+
+    @classmethod
+    def restore(cls, view: FeatureView, data: bytes) -> OnlineDriver:
+        """A driver that continues, bit for bit, where :meth:`checkpoint` was taken.
+
+        Raises
+        ------
+        IncompatibleVersion: the checkpoint is of another manifest or layout.
+        Tampered: the bytes are not what was written.
+        """
+        driver = cls(view)
+        found = Checkpoint.from_bytes(data, manifest=driver.manifest.hash)
+        driver._slots = {entity: slot for slot, entity in enumerate(found.entities)}
+        driver._last = list(found.last_times)
+        driver._closed = found.closed
+        driver._states = found.states
+        for (time, entity, rank, sequence), first in zip(
+            found.waiting, found.open_rows, strict=True
+        ):
+            row = _Waiting(entity, rank, sequence, first.copy())
+            driver._waiting.setdefault(time, []).append(row)
+        return driver
+
+    def _across(self, first: NDArray[np.float64]) -> NDArray[np.float64]:
+        assert self.view.plan.second is not None
+        count = first.shape[1]
+        if self._second is None or self._second.chunk < count:
+            self._second = Machine.build(self.view.plan.second, max(64, 2 * count))
+        outputs = np.empty((len(self._second.program.outputs), count))
+        segments = np.array([[0, 0, count, 0]], dtype=np.int64)
+        self._second.run(self._second.states(1), segments, first, outputs)
+        return outputs
+
+    def _slot(self, entity: str, event_time: Instant) -> int:
+        self._check_order(entity, event_time, None)
+        return self._slot_of(entity)
+
+    def _check_order(self, entity: str, event_time: Instant, earlier: Instant | None) -> None:
+        if earlier is None:
+            slot = self._slots.get(entity)
+            earlier = _NEVER if slot is None else self._last[slot]
+        if event_time <= earlier:
+            raise OutOfOrder(
+                f"view {self.view.name}: event of {entity} at {render(event_time)}, expected one "
+                f"after its last, {render(earlier)}",
+                hint="late and revised facts belong to a rebuild from history: warm up again",
+            )
+        if self._closed is not None and event_time <= self._closed:
+            raise OutOfOrder(
+                f"view {self.view.name}: event of {entity} at {render(event_time)}, but event "
+                f"times up to {render(self._closed)} are closed"
+            )
+
+    def _slot_of(self, entity: str) -> int:
+        slot = self._slots.get(entity)
+        if slot is None:
+            slot = self._slots[entity] = len(self._slots)
+            self._last.append(_NEVER)
+            if slot >= self._states.shape[0]:
+                self._states = np.vstack((self._states, self._machine.states(max(8, slot))))
+        return slot
+
+    def _from_mapping(self, values: Mapping[str, Any]) -> list[float]:
+        try:
+            found = [values[name] for name in self.columns]
+        except KeyError as error:
+            name = error.args[0]
+            raise ContractViolation(
+                f"view {self.view.name}: the event has no column {name!r}",
+                hint=did_you_mean(name, values),
+            ) from None
+        return [float("nan") if value is None else float(value) for value in found]
