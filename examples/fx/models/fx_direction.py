@@ -11,7 +11,7 @@ direction = Recipe(
     kind="alpha_weights",
     view="fx_daily",
     # The fix behind the decision is already past: the first price to trade at is the next one.
-    label=LabelDeclaration("log_return", horizon=1, entry=1),
+    label=LabelDeclaration("forward_return", horizon=1, entry="next_fix"),
     estimator=RiseProbability(Boosting(rounds=80, depth=3, learning_rate=0.06)),
     seeds=(1, 2),
     walk_forward=WalkForward(folds=4, initial_share=0.4, embargo_days=7),

@@ -15,7 +15,7 @@ from assay.training import (
 )
 
 # From the last fix known at the decision to the one after it.
-NEXT_SESSION_VARIANCE = LabelDeclaration("squared_log_return", horizon=1, entry=0)
+NEXT_SESSION_VARIANCE = LabelDeclaration("forward_variance", horizon=1, entry="last_fix")
 
 FOLDS = WalkForward(folds=4, initial_share=0.4, embargo_days=7)
 

@@ -9,6 +9,7 @@ import pytest
 
 from assay.domain.canonical import canonical_bytes
 from assay.errors import AssayError, ContractViolation, DefinitionError, NotFound
+from assay.features.offline.labels import describe_label, label_from
 from assay.training import (
     Baseline,
     Boosting,
@@ -20,7 +21,8 @@ from assay.training import (
     load_recipes,
 )
 
-LABEL = LabelDeclaration("squared_log_return")
+EXAMPLES = Path(__file__).parents[3] / "examples" / "fx" / "models"
+LABEL = LabelDeclaration("forward_variance")
 RECIPE = Recipe(
     name="vol",
     kind="risk_model",
@@ -84,7 +86,7 @@ def test_a_selection_that_cannot_work_names_the_feature(
         {"seeds": (1, 1)},
         {"seeds": (-1,)},
         {"seeds": (1.5,)},
-        {"label": "squared_log_return"},
+        {"label": "forward_variance"},
         {"estimator": "baseline"},
         {"walk_forward": 4},
     ],
@@ -129,7 +131,7 @@ def test_a_volatility_floor_that_is_not_positive_is_refused(floor: float) -> Non
         {"seeds": (1, 3)},
         {"exclude": ("vol_20",)},
         {"features": ("ewm_vol",)},
-        {"label": LabelDeclaration("squared_log_return", horizon=2)},
+        {"label": LabelDeclaration("forward_variance", horizon=2)},
         {"estimator": VarianceCorrection("ewm_vol", Boosting(rounds=81))},
         {"estimator": VarianceCorrection("ewm_vol", floor=2e-5)},
         {"estimator": Baseline("ewm_vol")},
@@ -207,9 +209,22 @@ def test_a_hint_survives_from_the_file_to_the_person(tmp_path: Path) -> None:
 
 
 def test_the_example_desk_declares_a_baseline_and_two_learned_models() -> None:
-    recipes = {r.name: r for r in load_recipes(Path(__file__).parents[3] / "examples/fx/models")}
+    recipes = {r.name: r for r in load_recipes(EXAMPLES)}
     assert set(recipes) == {"fx_direction", "fx_vol", "fx_vol_baseline"}
     assert recipes["fx_vol_baseline"].model == recipes["fx_vol"].model == "fx_vol"
     # The baseline and its challenger must be judged on the same folds and the same label.
     assert recipes["fx_vol_baseline"].walk_forward == recipes["fx_vol"].walk_forward
     assert recipes["fx_vol_baseline"].label == recipes["fx_vol"].label
+
+
+def test_the_example_labels_are_understood_by_the_training_set() -> None:
+    for recipe in load_recipes(EXAMPLES):
+        assert describe_label(label_from(recipe.label.to_json())) == recipe.label.to_json()
+
+
+@pytest.mark.parametrize(
+    "settings", [{"kind": "A b"}, {"horizon": 0}, {"delay": -1}, {"entry": ""}]
+)
+def test_a_label_that_cannot_be_is_refused(settings: dict[str, object]) -> None:
+    with pytest.raises((DefinitionError, ContractViolation)):
+        replace(LABEL, **settings)  # type: ignore[arg-type]
