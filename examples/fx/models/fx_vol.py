@@ -14,8 +14,11 @@ from assay.training import (
     WalkForward,
 )
 
+# A price in yen and one in pounds do not compare, and a level names the pair and the year.
+PRICE_LEVELS = ("mid", "ewma_short", "ewma_long")
+
 # From the last fix known at the decision to the one after it.
-NEXT_SESSION_VARIANCE = LabelDeclaration("forward_variance", horizon=1, entry="last_fix")
+NEXT_SESSION_VARIANCE = LabelDeclaration("squared_log_return", horizon=1, entry=0)
 
 FOLDS = WalkForward(folds=4, initial_share=0.4, embargo_days=7)
 
@@ -39,6 +42,7 @@ learned = Recipe(
         "ewm_vol_94",
         boosting=Boosting(rounds=80, depth=3, learning_rate=0.06),
     ),
+    exclude=PRICE_LEVELS,
     seeds=(1, 2),
     walk_forward=FOLDS,
     description="EWMA variance times a factor learned from the view's features (QLIKE loss).",

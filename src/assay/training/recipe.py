@@ -30,24 +30,21 @@ class LabelDeclaration:
 
     Attributes
     ----------
-    kind: the measurement: ``forward_return`` (log return) or ``forward_variance`` (squared).
+    name: the measurement, for example ``log_return`` or ``squared_log_return``.
     horizon: sessions that the label covers.
-    entry: where it starts, seen from the decision: ``next_fix``, at which one could still trade,
-        or ``last_fix``, the last price known.
-    delay: whole sessions by which the entry moves further.
+    entry: session, counted from the decision's own, at whose price the label starts: 0 for the
+        last price known at the decision, 1 for the next one, at which one could still trade.
     """
 
-    kind: str
+    name: str
     horizon: int = 1
-    entry: str = "next_fix"
-    delay: int = 0
+    entry: int = 0
 
     def __post_init__(self) -> None:
-        check_name(self.kind)
-        check_name(self.entry)
-        if self.horizon < 1 or self.delay < 0:
+        check_name(self.name)
+        if self.horizon < 1 or self.entry < 0:
             raise DefinitionError(
-                f"label {self.kind} with horizon={self.horizon}, delay={self.delay}: expected at "
+                f"label {self.name} with horizon={self.horizon}, entry={self.entry}: expected at "
                 "least 1 and 0"
             )
 

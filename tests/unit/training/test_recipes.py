@@ -9,7 +9,6 @@ import pytest
 
 from assay.domain.canonical import canonical_bytes
 from assay.errors import AssayError, ContractViolation, DefinitionError, NotFound
-from assay.features.offline.labels import describe_label, label_from
 from assay.training import (
     Baseline,
     Boosting,
@@ -22,7 +21,7 @@ from assay.training import (
 )
 
 EXAMPLES = Path(__file__).parents[3] / "examples" / "fx" / "models"
-LABEL = LabelDeclaration("forward_variance")
+LABEL = LabelDeclaration("squared_log_return")
 RECIPE = Recipe(
     name="vol",
     kind="risk_model",
@@ -86,7 +85,7 @@ def test_a_selection_that_cannot_work_names_the_feature(
         {"seeds": (1, 1)},
         {"seeds": (-1,)},
         {"seeds": (1.5,)},
-        {"label": "forward_variance"},
+        {"label": "squared_log_return"},
         {"estimator": "baseline"},
         {"walk_forward": 4},
     ],
@@ -131,7 +130,7 @@ def test_a_volatility_floor_that_is_not_positive_is_refused(floor: float) -> Non
         {"seeds": (1, 3)},
         {"exclude": ("vol_20",)},
         {"features": ("ewm_vol",)},
-        {"label": LabelDeclaration("forward_variance", horizon=2)},
+        {"label": LabelDeclaration("squared_log_return", horizon=2)},
         {"estimator": VarianceCorrection("ewm_vol", Boosting(rounds=81))},
         {"estimator": VarianceCorrection("ewm_vol", floor=2e-5)},
         {"estimator": Baseline("ewm_vol")},
@@ -217,14 +216,7 @@ def test_the_example_desk_declares_a_baseline_and_two_learned_models() -> None:
     assert recipes["fx_vol_baseline"].label == recipes["fx_vol"].label
 
 
-def test_the_example_labels_are_understood_by_the_training_set() -> None:
-    for recipe in load_recipes(EXAMPLES):
-        assert describe_label(label_from(recipe.label.to_json())) == recipe.label.to_json()
-
-
-@pytest.mark.parametrize(
-    "settings", [{"kind": "A b"}, {"horizon": 0}, {"delay": -1}, {"entry": ""}]
-)
+@pytest.mark.parametrize("settings", [{"name": "A b"}, {"horizon": 0}, {"entry": -1}])
 def test_a_label_that_cannot_be_is_refused(settings: dict[str, object]) -> None:
     with pytest.raises((DefinitionError, ContractViolation)):
         replace(LABEL, **settings)  # type: ignore[arg-type]
