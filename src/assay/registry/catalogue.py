@@ -39,6 +39,7 @@ CREATE TABLE versions (
     PRIMARY KEY (name, major, minor, patch)
 ) WITHOUT ROWID;
 CREATE UNIQUE INDEX one_production_per_model ON versions (name) WHERE stage = 'production';
+CREATE UNIQUE INDEX versions_by_entry ON versions (registered_seq);
 CREATE UNIQUE INDEX one_version_per_content ON versions (name, identity);
 CREATE TABLE events (
     seq INTEGER PRIMARY KEY, at INTEGER NOT NULL, type TEXT NOT NULL, model TEXT NOT NULL,
@@ -273,6 +274,10 @@ class Catalogue:
         with self.file.read() as connection:
             connection.row_factory = None
             return tuple(map(_record, connection.execute(query, values)))
+
+    def last_registered(self) -> VersionRecord | None:
+        """The version that was registered last, of all models."""
+        return self._one("1 ORDER BY registered_seq DESC LIMIT 1", (), None)
 
     def names(self) -> tuple[str, ...]:
         """Every model that has a version, in order."""

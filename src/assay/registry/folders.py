@@ -20,7 +20,6 @@ import json
 import os
 import shutil
 import stat
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,7 +43,7 @@ SIGNATURE = "signature"
 GOLDEN = "golden.json"
 
 REQUIRED = (ONNX, "parity.json", "bench.json", "CHANGES.md")
-NATIVE = ("model.ubj", "model.json", "model.txt")
+NATIVE = ("model.ubj", "model.json", "model.txt", "model.zip")
 """Native models that can be loaded without running code. Pickles are not among them."""
 OPTIONAL = (*NATIVE, GOLDEN)
 GENERATED = (METADATA, SIDECAR)
@@ -208,32 +207,39 @@ def seal(
     return SealedFiles(files)
 
 
-def write_folder(folder: Path, sealed: SealedFiles) -> None:
-    """Write a version's folder whole or not at all. The caller holds the registry's lock."""
+def pending_folder(folder: Path, digest: str) -> Path:
+    """Where a version is complete but not yet in place; see :mod:`~assay.registry.journal`."""
+    return folder.with_name(f".{folder.name}.{digest[:16]}.pending")
+
+
+def write_pending(folder: Path, sealed: SealedFiles) -> None:
+    """Write a version's files durably beside their place. The caller holds the registry's lock.
+
+    Leftovers of killed writers for the same model are removed first.
+    """
     parent = folder.parent
     parent.mkdir(parents=True, exist_ok=True)
     sync_directory(parent.parent)
-    temporary = Path(tempfile.mkdtemp(dir=parent, prefix=f".{folder.name}.", suffix=".tmp"))
-    try:
-        for name, data in sealed.files.items():
-            with (temporary / name).open("xb") as handle:
-                handle.write(data)
-                handle.flush()
-                os.fchmod(handle.fileno(), 0o444)
-                os.fsync(handle.fileno())
-        temporary.chmod(0o755)
-        sync_directory(temporary)
-        temporary.rename(folder)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+    for leftover in parent.glob(".*.pending"):
+        shutil.rmtree(leftover)
+    pending = pending_folder(folder, sealed.digest)
+    pending.mkdir()
+    for name, data in sealed.files.items():
+        with (pending / name).open("xb") as handle:
+            handle.write(data)
+            handle.flush()
+            os.fchmod(handle.fileno(), 0o444)
+            os.fsync(handle.fileno())
+    sync_directory(pending)
     sync_directory(parent)
 
 
-def sweep_unfinished(artifacts: Path, name: str) -> None:
-    """Remove folders that a killed writer left half-written. The caller holds the lock."""
-    for leftover in (artifacts / name).glob(".*.tmp"):
-        shutil.rmtree(leftover)
+def put_in_place(folder: Path, digest: str) -> None:
+    """Give a pending version its name, in one step. Nothing happens when it has it already."""
+    pending = pending_folder(folder, digest)
+    if pending.is_dir() and not folder.exists():
+        pending.rename(folder)
+        sync_directory(folder.parent)
 
 
 def validate_folder(

@@ -4,13 +4,14 @@
 2. Apply the event to the index inside a transaction: a move that is not allowed ends here.
 3. Append the entry to the log and sync it. From here on the event has happened.
 4. Commit the transaction.
-5. Publish: the signed head, the links ``latest/<name>``, the manifest of the whole registry, the
-   audit export.
+5. Publish: the new version's folder gets its name, the link ``latest/<name>`` moves, a signed
+   head, the manifest of the whole registry and the audit export are written.
 
-Dying before 3 leaves nothing. Dying after it leaves the log ahead of the index by a whole entry,
-or a link, manifest or export that is behind: step 1 of the next writer, or of the next process
-that opens the registry, makes them follow. An index that is ahead of the log means that the log
-was cut, and is refused.
+Dying before 3 leaves nothing but a pending folder, which the next registration removes. Dying
+after it leaves the log ahead of the index by a whole entry, or a folder, link, manifest or export
+that is behind: step 1 of the next writer, or of the next process that opens the registry, makes
+them follow. So a version's folder never stands in its place without an entry, and an index that
+is ahead of the log means that the log was cut, which is refused.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from assay.domain.clock import Clock
 from assay.domain.versions import Stage
 from assay.errors import AssayError, Tampered
 from assay.registry.catalogue import Catalogue
+from assay.registry.folders import pending_folder, put_in_place
 from assay.registry.keyring import LOG_HEAD, KeyRing
 from assay.registry.lifecycle import MOVES, EventOutcome, EventType
 from assay.registry.log import ChainedFile, Entry, EventLog, LogHead
@@ -124,6 +126,10 @@ class Journal:
             self._follow()
         return head
 
+    def folder(self, name: str, version: str) -> Path:
+        """Where a version's files are."""
+        return self._root / "artifacts" / name / version
+
     def describe(self) -> dict[str, Any]:
         """The whole registry as one document: what ``manifest.json`` holds."""
         models: dict[str, Any] = {}
@@ -162,8 +168,20 @@ class Journal:
             and self.log.head() == applied
             and self._described() == self.catalogue.described_seq()
             and not self._stale_links()
+            and not self._is_pending()
             and (self._audit is None or self._audit.last_seq() == applied.seq)
         )
+
+    def _is_pending(self) -> bool:
+        """Whether the last registration died before its folder had its name.
+
+        Only the last one can: whoever registers recovers first.
+        """
+        last = self.catalogue.last_registered()
+        if last is None:
+            return False
+        folder = self.folder(last.name, last.version)
+        return not folder.exists() and pending_folder(folder, last.digest).exists()
 
     def _recover(self) -> None:
         self.log.repair_tail()
@@ -192,7 +210,10 @@ class Journal:
         return head
 
     def _follow(self) -> None:
-        """Make links, manifest and audit export follow the index."""
+        """Make folders, links, manifest and audit export follow the index."""
+        last = self.catalogue.last_registered()
+        if last is not None:
+            put_in_place(self.folder(last.name, last.version), last.digest)
         for name, version in self._stale_links():
             self._point(name, version)
         if self._described() != self.catalogue.described_seq():
@@ -203,6 +224,8 @@ class Journal:
     # -- publishing -----------------------------------------------------------------------------
 
     def _publish(self, entry: Entry, head: LogHead) -> None:
+        if entry.type is EventType.REGISTER:
+            put_in_place(self.folder(entry.model, str(entry.to_version)), entry.evidence["digest"])
         if entry.outcome is EventOutcome.DONE and entry.type in MOVES:
             champion = self.catalogue.current(entry.model)
             self._point(entry.model, champion.version if champion else None)

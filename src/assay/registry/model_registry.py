@@ -20,9 +20,8 @@ from assay.registry.folders import (
     VerifiedVersion,
     open_folder,
     seal,
-    sweep_unfinished,
     validate_folder,
-    write_folder,
+    write_pending,
 )
 from assay.registry.journal import Journal, NewEvent
 from assay.registry.keyring import KeyRing, check_identity
@@ -107,11 +106,10 @@ class ModelRegistry:
             author = signer or metadata.author
             head = self._journal.log.head()
             sealed = seal(candidate, self.keyring, author, head.to_json())
-            sweep_unfinished(self.root / "artifacts", metadata.name)
-            folder = self._folder(metadata.name, metadata.version)
+            folder = self._journal.folder(metadata.name, metadata.version)
             if folder.exists():
                 self._set_aside(folder)
-            write_folder(folder, sealed)
+            write_pending(folder, sealed)
             self._journal.append(
                 NewEvent(
                     EventType.REGISTER,
@@ -239,7 +237,11 @@ class ModelRegistry:
         """Check every file and the signature of a version; the report names what is wrong."""
         record = self.get(name, version)
         return validate_folder(
-            self._folder(name, record.version), name, record.version, record.digest, self.keyring
+            self._journal.folder(name, record.version),
+            name,
+            record.version,
+            record.digest,
+            self.keyring,
         )
 
     def open_version(self, name: str, version: str) -> VerifiedVersion:
@@ -251,7 +253,11 @@ class ModelRegistry:
         """
         record = self.get(name, version)
         return open_folder(
-            self._folder(name, record.version), name, record.version, record.digest, self.keyring
+            self._journal.folder(name, record.version),
+            name,
+            record.version,
+            record.digest,
+            self.keyring,
         )
 
     def open_production(self, name: str) -> VerifiedVersion:
@@ -568,11 +574,8 @@ class ModelRegistry:
 
     # -- inside ---------------------------------------------------------------------------------
 
-    def _folder(self, name: str, version: str) -> Path:
-        return self.root / "artifacts" / name / version
-
     def _set_aside(self, folder: Path) -> None:
-        """Move away a folder that a killed registration left: it never became a version."""
+        """Move away a folder that stands where a version belongs, but was never registered."""
         aside = self.root / "unregistered"
         aside.mkdir(parents=True, exist_ok=True)
         inside = tempfile.mkdtemp(dir=aside, prefix=f"{folder.parent.name}-{folder.name}-")

@@ -116,7 +116,7 @@ def _entry_problems(root: Path, log: EventLog, keyring: KeyRing) -> Iterator[Log
             yield LogProblem(
                 0,
                 f"folder {folder.parent.name}/{folder.name} was never registered: the log was cut, "
-                "or a registration was killed (registering it again puts it aside)",
+                "or somebody put it there",
             )
 
 
