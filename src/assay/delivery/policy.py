@@ -273,7 +273,7 @@ def _gate(name: str, spec: Any, source: str, where: str) -> Gate:
         if key not in entry:
             raise ConfigurationError(f"{source}: {where}.{key}: missing")
     evidence = entry.get("evidence", name)
-    if evidence not in KNOWN_EVIDENCE:
+    if not isinstance(evidence, str) or evidence not in KNOWN_EVIDENCE:
         key = "evidence" if "evidence" in entry else ""
         raise ConfigurationError(
             f"{source}: {_join(where, key)}: unknown evidence {evidence!r}",

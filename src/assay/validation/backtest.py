@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from assay.errors import ContractViolation
 from assay.validation.panel import FloatArray, IntArray, columns_of, dates_of
+from assay.validation.records import overflow_becomes_undefined
 
 BASIS_POINT = 1e-4
 
@@ -67,6 +68,7 @@ class Market:
     returns: FloatArray
 
     @classmethod
+    @overflow_becomes_undefined
     def of(
         cls,
         dates: npt.ArrayLike,
@@ -95,8 +97,7 @@ class Market:
         scores = np.full((len(distinct), len(universe)), np.nan)
         returns = scores.copy()
         scores[when, what] = np.where(np.isfinite(columns["score"]), columns["score"], np.nan)
-        with np.errstate(over="ignore"):
-            simple = np.expm1(columns["next_return"])
+        simple = np.expm1(columns["next_return"])
         returns[when, what] = np.where(np.isfinite(simple), simple, np.nan)
         known = np.flatnonzero(np.isfinite(returns).any(axis=1))
         end = int(known[-1]) + 1 if len(known) else 0
@@ -143,6 +144,7 @@ class Backtest:
         return bool((self.net(3.0) <= -1.0).any())
 
 
+@overflow_becomes_undefined
 def target_weights(scores: FloatArray, costs: Costs) -> FloatArray:
     """The book of each date, shape (T, N); zero where there is no score or nothing to choose."""
     scored = np.isfinite(scores)
@@ -151,17 +153,17 @@ def target_weights(scores: FloatArray, costs: Costs) -> FloatArray:
     high = np.where(scored, scores, -np.inf).max(axis=1, keepdims=True, initial=-np.inf)
     # Equal scores must give no book at all: their rounding errors, scaled to gross 1, would be one.
     size = np.maximum(np.abs(low), np.abs(high))
-    with np.errstate(invalid="ignore"):
-        chooses = (count >= costs.min_names) & (high - low > 64 * np.finfo(np.float64).eps * size)
-    filled = np.where(scored & chooses, scores, 0.0)
-    moved = np.where(
-        scored & chooses, filled - filled.sum(axis=1, keepdims=True) / np.maximum(count, 1), 0.0
-    )
+    chooses = (count >= costs.min_names) & (high / size - low / size > 64 * np.finfo(float).eps)
+    # In units of the largest score: a book depends on relative scores only, and sums stay finite.
+    filled = np.where(scored & chooses, scores / size, 0.0)
+    mean = filled.sum(axis=1, keepdims=True) / np.maximum(count, 1)
+    moved = np.where(scored & chooses, filled - mean, 0.0)
     gross = np.abs(moved).sum(axis=1, keepdims=True)
     weights = moved / np.where(gross > 0, gross, 1.0)
     return np.clip(weights, -costs.exposure_cap, costs.exposure_cap)
 
 
+@overflow_becomes_undefined
 def simulate(market: Market, costs: Costs, *, delay: int = 0) -> Backtest:
     """Hold each date's book for its stretch.
 
@@ -174,8 +176,7 @@ def simulate(market: Market, costs: Costs, *, delay: int = 0) -> Backtest:
     priced = np.isfinite(market.returns)
     returns = np.where(priced, market.returns, 0.0)
     gross = (weights * returns).sum(axis=1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        drifted = weights * (1.0 + returns) / (1.0 + gross)[:, None]
+    drifted = weights * (1.0 + returns) / (1.0 + gross)[:, None]
     before = np.concatenate((np.zeros_like(weights[:1]), np.nan_to_num(drifted[:-1])))
     held = weights != 0.0
     return Backtest(
@@ -188,6 +189,7 @@ def simulate(market: Market, costs: Costs, *, delay: int = 0) -> Backtest:
     )
 
 
+@overflow_becomes_undefined
 def label_shuffle(
     market: Market, backtest: Backtest, *, generator: np.random.Generator, shuffles: int = 100
 ) -> dict[str, float | int]:

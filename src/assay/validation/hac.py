@@ -15,7 +15,7 @@ import numpy as np
 from scipy.special import stdtr, stdtrit
 
 from assay.validation.panel import FloatArray
-from assay.validation.records import LEVEL
+from assay.validation.records import LEVEL, overflow_becomes_undefined
 
 MIN_DATES = 10
 """Below this many dates no test is attempted: a variance of autocorrelated data needs some."""
@@ -36,11 +36,10 @@ def long_run_variance(series: FloatArray, lag: int) -> float:
     the series about its mean.
     """
     size = len(series)
-    with np.errstate(over="ignore", invalid="ignore"):
-        centred = series - series.mean()
-        total = float(centred @ centred)
-        for j in range(1, lag + 1):
-            total += 2 * (1 - j / (lag + 1)) * float(centred[j:] @ centred[:-j])
+    centred = series - series.mean()
+    total = float(centred @ centred)
+    for j in range(1, lag + 1):
+        total += 2 * (1 - j / (lag + 1)) * float(centred[j:] @ centred[:-j])
     return max(total, 0.0) / size
 
 
@@ -86,10 +85,10 @@ def student_quantile(degrees: int) -> float:
 def constant(series: FloatArray) -> bool:
     """Whether the series varies by no more than its own rounding."""
     size = float(np.abs(series).max(initial=0.0))
-    with np.errstate(over="ignore"):
-        return bool(np.ptp(series) <= 64 * np.finfo(np.float64).eps * size)
+    return bool(np.ptp(series) <= 64 * np.finfo(np.float64).eps * size)
 
 
+@overflow_becomes_undefined
 def mean_test(
     series: FloatArray, *, horizon: int = 1, small_sample: bool = False
 ) -> MeanTest | str:

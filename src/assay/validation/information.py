@@ -19,7 +19,7 @@ from assay.validation.panel import (
     dates_of,
     group_by_date,
 )
-from assay.validation.records import LEVEL, number, undefined
+from assay.validation.records import LEVEL, number, overflow_becomes_undefined, undefined
 
 MIN_NAMES = 5
 """Fewer instruments than this on a date give no correlation worth averaging."""
@@ -70,6 +70,7 @@ def rank_ic(
     )
 
 
+@overflow_becomes_undefined
 def _information(
     name: str,
     kind: str,
@@ -116,6 +117,7 @@ def _information(
     )
 
 
+@overflow_becomes_undefined
 def daily_correlation(
     dates: IntArray,
     prediction: FloatArray,
@@ -159,11 +161,10 @@ def _eligible(panel: Panel, min_names: int) -> tuple[BoolArray, BoolArray]:
 
 
 def _correlation(panel: Panel, x: FloatArray, y: FloatArray) -> FloatArray:
-    with np.errstate(over="ignore", under="ignore", invalid="ignore", divide="ignore"):
-        # Each side in units of its largest deviation: squares of tiny returns must not vanish.
-        x, y = _centred(panel, x), _centred(panel, y)
-        both = panel.sums(x * y)
-        correlation = both / np.sqrt(panel.sums(x * x) * panel.sums(y * y))
+    # Each side in units of its largest deviation: squares of tiny returns must not vanish.
+    x, y = _centred(panel, x), _centred(panel, y)
+    both = panel.sums(x * y)
+    correlation = both / np.sqrt(panel.sums(x * x) * panel.sums(y * y))
     return np.asarray(np.clip(correlation, -1.0, 1.0), dtype=np.float64)
 
 

@@ -5,10 +5,19 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from assay.domain.evidence import Evidence
 
 LEVEL = 0.95
 """Two-sided level of every interval that this package computes."""
+
+overflow_becomes_undefined = np.errstate(over="ignore", invalid="ignore", divide="ignore")
+"""Marks a function whose results are checked for NaN and infinity before they become evidence.
+
+Absurd numbers (a return of 1e300) then end as a value of None with its reason. Without the mark
+the outcome would depend on how the caller configured numpy's warnings.
+"""
 
 
 def undefined(

@@ -19,7 +19,7 @@ from assay.validation.hac import (
     student_quantile,
 )
 from assay.validation.panel import FloatArray
-from assay.validation.records import LEVEL, number, undefined
+from assay.validation.records import LEVEL, number, overflow_becomes_undefined, undefined
 
 PERIODS_PER_YEAR = 252
 MAX_UNPRICED = 0.01
@@ -27,6 +27,7 @@ MAX_UNPRICED = 0.01
 STRESSES = (1.0, 2.0, 3.0)
 
 
+@overflow_becomes_undefined
 def sharpe_after_costs(
     market: Market,
     backtest: Backtest,
@@ -95,6 +96,7 @@ def sharpe_after_costs(
     )
 
 
+@overflow_becomes_undefined
 def significance(backtest: Backtest) -> Evidence:
     """One-sided p-value that the mean dated return after costs is above zero, HAC."""
     name = "significance"
@@ -155,7 +157,12 @@ def annualisation_factor(correlations: list[float], periods: int) -> float:
 
 
 def _annualised(series: FloatArray, year: float) -> float | None:
-    return None if constant(series) else number(series.mean() / series.std(ddof=1) * year)
+    return None if _still(series) else number(series.mean() / series.std(ddof=1) * year)
+
+
+def _still(series: FloatArray) -> bool:
+    # The second condition: returns so small that their squares vanish.
+    return constant(series) or not series.std(ddof=1) > 0
 
 
 def _problem(backtest: Backtest) -> str | None:
@@ -173,6 +180,6 @@ def _problem(backtest: Backtest) -> str | None:
         return "returns overflowed"
     if backtest.ruined:
         return "one date lost the whole equity"
-    if constant(backtest.net()):
+    if _still(backtest.net()):
         return "the returns never vary"
     return None

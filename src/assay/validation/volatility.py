@@ -32,7 +32,7 @@ from assay.validation.panel import (
     dates_of,
     group_by_date,
 )
-from assay.validation.records import LEVEL, number, undefined
+from assay.validation.records import LEVEL, number, overflow_becomes_undefined, undefined
 
 MAX_MISSING_FORECASTS = 0.01
 """Largest share of rows with a known outcome on which a candidate may have said nothing."""
@@ -48,6 +48,7 @@ _QLIKE = (
 )
 
 
+@overflow_becomes_undefined
 def qlike_vs_champion(
     dates: npt.ArrayLike,
     *,
@@ -120,6 +121,7 @@ def qlike_vs_champion(
     )
 
 
+@overflow_becomes_undefined
 def var_coverage(
     dates: npt.ArrayLike,
     *,
@@ -163,11 +165,10 @@ def var_coverage(
     if problem is not None:
         return undefined(name, convention, problem, **counts)
     keep = known & ~np.isnan(candidate)
-    with np.errstate(invalid="ignore", over="ignore"):
-        if "returns" in columns:
-            exceeded = columns["returns"] < float(ndtri(level)) * candidate
-        else:
-            exceeded = np.sqrt(realised_) > -float(ndtri(level / 2)) * candidate
+    if "returns" in columns:
+        exceeded = columns["returns"] < float(ndtri(level)) * candidate
+    else:
+        exceeded = np.sqrt(realised_) > -float(ndtri(level / 2)) * candidate
     panel = group_by_date(stamps, [exceeded.astype(np.float64)], keep)
     return _coverage(name, convention, panel, level, counts)
 
@@ -277,6 +278,7 @@ _CALIBRATION = (
 )
 
 
+@overflow_becomes_undefined
 def calibration_slope(
     dates: npt.ArrayLike,
     *,
@@ -334,27 +336,26 @@ def calibration_slope(
 def _weighted_slope(panel: Panel, horizon: int) -> tuple[float, float, float, int] | str:
     # Slope, intercept over the mean variance, standard error of the slope, lag.
     realised, forecast = panel.columns
-    with np.errstate(over="ignore", under="ignore", invalid="ignore", divide="ignore"):
-        # In units of the median forecast variance, so that squares of squares stay in range.
-        unit = float(np.median(forecast)) ** 2
-        x, y = forecast**2 / unit, realised / unit
-        weight = 1.0 / (x**2 * panel.spread(panel.counts.astype(np.float64)))
-        total = float(weight.sum())
-        centre_x, centre_y = float(weight @ x) / total, float(weight @ y) / total
-        moved = x - centre_x
-        spread = float(weight @ moved**2)
-        scale = float(weight @ x**2)
-        if not math.isfinite(spread) or not math.isfinite(centre_y):
-            return "the forecasts span too many orders of magnitude for a regression"
-        if spread <= 1e-12 * scale:
-            return "the forecast never varies, so its slope cannot be seen"
-        slope = float(weight @ (moved * (y - centre_y))) / spread
-        residual = y - centre_y - slope * moved
-        scores = panel.sums(weight * moved * residual)
-        size = len(panel.dates)
-        lag = newey_west_lag(size, horizon=horizon)
-        error = math.sqrt(size * long_run_variance(scores, lag)) / spread
-        intercept = (centre_y - slope * centre_x) / float(x.mean())
+    # In units of the median forecast variance, so that squares of squares stay in range.
+    unit = float(np.median(forecast))
+    x, y = (forecast / unit) ** 2, realised / unit / unit
+    weight = 1.0 / (x**2 * panel.spread(panel.counts.astype(np.float64)))
+    total = float(weight.sum())
+    centre_x, centre_y = float(weight @ x) / total, float(weight @ y) / total
+    moved = x - centre_x
+    spread = float(weight @ moved**2)
+    scale = float(weight @ x**2)
+    if not math.isfinite(spread) or not math.isfinite(centre_y):
+        return "the forecasts span too many orders of magnitude for a regression"
+    if spread <= 1e-12 * scale:
+        return "the forecast never varies, so its slope cannot be seen"
+    slope = float(weight @ (moved * (y - centre_y))) / spread
+    residual = y - centre_y - slope * moved
+    scores = panel.sums(weight * moved * residual)
+    size = len(panel.dates)
+    lag = newey_west_lag(size, horizon=horizon)
+    error = math.sqrt(size * long_run_variance(scores, lag)) / spread
+    intercept = (centre_y - slope * centre_x) / float(x.mean())
     if not math.isfinite(slope) or not math.isfinite(error):
         return "the forecasts span too many orders of magnitude for a regression"
     if error <= 0.0 or bool(np.all(realised == 0.0)):
@@ -363,9 +364,8 @@ def _weighted_slope(panel: Panel, horizon: int) -> tuple[float, float, float, in
 
 
 def _qlike(realised: FloatArray, forecast: FloatArray) -> FloatArray:
-    with np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore"):
-        variance = forecast**2
-        return np.asarray(np.log(variance) + realised / variance, dtype=np.float64)
+    variance = forecast**2
+    return np.asarray(np.log(variance) + realised / variance, dtype=np.float64)
 
 
 def _known_outcomes(realised: FloatArray) -> BoolArray:

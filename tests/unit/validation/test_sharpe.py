@@ -155,3 +155,12 @@ def test_a_constant_gain_has_no_sharpe_ratio():
     found = sharpe_after_costs(tables, book, generator=np.random.default_rng(0))
     assert found.value is None
     assert found.details["undefined"] == "the returns never vary"
+
+
+def test_returns_too_small_to_square_do_not_divide_by_zero():
+    generator = np.random.default_rng(0)
+    returns = 1e-200 * generator.standard_normal((20, 6))
+    tables = Market(np.arange(20), generator.standard_normal((20, 6)), returns)
+    found, book = measured(tables, Costs(basis_points=0.0))
+    assert found.value is None
+    assert significance(book).value is None
