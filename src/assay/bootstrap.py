@@ -1,1 +1,117 @@
-"""Wires settings into objects; the only importer of adapters."""
+"""From settings to wired objects. The only module that touches the real clock and the environment.
+
+Backends other than the embedded ones will be chosen here too: nothing else imports an adapter.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from assay.domain.clock import Clock, SystemClock
+from assay.domain.instants import NANOS_PER_SECOND
+from assay.errors import ConfigurationError, Conflict
+from assay.orchestration.desk import Desk, DeskLayout
+from assay.settings import FILE, Settings, load_settings
+
+_DESK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._ -]{0,63}")
+_NOT_COPIED = ("data", "artifacts", "observability", "reports", "__pycache__", "keys")
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A person or service of a desk, and what its key may sign."""
+
+    identity: str
+    may_sign: tuple[str, ...]
+
+
+def open_desk(path: Path, *, clock: Clock | None = None) -> Desk:
+    """Open the desk in ``path``, with the environment's overrides.
+
+    Raises
+    ------
+    NotFound: there is no desk. ConfigurationError: a setting is wrong.
+    """
+    from assay.registry.keyring import KeyRing
+
+    settings = load_settings(path, os.environ)
+    private = settings.keys.private or private_key_folder(os.environ)
+    keyring = KeyRing(settings.keys.public, private if private.is_dir() else None)
+    return Desk(_layout(path.absolute(), settings), keyring, clock or SystemClock())
+
+
+def create_desk(path: Path, *, name: str | None, members: Sequence[Member]) -> list[str]:
+    """Write a new desk project from the FX example, with keys for its members.
+
+    Returns the identities whose private keys lie in the user's configuration folder. Existing
+    files are never overwritten.
+
+    Raises
+    ------
+    Conflict: the folder already holds something.
+    """
+    from assay.registry.keyring import create_key
+
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise Conflict(
+            f"{path} already exists and is not empty",
+            hint="choose another folder; an existing desk needs no init",
+        )
+    title = name or path.absolute().name
+    if not _DESK_NAME.fullmatch(title):
+        raise ConfigurationError(
+            f"desk name {title!r}: expected up to 64 letters, digits, spaces or . _ -"
+        )
+    shutil.copytree(
+        example_path(), path, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*_NOT_COPIED)
+    )
+    settings_file = path / FILE
+    text = settings_file.read_text(encoding="utf-8")
+    settings_file.write_text(
+        re.sub(r"(?m)^  name: .*$", f"  name: {title}", text, count=1), encoding="utf-8"
+    )
+    settings = load_settings(path, os.environ)
+    private = settings.keys.private or private_key_folder(os.environ)
+    for member in members:
+        create_key(member.identity, private, settings.keys.public, may_sign=member.may_sign)
+    return [member.identity for member in members]
+
+
+def private_key_folder(environment: Mapping[str, str]) -> Path:
+    """Where a user's private keys lie: ``assay/keys`` in the configuration folder."""
+    base = environment.get("XDG_CONFIG_HOME")
+    return (Path(base) if base else Path.home() / ".config") / "assay" / "keys"
+
+
+def example_path() -> Path:
+    """The FX desk that ships with the package: in the wheel, or in a checkout of the source."""
+    packaged = Path(__file__).parent / "_examples" / "fx"
+    checkout = Path(__file__).parents[2] / "examples" / "fx"
+    for path in (packaged, checkout):
+        if (path / FILE).is_file():
+            return path
+    raise ConfigurationError(f"the example desk is missing from this installation: {packaged}")
+
+
+def _layout(root: Path, settings: Settings) -> DeskLayout:
+    return DeskLayout(
+        root=root,
+        name=settings.desk.name,
+        lake=settings.lake.root,
+        sources=settings.sources.config,
+        features=settings.features.path,
+        recipes=settings.training.path,
+        runs=settings.training.runs,
+        registry=settings.registry.root,
+        audit=settings.registry.audit,
+        policy=settings.delivery.policy,
+        promotions=settings.delivery.promotions,
+        threads=settings.training.threads,
+        workers=settings.features.workers,
+        approval_nanos=int(settings.delivery.approval_hours * 3_600 * NANOS_PER_SECOND),
+    )

@@ -49,10 +49,10 @@ class SourcesSettings:
 
 @dataclass(frozen=True, slots=True)
 class FeaturesSettings:
-    """``features``: where views are declared and how many processes build them."""
+    """``features``: where views are declared and how many threads build them."""
 
     path: Path = field(default=Path("features"), metadata=_MUST_EXIST)
-    processes: int = field(default=1, metadata={"minimum": 1})
+    workers: int = field(default=2, metadata={"minimum": 1})
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,11 @@ class Output:
         stream.write(text + "\n")
         stream.flush()
 
+    def event(self, text: str) -> None:
+        """Progress of a step: seen by a waiting person, never part of a result."""
+        sys.stderr.write(f"  {text}\n")
+        sys.stderr.flush()
+
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         """A table for people; silent under ``--json``, where the object holds the same."""
         if self.as_json:

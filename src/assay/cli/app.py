@@ -1,0 +1,79 @@
+"""The root of the command line: commands grouped by what a person wants to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from assay.cli import audit, data, models
+from assay.cli.options import JsonOption
+from assay.cli.output import Output
+
+START, DATA, MODELS, RECORD = "Start", "Data and features", "Models", "The record"
+
+app = typer.Typer(
+    name="assay",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help=(
+        "Features served live are the features trained on; the model in production passed its "
+        "gates, is signed and was approved by two people."
+    ),
+    epilog="Start with: assay demo",
+)
+
+
+@app.command(rich_help_panel=START)
+def init(
+    folder: Annotated[Path, typer.Argument(help="The folder to create; must not exist yet.")],
+    name: Annotated[str | None, typer.Option(help="What the desk is called.")] = None,
+    identity: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--as",
+            metavar="NAME",
+            help="Whose key to create; repeat for several people. Default: your user name.",
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a new desk project, with keys: private ones outside of it, public ones inside."""
+    import getpass
+
+    from assay import bootstrap
+    from assay.registry.keyring import PURPOSES
+
+    identities = identity or [getpass.getuser()]
+    members = [bootstrap.Member(one, tuple(PURPOSES)) for one in dict.fromkeys(identities)]
+    made = bootstrap.create_desk(folder, name=name, members=members)
+    output = Output(as_json=as_json)
+    output.line(f"created desk {folder} with keys of {', '.join(made)}")
+    output.line("private keys lie in your configuration folder, readable by you alone")
+    output.next_step(f"cd {folder}", "assay ingest")
+    output.result({"desk": str(folder), "identities": made})
+
+
+@app.command(rich_help_panel=START)
+def demo(
+    desk: Annotated[
+        Path, typer.Option("--desk", metavar="DIR", help="Where to keep the demo's desk.")
+    ] = Path("fx-demo"),
+    as_json: JsonOption = False,
+) -> None:
+    """Take real FX rates from raw facts to a signed model in production, and withdraw it."""
+    from assay.cli.demo import run_demo
+
+    run_demo(desk, Output(as_json=as_json))
+
+
+app.command(rich_help_panel=DATA)(data.ingest)
+app.add_typer(data.features, rich_help_panel=DATA)
+app.add_typer(data.parity, rich_help_panel=DATA)
+app.command(rich_help_panel=MODELS)(models.train)
+app.add_typer(models.gates, rich_help_panel=MODELS)
+app.add_typer(models.models, rich_help_panel=MODELS)
+app.add_typer(audit.audit, rich_help_panel=RECORD)
+app.command(rich_help_panel=RECORD)(audit.doctor)

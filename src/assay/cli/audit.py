@@ -1,0 +1,76 @@
+"""Commands on the record: verify it, show it, and check this installation."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from assay.cli.options import HERE, DeskOption, JsonOption, open_desk
+from assay.cli.output import Output
+
+audit = typer.Typer(
+    name="audit", no_args_is_help=True, help="The chained, signed log of what happened."
+)
+
+
+@audit.command("verify")
+def audit_verify(desk: DeskOption = HERE, as_json: JsonOption = False) -> None:
+    """Walk the log's chain and its signed heads; exits 1 and says where it is broken."""
+    output = Output(as_json=as_json)
+    report = open_desk(desk).registry.verify_log()
+    for problem in report.problems:
+        output.line(str(problem))
+    output.line("the log verifies" if report.ok else "the log does NOT verify")
+    output.result(report.to_json())
+    if not report.ok:
+        raise typer.Exit(1)
+
+
+@audit.command("show")
+def audit_show(
+    last: Annotated[int, typer.Option(help="How many of the latest entries.")] = 20,
+    desk: DeskOption = HERE,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the latest entries of the log over all models."""
+    from assay.domain.instants import render
+
+    output = Output(as_json=as_json)
+    registry = open_desk(desk).registry
+    entries = sorted(
+        (entry for name in registry.names() for entry in registry.history(name)),
+        key=lambda entry: entry.seq,
+    )[-last:]
+    output.table(
+        ("entry", "time", "model", "event", "from", "to", "by", "outcome", "reason"),
+        (
+            (e.seq, render(e.at), e.model, e.type, e.from_version, e.to_version, e.initiated_by,
+             e.outcome, e.reason)
+            for e in entries
+        ),
+    )  # fmt: skip
+    output.result([entry.to_json() for entry in entries])
+
+
+def doctor(desk: DeskOption = HERE, as_json: JsonOption = False) -> None:
+    """Compile the kernel, check its bits, and say what this machine and desk look like."""
+    import sqlite3
+
+    from assay.errors import NotFound
+    from assay.features import BuildFingerprint, warm_kernel
+
+    output = Output(as_json=as_json)
+    seconds = warm_kernel()
+    build = BuildFingerprint.capture().to_json()
+    document = {"kernel_seconds": seconds, "sqlite": sqlite3.sqlite_version, "build": build}
+    output.line(f"kernel ready in {seconds:.1f} s")
+    output.table(("build", "value"), build.items())
+    try:
+        opened = open_desk(desk)
+        document["desk"] = {"views": sorted(opened.views), "recipes": sorted(opened.recipes)}
+        output.line(f"desk {opened.layout.name}: views {', '.join(opened.views)}")
+    except NotFound:
+        document["desk"] = None
+        output.line(f"no desk in {desk.absolute()}; create one with: assay init DIR")
+    output.result(document)

@@ -1,0 +1,121 @@
+"""Commands on data and features: ingest, features, parity."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from assay.cli.options import HERE, DeskOption, JsonOption, open_desk
+from assay.cli.output import Output
+
+features = typer.Typer(
+    name="features", no_args_is_help=True, help="Compute feature views and look at them."
+)
+parity = typer.Typer(
+    name="parity", no_args_is_help=True, help="Prove that history and stream give the same bits."
+)
+
+ViewArgument = Annotated[str | None, typer.Argument(help="A view; all of them when left out.")]
+
+
+def ingest(desk: DeskOption = HERE, as_json: JsonOption = False) -> None:
+    """Pull the sources into bronze once and bring silver up to date."""
+    from assay.orchestration.ingestion import ingest as step
+
+    output = Output(as_json=as_json)
+    done = step(open_desk(desk), output)
+    for name, report in done.pulls.items():
+        output.line(
+            f"{name}: {report.read:,} facts read, {report.added:,} added, "
+            f"{report.duplicates:,} known already, {report.revisions:,} revisions"
+        )
+    silver = done.silver
+    broken = ", ".join(f"{count} {reason}" for reason, count in silver.quarantined.items())
+    output.line(
+        f"silver: {silver.accepted:,} rates, {silver.instruments} instruments, "
+        f"{len(silver.members)} in the universe; quarantined: {broken or 'none'}; "
+        f"{silver.extreme} extremes flagged and kept"
+    )
+    output.next_step("assay features build")
+    output.result(done.to_json())
+
+
+@features.command("build")
+def features_build(
+    view: ViewArgument = None, desk: DeskOption = HERE, as_json: JsonOption = False
+) -> None:
+    """Compute views over all of history and commit them to gold."""
+    from assay.orchestration.building import build_features
+
+    output = Output(as_json=as_json)
+    opened = open_desk(desk)
+    built = [build_features(opened, name, output) for name in ([view] if view else opened.views)]
+    for one in built:
+        state = "committed" if one.changed else "unchanged"
+        output.line(
+            f"{one.table}: {one.rows:,} rows x {one.features} features of {one.entities} entities "
+            f"in {one.seconds:.1f} s, snapshot {one.snapshot[:12]} {state}, "
+            f"manifest {one.manifest[:12]}"
+        )
+    output.next_step("assay parity run", "assay train RECIPE")
+    output.result([one.to_json() for one in built])
+
+
+@features.command("show")
+def features_show(
+    view: Annotated[str, typer.Argument(help="The view to show.")],
+    desk: DeskOption = HERE,
+    as_json: JsonOption = False,
+) -> None:
+    """Show a view: its features, look-back and manifest."""
+    from assay.features import Manifest
+
+    output = Output(as_json=as_json)
+    found = open_desk(desk).view(view)
+    manifest = Manifest.of(found)
+    output.line(f"{found.name} over {found.source}, keyed by {found.entity}")
+    output.line(f"look-back {found.look_back} rows, ttl {found.ttl}, manifest {manifest.hash}")
+    definitions = {name: repr(item) for name, item in found.features.items()}
+    output.table(("feature", "definition"), definitions.items())
+    output.result(dict(manifest.document) | {"manifest": manifest.hash})
+
+
+@features.command("manifest")
+def features_manifest(
+    view: Annotated[str, typer.Argument(help="The view.")],
+    desk: DeskOption = HERE,
+    as_json: JsonOption = False,
+) -> None:
+    """Print a view's manifest hash and the fingerprint of this build."""
+    from assay.features import BuildFingerprint, Manifest
+
+    output = Output(as_json=as_json)
+    manifest = Manifest.of(open_desk(desk).view(view))
+    build = BuildFingerprint.capture()
+    output.line(f"manifest {manifest.hash}")
+    output.table(("build", "value"), build.to_json().items())
+    output.result({"manifest": manifest.hash, "build": build.to_json()})
+
+
+@parity.command("run")
+def parity_run(
+    view: ViewArgument = None, desk: DeskOption = HERE, as_json: JsonOption = False
+) -> None:
+    """Feed history event by event and compare every value with gold; exits 1 on any difference."""
+    from assay.orchestration.building import prove_parity
+
+    output = Output(as_json=as_json)
+    opened = open_desk(desk)
+    proofs = [prove_parity(opened, name, output) for name in ([view] if view else opened.views)]
+    for proof in proofs:
+        report = proof.report
+        output.line(
+            f"{proof.view}: {report.bitwise_equal:,} of {report.values_compared:,} values equal "
+            f"bit for bit, largest ULP {report.largest_ulp}, missing {report.missing}, "
+            f"extra {report.extra}"
+        )
+    output.next_step("assay train RECIPE")
+    output.result([proof.to_json() for proof in proofs])
+    if not all(proof.report.holds for proof in proofs):
+        raise typer.Exit(1)

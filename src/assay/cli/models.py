@@ -1,0 +1,355 @@
+"""Commands on models: train, judge, approve, promote, withdraw, and look things up."""
+
+from __future__ import annotations
+
+import getpass
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from assay.cli.options import HERE, DeskOption, JsonOption, open_desk
+from assay.cli.output import Output
+from assay.domain.instants import parse, render
+
+if TYPE_CHECKING:
+    from assay.domain.verdicts import GateResult
+
+models = typer.Typer(
+    name="models", no_args_is_help=True, help="Versions: look, approve, promote, withdraw, verify."
+)
+gates = typer.Typer(
+    name="gates", no_args_is_help=True, help="Evidence against the promotion policy."
+)
+
+NameArgument = Annotated[str, typer.Argument(help="The model's name.")]
+VersionArgument = Annotated[str, typer.Argument(help="The version, such as 1.2.0.")]
+IdentityOption = Annotated[
+    str | None,
+    typer.Option("--as", metavar="NAME", help="Whose key acts; your user name when left out."),
+]
+ReasonOption = Annotated[str, typer.Option("--reason", help="Why; kept in the log for ever.")]
+
+
+def _identity(given: str | None) -> str:
+    return given or getpass.getuser()
+
+
+def train(
+    recipe: Annotated[str, typer.Argument(help="A recipe of the desk.")],
+    identity: IdentityOption = None,
+    desk: DeskOption = HERE,
+    as_json: JsonOption = False,
+) -> None:
+    """Train a recipe by purged walk-forward, export it to ONNX and register it as staged."""
+    from assay.orchestration.modelling import register_run, train_recipe
+
+    output = Output(as_json=as_json)
+    opened = open_desk(desk)
+    run = train_recipe(opened, recipe, output)
+    made = register_run(opened, run, author=_identity(identity))
+    output.line(f"run {run.id}: {'recorded before' if run.reused else f'{run.seconds:.1f} s'}")
+    state = "registered" if made.created else "known already, nothing added:"
+    output.line(f"{state} {made.name} {made.version} ({made.stage}), digest {made.digest[:12]}")
+    output.next_step(f"assay gates check {made.name} {made.version}")
+    output.result({"run": run.to_json(), "version": made.to_json()})
+
+
+@gates.command("check")
+def gates_check(
+    name: NameArgument,
+    version: VersionArgument,
+    identity: IdentityOption = None,
+    desk: DeskOption = HERE,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure a version's evidence, record it and apply the policy; exits 1 unless promotable."""
+    from assay.domain.verdicts import Outcome
+    from assay.orchestration.judging import judge_version
+
+    output = Output(as_json=as_json)
+    done = judge_version(
+        open_desk(desk), name, version, initiated_by=_identity(identity), progress=output
+    )
+    show_gates(output, done.gates.results)
+    for gate in done.gates.switched_off:
+        output.line(f"switched off by the policy: {gate.name}: {gate.why}")
+    output.line(f"{name} {version}: {done.gates.outcome}")
+    if done.gates.outcome is Outcome.PROMOTABLE:
+        output.next_step(f"assay models approve {name} {version} --as IDENTITY")
+    else:
+        output.next_step(f"assay gates explain {name} {version}")
+    output.result(done.to_json())
+    if done.gates.outcome is not Outcome.PROMOTABLE:
+        raise typer.Exit(1)
+
+
+@gates.command("explain")
+def gates_explain(
+    name: NameArgument,
+    version: VersionArgument,
+    desk: DeskOption = HERE,
+    as_json: JsonOption = False,
+) -> None:
+    """Say in sentences what the latest recorded verdicts rest on."""
+    from assay.errors import NotFound
+
+    output = Output(as_json=as_json)
+    registry = open_desk(desk).registry
+    record = registry.get(name, version)
+    report = registry.gate_record(name, record.version)
+    if report is None:
+        raise NotFound(
+            f"{name} {version} was judged by no gates", hint=f"assay gates check {name} {version}"
+        )
+    output.line(f"{name} {record.version}: {report.outcome}")
+    for result in report.results:
+        output.line(f"- {result.name} ({result.severity}): {result.verdict}. {result.reason}.")
+        output.line(f"  measured: {result.convention}; sample {result.sample_size:,}")
+    for gate in report.switched_off:
+        output.line(f"- {gate}: switched off by the policy")
+    output.result(report.to_json())
+
+
+def show_gates(output: Output, results: tuple[GateResult, ...]) -> None:
+    """The gates of one version as a table."""
+    output.table(
+        ("gate", "severity", "value", "rule", "verdict", "sample"),
+        (
+            (
+                result.name,
+                result.severity,
+                "-" if result.value is None else f"{result.value:.6g}",
+                result.threshold,
+                result.verdict,
+                f"{result.sample_size:,}",
+            )
+            for result in results
+        ),
+    )
+
+
+@models.command("list")
+def models_list(
+    name: Annotated[str | None, typer.Argument(help="One model only.")] = None,
+    desk: DeskOption = HERE,
+    as_json: JsonOption = False,
+) -> None:
+    """List versions and their stages."""
+    output = Output(as_json=as_json)
+    records = open_desk(desk).registry.list(name)
+    output.table(
+        ("model", "version", "stage", "kind", "author", "registered", "digest"),
+        (
+            (r.name, r.version, r.stage, r.kind, r.author, render(r.registered_at), r.digest[:12])
+            for r in records
+        ),
+    )
+    if not records:
+        output.line("no versions yet")
+        output.next_step("assay train RECIPE")
+    output.result([record.to_json() for record in records])
+
+
+@models.command("show")
+def models_show(
+    name: NameArgument,
+    version: VersionArgument,
+    desk: DeskOption = HERE,
+    as_json: JsonOption = False,
+) -> None:
+    """Show one version: record, metadata, evidence, gates, approvals."""
+    import json
+
+    output = Output(as_json=as_json)
+    document = open_desk(desk).registry.show(name, version)
+    output.line(json.dumps(document, indent=1))
+    output.result(document)
+
+
+@models.command("approve")
+def models_approve(
+    name: NameArgument,
+    version: VersionArgument,
+    identity: IdentityOption = None,
+    desk: DeskOption = HERE,
+    as_json: JsonOption = False,
+) -> None:
+    """Approve a version under its latest gate report; two different people must."""
+    from assay.delivery.approvals import approve, count_approvals
+    from assay.domain.instants import NANOS_PER_SECOND
+
+    output = Output(as_json=as_json)
+    opened = open_desk(desk)
+    approval = approve(
+        opened.registry,
+        name,
+        version,
+        _identity(identity),
+        clock=opened.clock,
+        valid_for=opened.layout.approval_nanos / NANOS_PER_SECOND,
+    )
+    count = count_approvals(
+        opened.registry, name, version, approval.gate_report_digest, now=opened.clock.now()
+    )
+    output.line(
+        f"{approval.approver} approves {name} {approval.version} until "
+        f"{render(approval.expires_at)}; approved by {', '.join(count.approvers)}"
+    )
+    output.next_step(
+        f"assay models promote {name} {approval.version}"
+        if count.sufficient
+        else f"assay models approve {name} {approval.version} --as ANOTHER"
+    )
+    output.result({"approval": approval.to_json(), "count": count.to_json()})
+
+
+@models.command("promote")
+def models_promote(
+    name: NameArgument,
+    version: VersionArgument,
+    identity: IdentityOption = None,
+    reason: ReasonOption = "",
+    desk: DeskOption = HERE,
+    as_json: JsonOption = False,
+) -> None:
+    """Put an approved version into production: load, verify, gates, approvals, sign, flip."""
+    from assay.delivery.promotion import promote
+
+    output = Output(as_json=as_json)
+    opened = open_desk(desk)
+    done = promote(
+        opened.registry,
+        name,
+        version,
+        initiated_by=_identity(identity),
+        clock=opened.clock,
+        monotonic=time.monotonic,
+        reason=reason,
+        promotions_log=opened.layout.promotions,
+    )
+    output.line(
+        f"{name} {done.to_version} is in production after {done.seconds:.2f} s; it replaces "
+        f"{done.from_version or 'nothing'}; approved by {', '.join(done.approved_by)}"
+    )
+    output.next_step(
+        f'assay models rollback {name} --reason "..."   if it must go', f"assay models live {name}"
+    )
+    output.result(done.to_json())
+
+
+@models.command("rollback")
+def models_rollback(
+    name: NameArgument,
+    reason: ReasonOption,
+    target: Annotated[
+        str | None, typer.Option(help="The version to bring back; the previous one by default.")
+    ] = None,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Archive the withdrawn version instead of failing it.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Do everything but the change.")
+    ] = False,
+    identity: IdentityOption = None,
+    desk: DeskOption = HERE,
+    as_json: JsonOption = False,
+) -> None:
+    """Withdraw the version in production and bring an archived one back, verified first."""
+    from assay.delivery.rollback import rollback
+
+    output = Output(as_json=as_json)
+    done = rollback(
+        open_desk(desk).registry,
+        name,
+        target,
+        reason=reason,
+        initiated_by=_identity(identity),
+        monotonic=time.monotonic,
+        keep=keep,
+        dry_run=dry_run,
+    )
+    would = "would be" if done.dry_run else "is"
+    output.line(
+        f"{name} {done.to_version} {would} in production after {done.seconds:.2f} s; "
+        f"{done.from_version or 'nothing'} {would} withdrawn ({done.withdrawn_as or '-'})"
+    )
+    output.next_step(f"assay models history {name}")
+    output.result(done.to_json())
+
+
+@models.command("validate")
+def models_validate(
+    name: NameArgument,
+    version: VersionArgument,
+    desk: DeskOption = HERE,
+    as_json: JsonOption = False,
+) -> None:
+    """Check every file and the signature of a version; exits 1 and names what is wrong."""
+    output = Output(as_json=as_json)
+    report = open_desk(desk).registry.validate(name, version)
+    for problem in report.problems:
+        output.line(f"{problem.file}: {problem.reason}")
+    verdict = "valid" if report.ok else f"NOT VALID, {len(report.problems)} problems"
+    output.line(
+        f"{name} {report.version}: {verdict}; {report.files_checked} files checked; "
+        f"signature: {report.signature}"
+    )
+    output.result(report.to_json())
+    if not report.ok:
+        raise typer.Exit(1)
+
+
+@models.command("live")
+def models_live(
+    name: NameArgument,
+    at: Annotated[
+        str | None, typer.Option("--at", metavar="TIME", help="Such as 2026-01-15T10:30Z; or now.")
+    ] = None,
+    desk: DeskOption = HERE,
+    as_json: JsonOption = False,
+) -> None:
+    """What was in production at a moment, since when, and by which entry of the log."""
+    output = Output(as_json=as_json)
+    opened = open_desk(desk)
+    answer = opened.registry.live_at(name, parse(at) if at else opened.clock.now())
+    if answer.version is None:
+        output.line(f"at {render(answer.at)} nothing was live for {name}")
+    else:
+        since = "" if answer.since is None else f" since {render(answer.since)}"
+        output.line(
+            f"at {render(answer.at)} {name} {answer.version.version} was live{since} "
+            f"(log entry {answer.seq}), digest {answer.version.digest[:12]}"
+        )
+    output.next_step(f"assay models history {name}")
+    output.result(answer.to_json())
+
+
+@models.command("history")
+def models_history(
+    name: NameArgument, desk: DeskOption = HERE, as_json: JsonOption = False
+) -> None:
+    """Everything the log says about a model, oldest first."""
+    output = Output(as_json=as_json)
+    entries = open_desk(desk).registry.history(name)
+    output.table(
+        ("entry", "time", "event", "from", "to", "by", "outcome", "reason"),
+        (
+            (e.seq, render(e.at), e.type, e.from_version, e.to_version, e.initiated_by, e.outcome,
+             e.reason)
+            for e in entries
+        ),
+    )  # fmt: skip
+    output.result([entry.to_json() for entry in entries])
+
+
+@models.command("rebuild")
+def models_rebuild(desk: DeskOption = HERE, as_json: JsonOption = False) -> None:
+    """Make the catalogue again from the version folders and the log."""
+    output = Output(as_json=as_json)
+    registry = open_desk(desk).registry
+    registry.rebuild()
+    count = len(registry.list())
+    output.line(f"catalogue rebuilt from folders and log: {count} versions")
+    output.next_step("assay audit verify")
+    output.result({"versions": count})

@@ -1,0 +1,316 @@
+"""The whole main job on one desk, from raw facts to a version in production and back out again.
+
+1. Ingest the sources; refine them into silver.
+2. Compute the features over history (gold), and event by event; compare every bit.
+3. Train the baseline; judge it under the policy for baselines; approve and promote it.
+4. Train the challenger and the direction model; judge them; promote what passes, say why not.
+5. Drill: withdraw what is live, bring the version before it back, and put things right again.
+6. Verify every version and the log, and say what is live.
+
+Each step can be repeated: a second journey over the same facts adds no fact, no version and no
+entry to the log.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from assay.delivery.approvals import approve
+from assay.delivery.promotion import Promotion, promote
+from assay.delivery.rollback import rollback
+from assay.domain.evidence import Evidence
+from assay.domain.instants import NANOS_PER_SECOND, render
+from assay.domain.verdicts import GateResult, Outcome
+from assay.domain.versions import Stage
+from assay.features import warm_kernel
+from assay.orchestration.building import FeatureBuild, ParityProof, build_features, prove_parity
+from assay.orchestration.desk import Desk
+from assay.orchestration.ingestion import Ingestion, ingest
+from assay.orchestration.judging import judge_version
+from assay.orchestration.modelling import TrainingRun, register_run, train_recipe
+from assay.orchestration.progress import Progress
+from assay.registry import EventOutcome, EventType, LiveAnswer, Registration
+
+DRILL: Final = "drill: show that what is live can be withdrawn"
+DRILL_END: Final = "end of the drill: back to the version that passed its gates"
+
+
+@dataclass(frozen=True, slots=True)
+class People:
+    """Who acts: the author trains, two others approve, the operator promotes and withdraws."""
+
+    author: str
+    approvers: tuple[str, str]
+    operator: str
+
+
+@dataclass(frozen=True, slots=True)
+class VersionStory:
+    """One version: where it came from, what its gates said, what became of it.
+
+    ``gates`` are the recorded verdicts; ``promotion`` is None when it was not promoted now.
+    """
+
+    recipe: str
+    run: TrainingRun
+    registration: Registration
+    evidence: tuple[Evidence, ...]
+    gates: tuple[GateResult, ...]
+    switched_off: tuple[str, ...]
+    outcome: Outcome
+    promotion: Promotion | None
+    stage: Stage
+
+    @property
+    def name(self) -> str:
+        return f"{self.registration.name} {self.registration.version}"
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "recipe": self.recipe,
+            "name": self.registration.name,
+            "version": self.registration.version,
+            "digest": self.registration.digest,
+            "new": self.registration.created,
+            "stage": str(self.stage),
+            "run": self.run.to_json(),
+            "evidence": [item.to_json() for item in self.evidence],
+            "gates": [item.to_json() for item in self.gates],
+            "switched_off": list(self.switched_off),
+            "outcome": str(self.outcome),
+            "promotion": None if self.promotion is None else self.promotion.to_json(),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawal:
+    """A rollback as the log holds it. ``seconds`` is None when an earlier journey did it."""
+
+    name: str
+    from_version: str | None
+    to_version: str
+    reason: str
+    at: int
+    seq: int
+    seconds: float | None
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "from_version": self.from_version,
+            "to_version": self.to_version,
+            "reason": self.reason,
+            "at": render(self.at),
+            "seq": self.seq,
+            "seconds": self.seconds,
+        }
+
+
+@dataclass(frozen=True)
+class Journey:
+    """Everything that one journey did and found."""
+
+    ingestion: Ingestion
+    build: FeatureBuild
+    parity: ParityProof
+    versions: tuple[VersionStory, ...]
+    withdrawals: tuple[Withdrawal, ...]
+    live: tuple[LiveAnswer, ...]
+    problems: tuple[str, ...]
+    log_entries: int
+    kernel_seconds: float
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def new_versions(self) -> int:
+        """Versions that this journey added to the registry."""
+        return sum(story.registration.created for story in self.versions)
+
+    @property
+    def nothing_new(self) -> bool:
+        """Whether everything had been there before."""
+        return self.ingestion.added == 0 and self.new_versions == 0 and not self.build.changed
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "facts": self.ingestion.to_json(),
+            "features": self.build.to_json(),
+            "parity": self.parity.to_json(),
+            "versions": [story.to_json() for story in self.versions],
+            "rollbacks": [item.to_json() for item in self.withdrawals],
+            "live": [answer.to_json() for answer in self.live],
+            "problems": list(self.problems),
+            "log_entries": self.log_entries,
+            "nothing_new": self.nothing_new,
+            "new_facts": self.ingestion.added,
+            "new_versions": self.new_versions,
+            "seconds": {"kernel": self.kernel_seconds, **self.seconds},
+        }
+
+
+class _Stopwatch:
+    """Names the steps for the progress line and keeps their durations."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.seconds: dict[str, float] = {}
+        self._progress = progress
+
+    @contextmanager
+    def step(self, name: str, words: str) -> Iterator[None]:
+        self._progress.event(words)
+        started = time.monotonic()
+        yield
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - started
+
+
+def travel(
+    desk: Desk, people: People, progress: Progress, *, recipes: Sequence[str], view: str
+) -> Journey:
+    """Run the journey; see the module's docstring for its steps.
+
+    Parameters
+    ----------
+    recipes: in the order in which they are trained and judged, the baseline first.
+    view: the feature view that the recipes read.
+    """
+    watch = _Stopwatch(progress)
+    with watch.step("ingest", "ingesting"):
+        ingestion = ingest(desk, progress)
+    progress.event("preparing the kernel")
+    kernel_seconds = warm_kernel()
+    with watch.step("features", "computing features over history"):
+        build = build_features(desk, view, progress)
+    with watch.step("parity", "computing the same features event by event"):
+        parity = prove_parity(desk, view, progress)
+    stories = [_tell(desk, people, recipe, watch, progress) for recipe in recipes]
+    with watch.step("withdraw", "withdrawing what is live, and putting things right"):
+        withdrawals = _drill(desk, people, stories[0].registration.name)
+    with watch.step("verify", "verifying every version and the log"):
+        problems, entries = _verify(desk)
+    return Journey(
+        ingestion=ingestion,
+        build=build,
+        parity=parity,
+        versions=tuple(_refreshed(desk, story) for story in stories),
+        withdrawals=withdrawals,
+        live=tuple(desk.registry.live_at(name, desk.clock.now()) for name in desk.registry.names()),
+        problems=problems,
+        log_entries=entries,
+        kernel_seconds=kernel_seconds,
+        seconds=watch.seconds,
+    )
+
+
+def _tell(
+    desk: Desk, people: People, recipe: str, watch: _Stopwatch, progress: Progress
+) -> VersionStory:
+    with watch.step("train", f"training {recipe}"):
+        run = train_recipe(desk, recipe, progress)
+        made = register_run(desk, run, author=people.author)
+    registry = desk.registry
+    if registry.gate_record(made.name, made.version) is None:
+        with watch.step("judge", f"judging {made.name} {made.version}"):
+            judge_version(
+                desk, made.name, made.version, initiated_by=people.operator, progress=progress
+            )
+    record = registry.gate_record(made.name, made.version)
+    assert record is not None
+    promotion = None
+    if record.outcome is Outcome.PROMOTABLE and made.stage is Stage.STAGED:
+        with watch.step("promote", f"approving and promoting {made.name} {made.version}"):
+            promotion = _promote(desk, people, made)
+    return VersionStory(
+        recipe=recipe,
+        run=run,
+        registration=made,
+        evidence=registry.evidence(made.name, made.version),
+        gates=record.results,
+        switched_off=record.switched_off,
+        outcome=record.outcome,
+        promotion=promotion,
+        stage=made.stage,
+    )
+
+
+def _promote(desk: Desk, people: People, made: Registration) -> Promotion:
+    for person in people.approvers:
+        approve(
+            desk.registry,
+            made.name,
+            made.version,
+            person,
+            clock=desk.clock,
+            valid_for=desk.layout.approval_nanos / NANOS_PER_SECOND,
+        )
+    return promote(
+        desk.registry,
+        made.name,
+        made.version,
+        initiated_by=people.operator,
+        clock=desk.clock,
+        monotonic=time.monotonic,
+        reason="passed its gates",
+        promotions_log=desk.layout.promotions,
+    )
+
+
+def _drill(desk: Desk, people: People, name: str) -> tuple[Withdrawal, ...]:
+    """Withdraw and restore once in the life of a model; an earlier drill is told, not repeated."""
+    registry = desk.registry
+    done = tuple(
+        Withdrawal(
+            name,
+            entry.from_version,
+            entry.to_version or "",
+            entry.reason,
+            entry.at,
+            entry.seq,
+            None,
+        )
+        for entry in registry.history(name)
+        if entry.type is EventType.ROLLBACK and entry.outcome is EventOutcome.DONE
+    )
+    archived = registry.list(name, Stage.ARCHIVED)
+    champion = registry.current(name)
+    if done or champion is None or not archived:
+        return done
+    withdrawals = []
+    for target, reason in ((None, DRILL), (champion.version, DRILL_END)):
+        back = rollback(
+            registry,
+            name,
+            target,
+            reason=reason,
+            initiated_by=people.operator,
+            monotonic=time.monotonic,
+            keep=True,
+        )
+        entry = registry.history(name)[-1]
+        withdrawals.append(
+            Withdrawal(
+                name, back.from_version, back.to_version, reason, entry.at, entry.seq, back.seconds
+            )
+        )
+    return tuple(withdrawals)
+
+
+def _verify(desk: Desk) -> tuple[tuple[str, ...], int]:
+    registry = desk.registry
+    problems = [
+        f"{record.name} {record.version}: {problem.file}: {problem.reason}"
+        for record in registry.list()
+        for problem in registry.validate(record.name, record.version).problems
+    ]
+    log = registry.verify_log()
+    return (*problems, *(str(problem) for problem in log.problems)), log.entries
+
+
+def _refreshed(desk: Desk, story: VersionStory) -> VersionStory:
+    from dataclasses import replace
+
+    made = story.registration
+    return replace(story, stage=desk.registry.get(made.name, made.version).stage)

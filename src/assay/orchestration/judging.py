@@ -1,0 +1,119 @@
+"""Evidence for a staged version, recorded, and the gates' verdicts over it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from assay.delivery.gates import GateReport
+from assay.delivery.promotion import judge
+from assay.domain.evidence import Evidence
+from assay.domain.versions import ALPHA_WEIGHTS, RISK_MODEL
+from assay.errors import ConfigurationError
+from assay.features.offline.labels import Entry, ForwardReturn, forward_labels
+from assay.orchestration.desk import Desk
+from assay.orchestration.modelling import TrainingRun, load_run, price_table
+from assay.orchestration.progress import Progress
+from assay.registry import ModelMetadata
+from assay.validation import alpha_evidence, risk_evidence
+from assay.validation.artefacts import onnx_parity, schema, signature, training_set_rebuilt
+
+SHUFFLE_SEED = 20_260_101
+"""Seed of the label-shuffle control: fixed, so that evidence can be measured again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What was measured about a version and what the gates say."""
+
+    name: str
+    version: str
+    evidence: tuple[Evidence, ...]
+    gates: GateReport
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "version": self.version,
+            "evidence": [item.to_json() for item in self.evidence],
+            "gates": self.gates.to_json(),
+        }
+
+
+def judge_version(
+    desk: Desk, name: str, version: str, *, initiated_by: str, progress: Progress
+) -> Judgement:
+    """Measure a version's evidence on its own out-of-sample record, record it, apply the gates.
+
+    A risk model is compared with the version in production now, on the rows that both predicted
+    out of sample.
+
+    Raises
+    ------
+    NotFound: the version or its training run is unknown.
+    Tampered: the version or its run is not what was recorded.
+    """
+    progress.event(f"{name} {version}: measuring evidence")
+    opened = desk.registry.open_version(name, version)
+    metadata = opened.metadata
+    run = load_run(desk, metadata.parent_run or "")
+    evidence = [
+        *_statistics(desk, metadata, run),
+        onnx_parity(
+            largest_difference=run.record["parity"]["largest_difference"],
+            rows=run.record["parity"]["rows"] + run.record["parity"]["threshold_rows"],
+        ),
+        schema(trained=run.schema, exported=opened.schema),
+        signature(valid=opened.signed_by is not None, signer=opened.signed_by),
+        training_set_rebuilt(
+            recorded=run.record["training_set"]["digest"],
+            rebuilt=run.record["rebuilt_digest"],
+            rows=run.record["training_set"]["rows"],
+        ),
+    ]
+    desk.registry.record_evidence(name, version, evidence, initiated_by=initiated_by)
+    progress.event(f"{name} {version}: applying the gates")
+    gates = judge(desk.registry, desk.policy, name, version, initiated_by=initiated_by)
+    return Judgement(name, version, tuple(evidence), gates)
+
+
+def _statistics(desk: Desk, metadata: ModelMetadata, run: TrainingRun) -> list[Evidence]:
+    recipe = desk.recipe(run.record["recipe"]["name"])
+    table = run.predictions()
+    if metadata.kind == RISK_MODEL:
+        label = ForwardReturn(recipe.label.horizon, entry=Entry.LAST_FIX)
+        table = table.with_columns(realised_return=_returns(desk, recipe.view, table, label))
+        return risk_evidence(_with_champion(desk, metadata, table), horizon=recipe.label.horizon)
+    if metadata.kind == ALPHA_WEIGHTS:
+        label = ForwardReturn(1, entry=Entry.NEXT_FIX)
+        table = table.with_columns(next_return=_returns(desk, recipe.view, table, label))
+        return alpha_evidence(
+            table,
+            generator=np.random.default_rng(SHUFFLE_SEED),
+            horizon=recipe.label.horizon,
+        )
+    raise ConfigurationError(
+        f"{metadata.name} is of kind {metadata.kind!r}: evidence is measured for "
+        f"{RISK_MODEL} and {ALPHA_WEIGHTS}"
+    )
+
+
+def _returns(desk: Desk, view: str, table: pl.DataFrame, label: ForwardReturn) -> pl.Series:
+    return forward_labels(table, label, price_table(desk, view))["label"]
+
+
+def _with_champion(desk: Desk, metadata: ModelMetadata, table: pl.DataFrame) -> pl.DataFrame:
+    champion = desk.registry.current(metadata.name)
+    if champion is None or champion.version == metadata.version:
+        return table
+    parent = desk.registry.metadata(champion.name, champion.version).parent_run
+    theirs = load_run(desk, parent or "").predictions()
+    return table.join(
+        theirs.select("instrument", "as_of", champion="prediction"),
+        on=["instrument", "as_of"],
+        how="left",
+        maintain_order="left",
+    )

@@ -1,0 +1,300 @@
+"""From gold to a staged version: training set, training run, registration.
+
+A run is identified by what determines it: recipe, training set, manifest, and the packages that
+compute. Asking for a run that exists gives the recorded one back; nothing is trained twice.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import platform
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+
+from assay.domain.canonical import canonical_bytes, content_hash, sha256_hex
+from assay.domain.versions import InputSchema
+from assay.errors import ConfigurationError, NotFound, Tampered, did_you_mean
+from assay.features import Sessions
+from assay.features.offline.labels import Entry, ForwardReturn, ForwardVariance, Label, PriceTable
+from assay.features.offline.point_in_time import FeatureTable, TimeToLive
+from assay.features.offline.training_sets import Spine, TrainingSet, get_training_set, rebuild
+from assay.orchestration.building import gold_table
+from assay.orchestration.desk import Desk
+from assay.orchestration.progress import Progress
+from assay.registry import ModelMetadata, Registration, capture_environment
+from assay.registry.folders import Candidate
+from assay.storage.files import write_atomic
+from assay.training import Baseline, LabelDeclaration, Recipe, train
+from assay.training.run import TrainingResult
+
+GOLDEN_ROWS: Final = 16
+_RECORD: Final = "run.json"
+_FILES: Final = ("model.onnx", "parity.json", "bench.json", "golden.json", "predictions.parquet")
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingRun:
+    """One recorded training run, in ``artifacts/runs/<id>/``.
+
+    Attributes
+    ----------
+    record: what determined the run and what came out, as JSON.
+    folder: where its files lie.
+    reused: whether it had been recorded before.
+    seconds: how long this took; for a reused run, how long it took to find.
+    """
+
+    id: str
+    record: Mapping[str, Any]
+    folder: Path
+    reused: bool
+    seconds: float
+
+    @property
+    def schema(self) -> InputSchema:
+        return InputSchema.from_json(self.record["schema"])
+
+    def read(self, name: str) -> bytes:
+        """A file of the run, checked against the record.
+
+        Raises
+        ------
+        Tampered: the file has changed since the run was recorded.
+        """
+        data = (self.folder / name).read_bytes()
+        if sha256_hex(data) != self.record["files"][name]:
+            raise Tampered(
+                f"file {self.folder / name} has changed since the run was recorded",
+                hint=f"remove {self.folder} and train again",
+            )
+        return data
+
+    def predictions(self) -> pl.DataFrame:
+        """Out-of-sample predictions: instrument, as_of, label, prediction, fold, interval."""
+        return pl.read_parquet(io.BytesIO(self.read("predictions.parquet")))
+
+    def to_json(self) -> dict[str, Any]:
+        keys = ("recipe", "model", "training_set", "rebuilt_digest", "metrics", "parity", "bench")
+        return {
+            "id": self.id,
+            **{key: self.record[key] for key in keys},
+            "reused": self.reused,
+            "seconds": self.seconds,
+        }
+
+
+def price_table(desk: Desk, view_name: str) -> PriceTable:
+    """The prices that a view's source holds, with the snapshot they come from."""
+    view = desk.view(view_name)
+    table = desk.lake.table(f"silver/{view.source}")
+    snapshot = table.current()
+    if snapshot is None:
+        raise NotFound(f"table {table.name} is empty", hint="assay ingest")
+    return PriceTable(table.name, table.read(snapshot), snapshot.id, entity=view.entity)
+
+
+def label_of(declared: LabelDeclaration) -> Label:
+    """The forward label that a recipe declares.
+
+    Raises
+    ------
+    ConfigurationError: no such label; the hint names the nearest.
+    """
+    if declared.entry == 0:
+        entry, delay = Entry.LAST_FIX, 0
+    else:
+        entry, delay = Entry.NEXT_FIX, declared.entry - 1
+    kinds = {"log_return": ForwardReturn, "squared_log_return": ForwardVariance}
+    if declared.name not in kinds:
+        raise ConfigurationError(
+            f"label {declared.name!r} of a recipe", hint=did_you_mean(declared.name, kinds)
+        )
+    return kinds[declared.name](declared.horizon, entry=entry, delay=delay)
+
+
+def build_training_set(desk: Desk, recipe: Recipe) -> TrainingSet:
+    """The point-in-time training set of a recipe: members of the universe at every session.
+
+    The cut-off is the moment at which the last stored price became known, so that the set depends
+    on what is stored and not on when it is asked for.
+
+    Raises
+    ------
+    NotFound: the view has not been built.
+    """
+    view = desk.view(recipe.view)
+    table = desk.lake.table(gold_table(view))
+    snapshot = table.current()
+    if snapshot is None:
+        raise NotFound(f"table {table.name} is empty", hint=f"assay features build {view.name}")
+    prices = price_table(desk, view.name)
+    ttl = (
+        TimeToLive(sessions=view.ttl.count)
+        if isinstance(view.ttl, Sessions)
+        else TimeToLive(nanos=view.ttl.nanos)
+    )
+    features = FeatureTable(
+        name=table.name,
+        frame=table.read(snapshot),
+        features=view.feature_names,
+        snapshot_id=snapshot.id,
+        manifest_hash=snapshot.metadata["manifest"],
+        entity=view.entity,
+        ttl=ttl,
+    )
+    return get_training_set(
+        Spine.of_members(prices),
+        [features],
+        label_of(recipe.label),
+        prices=prices,
+        known_at=int(prices.frame["known_time"].max()),  # type: ignore[arg-type]
+        drop_unlabelled=True,
+    )
+
+
+def train_recipe(desk: Desk, name: str, progress: Progress) -> TrainingRun:
+    """Train a recipe of the desk, or find the recorded run with the same inputs."""
+    started = time.monotonic()
+    recipe = desk.recipe(name)
+    progress.event(f"{name}: joining features and labels point in time")
+    training_set = build_training_set(desk, recipe)
+    packages = capture_environment()["packages"]
+    determined = {
+        "recipe": recipe.to_json(),
+        "training_set": training_set.digest,
+        "manifest": training_set.manifest_hash,
+        "packages": packages,
+        "machine": platform.machine(),
+    }
+    identifier = content_hash(determined)[:16]
+    folder = desk.layout.runs / identifier
+    if (folder / _RECORD).is_file():
+        progress.event(f"{name}: run {identifier} is recorded, nothing to train")
+        return load_run(desk, identifier, seconds=time.monotonic() - started)
+    progress.event(f"{name}: rebuilding the training set from its description")
+    again = rebuild(training_set.description(), desk.lake)
+    result = train(
+        recipe,
+        training_set.frame,
+        features=training_set.features,
+        threads=desk.layout.threads,
+        progress=lambda what, done, total: progress.event(f"{what} ({done}/{total})"),
+    )
+    record = {
+        "format": 1,
+        "id": identifier,
+        **determined,
+        "recipe": recipe.to_json(),
+        "recipe_hash": recipe.hash,
+        "model": recipe.model,
+        "training_set": training_set.description(),
+        "rebuilt_digest": again.digest,
+        "schema": result.schema.to_json(),
+        "model_file": result.model_file,
+        "metrics": result.metrics,
+        "config": result.config,
+        "parity": result.parity,
+        "bench": result.bench,
+    }
+    _write_run(folder, record, result, training_set)
+    return load_run(desk, identifier, reused=False, seconds=time.monotonic() - started)
+
+
+def load_run(
+    desk: Desk, identifier: str, *, reused: bool = True, seconds: float = 0.0
+) -> TrainingRun:
+    """A recorded run.
+
+    Raises
+    ------
+    NotFound: there is none with this id.
+    """
+    folder = desk.layout.runs / identifier
+    try:
+        record = json.loads((folder / _RECORD).read_bytes())
+    except FileNotFoundError:
+        raise NotFound(
+            f"no training run {identifier} in {desk.layout.runs}", hint="assay train RECIPE"
+        ) from None
+    return TrainingRun(identifier, record, folder, reused=reused, seconds=seconds)
+
+
+def register_run(desk: Desk, run: TrainingRun, *, author: str) -> Registration:
+    """Register a run's model as the next version of its line; known content is not added again."""
+    recipe = desk.recipe(run.record["recipe"]["name"])
+    description = run.record["training_set"]
+    baseline = isinstance(recipe.estimator, Baseline)
+    registry = desk.registry
+    metadata = ModelMetadata(
+        name=recipe.model,
+        version=str(registry.next_version(recipe.model)),
+        kind=recipe.kind,
+        created_at=desk.clock.now(),
+        author=author,
+        dataset_version_ids=dict(description["snapshots"].items()),
+        snapshot_ids=description["snapshots"],
+        manifest_hash=description["manifest_hash"],
+        git_commit=None,
+        config=run.record["config"],
+        environment=capture_environment(),
+        metrics=run.record["metrics"],
+        parent_run=run.id,
+        training_set_digest=description["digest"],
+        training_set_rows=description["rows"],
+        seeds=recipe.seeds,
+        baseline=baseline,
+        policy="baseline" if baseline else None,
+    )
+    files = {
+        name: run.read(name) for name in ("model.onnx", "parity.json", "bench.json", "golden.json")
+    }
+    files[run.record["model_file"]] = run.read(run.record["model_file"])
+    files["CHANGES.md"] = _changes(recipe, metadata).encode()
+    return registry.register(Candidate(metadata, run.schema, files), reason=recipe.description)
+
+
+def _write_run(
+    folder: Path, record: dict[str, Any], result: TrainingResult, training_set: TrainingSet
+) -> None:
+    predictions = io.BytesIO()
+    result.predictions.write_parquet(predictions, compression="zstd")
+    files = {
+        "model.onnx": result.onnx_bytes,
+        result.model_file: result.model_bytes,
+        "parity.json": canonical_bytes(result.parity),
+        "bench.json": canonical_bytes(result.bench),
+        "golden.json": canonical_bytes(_golden(result, training_set)),
+        "predictions.parquet": predictions.getvalue(),
+    }
+    for name, data in files.items():
+        write_atomic(folder / name, data)
+    hashes = {name: sha256_hex(data) for name, data in files.items()}
+    # Last: a run without its record does not exist.
+    write_atomic(folder / _RECORD, canonical_bytes({**record, "files": hashes}) + b"\n")
+
+
+def _golden(result: TrainingResult, training_set: TrainingSet) -> dict[str, Any]:
+    """Real rows, spread over history, with the native model's answers: what activation checks."""
+    from assay.serving import OnnxModel
+
+    names = list(result.schema.names)
+    inputs = training_set.frame.select(names).to_numpy().astype(np.float32)
+    usable = inputs[np.isfinite(inputs).all(axis=1)]
+    chosen = usable[np.linspace(0, len(usable) - 1, min(GOLDEN_ROWS, len(usable))).astype(int)]
+    answers = OnnxModel.from_bytes(result.onnx_bytes, result.schema).predict(chosen)
+    return {"rows": chosen.astype(float).tolist(), "predictions": answers.tolist()}
+
+
+def _changes(recipe: Recipe, metadata: ModelMetadata) -> str:
+    return (
+        f"# {metadata.name} {metadata.version}\n\n{recipe.description}\n\n"
+        f"Trained by recipe `{recipe.name}` in run `{metadata.parent_run}` on "
+        f"{metadata.training_set_rows:,} rows.\n"
+    )
