@@ -86,15 +86,16 @@ def _index_problems(root: Path, report: LogReport) -> Iterator[LogProblem]:
     except AssayError as error:
         yield LogProblem(0, f"the index cannot be read: {error.message}")
         return
-    if applied is None or applied.seq < report.head.seq:
-        return  # behind: the next opening follows
-    if applied.seq > report.head.seq:
+    if applied is None:
+        return
+    # An index that is behind is no contradiction: the next opening follows.
+    if applied.seq > report.entries:
         yield LogProblem(
             0,
-            f"the index has applied entry {applied.seq}, but the log ends at {report.head.seq}: "
+            f"the index has applied entry {applied.seq}, but the log ends at {report.entries}: "
             "cut off",
         )
-    elif applied.hash != report.head.hash:
+    elif applied.seq == report.head.seq and applied.hash != report.head.hash:
         yield LogProblem(0, f"the index has applied another entry {applied.seq}: replaced")
 
 
