@@ -8,13 +8,18 @@ its own. So
 * changed content is a revision, and A, B, A are three versions;
 * an older vintage that is pulled again, after a newer one was stored, is a duplicate too;
 * two contents within one pull at one published time are a conflict: both are stored at the same
-  known time, and the silver contract quarantines them.
+  known time, and the silver contract quarantines them. If one of them was known before, it is
+  stated again beside the other, so that the contradiction begins now and the past stays as it was;
+* a source that later reports one side alone, in a whole pull, has settled the conflict.
+
+Law: ingesting a pull a second time stores nothing, whatever it repeats, revises or contradicts
+(as long as it gives the versions of one fact in the order of their publication).
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import NamedTuple, TypeAlias
 
@@ -34,12 +39,14 @@ class Version(NamedTuple):
     """One stored version of a fact.
 
     ``contents`` holds the canonical payload; several, one a line, when the source contradicted
-    itself within one pull (canonical JSON contains no line break).
+    itself within one pull (canonical JSON contains no line break). ``pull`` numbers the pull of
+    this process that stored it; 0 for one that was read back from the disk.
     """
 
     published_time: Instant
     known_time: Instant
     contents: str
+    pull: int = 0
 
     def holds(self, content: str) -> bool:
         return content == self.contents or content in self.contents.split("\n")
@@ -54,14 +61,15 @@ class Placement:
 
     ``history`` marks a fact whose known time is the source's rule because the system saw it only
     much later; otherwise the known time is never before the arrival. ``contested`` marks a
-    duplicate of one side of a contradiction: a source that goes on to report it alone in a whole
-    pull has settled the matter.
+    duplicate of one side of a conflict. ``restated`` holds, one a line, the contents that are to
+    be stored once more at the same known time.
     """
 
     novelty: Novelty
     known_time: Instant = 0
     history: bool = False
     contested: bool = False
+    restated: str = ""
 
 
 _DUPLICATE = Placement(Novelty.DUPLICATE)
@@ -115,6 +123,7 @@ class FactHistory:
         *,
         arrival: Instant,
         tolerance: int,
+        pull: int,
         seen_in_pull: bool,
     ) -> Placement:
         """Judge one observation and, unless it is a duplicate, remember it as stored.
@@ -125,37 +134,49 @@ class FactHistory:
         content: its payload in canonical form.
         arrival: when this system saw it.
         tolerance: nanoseconds after ``published_time`` up to which an arrival counts as live.
-        seen_in_pull: whether this pull has already reported the same entity and event time.
+        pull: number of the pull, from 1 on.
+        seen_in_pull: whether this pull has already reported this entity, event time and published
+            time.
         """
         late = arrival - published_time > tolerance
         facts = self._facts.setdefault(entity, {})
         stored = facts.get(event_time)
         if stored is None:
             known_time = published_time if late else max(published_time, arrival)
-            facts[event_time] = Version(published_time, known_time, content)
+            facts[event_time] = Version(published_time, known_time, content, pull)
             return Placement(Novelty.NEW, known_time, late)
         versions = [stored] if isinstance(stored, Version) else stored
         position = bisect_right(versions, published_time, key=_published)
         previous = versions[position - 1] if position else None
+        same = previous is not None and previous.published_time == published_time
         if previous is not None and previous.holds(content):
             return _CONTESTED if "\n" in previous.contents else _DUPLICATE
-        if previous is not None and previous.published_time == published_time and seen_in_pull:
+        facts[event_time] = versions
+        if previous is not None and seen_in_pull and same and previous.pull == pull:
             versions[position - 1] = previous.joined_by(content)
-            facts[event_time] = versions
             return Placement(Novelty.CONFLICT, previous.known_time, late)
         placement = _revision(previous, position == len(versions), published_time, arrival, late)
-        _insert(versions, Version(published_time, placement.known_time, content))
-        facts[event_time] = versions
+        version = Version(published_time, placement.known_time, content, pull)
+        if previous is not None and seen_in_pull:
+            version = version.joined_by(previous.contents)
+            placement = replace(placement, novelty=Novelty.CONFLICT, restated=previous.contents)
+        _insert(versions, version)
         return placement
 
     def settle(
         self, entity: str, event_time: Instant, published_time: Instant, content: str, arrival: int
-    ) -> Placement:
-        """Store ``content``, now reported alone, over the contradiction that it was part of."""
+    ) -> Placement | None:
+        """Store ``content``, now reported alone, over the conflict that it was part of.
+
+        None when the conflict is of another published time: it stays as it is.
+        """
         versions = self.versions(entity, event_time)
         position = bisect_right(versions, published_time, key=_published)
+        previous = versions[position - 1]
+        if previous.published_time != published_time:
+            return None
         placement = _revision(
-            versions[position - 1], position == len(versions), published_time, arrival, late=False
+            previous, position == len(versions), published_time, arrival, late=False
         )
         _insert(versions, Version(published_time, placement.known_time, content))
         self._facts[entity][event_time] = versions
@@ -173,13 +194,15 @@ def _revision(
         # The source changed its answer without a new date of publication. Nobody can say when;
         # the only defensible known time is the moment at which this system saw it.
         return Placement(Novelty.REVISION, max(arrival, previous.known_time + 1), history=False)
-    # A vintage older than one already stored was never the best knowledge while it arrived: it
-    # is history, or it would win over its own successor.
-    history = late or not newest
-    known_time = published_time if history else max(published_time, arrival)
+    if not newest:
+        # A vintage older than one already stored was never the best knowledge while it arrived. It
+        # is history, known no later than necessary, or it would win over its own successor.
+        after = previous.known_time if previous is not None else published_time
+        return Placement(Novelty.REVISION, max(published_time, after), history=True)
+    known_time = published_time if late else max(published_time, arrival)
     if previous is not None:
         known_time = max(known_time, previous.known_time + 1)
-    return Placement(Novelty.REVISION, known_time, history)
+    return Placement(Novelty.REVISION, known_time, late)
 
 
 def _published(version: Version) -> Instant:

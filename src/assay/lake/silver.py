@@ -77,7 +77,7 @@ def build_rates(facts: pl.DataFrame, contract: RatesContract) -> RatesTables:
     facts: frame with the columns of :data:`assay.lake.bronze.SCHEMA`.
     """
     parsed = parse_rates(facts, contract)
-    key = ("source", "entity", "event_time", "known_time")
+    key = ("source", "entity", "event_time", "known_time", "published_time")
     sound = parsed.filter(pl.col("reason").is_null())
     sound = sound.with_columns(values=pl.col("rate").n_unique().over(key))
     conflicting = sound.filter(pl.col("values") > 1).with_columns(

@@ -20,7 +20,8 @@ class Source(Protocol):
     """Something that reports facts.
 
     A pull may repeat facts of earlier pulls: bronze stores each version once. Within a pull, facts
-    about one entity should come oldest first, so that their sequence numbers follow time.
+    about one entity should come oldest first, so that their sequence numbers follow time, and the
+    versions of one fact in the order in which they were published.
     """
 
     @property

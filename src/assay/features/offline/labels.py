@@ -269,7 +269,7 @@ def portable_log(values: _Floats) -> _Floats:
     The math libraries behind numpy choose another algorithm on another processor, and a training
     set must have the same hash everywhere. Only IEEE additions, multiplications and divisions are
     used here, each rounded by itself: with x = m 2^k and m in [sqrt(1/2), sqrt(2)),
-    log x = k log 2 + 2 atanh((m - 1) / (m + 1)). The relative error stays below 4e-16.
+    log x = k log 2 + 2 atanh((m - 1) / (m + 1)). The relative error stays below 5e-16.
     """
     mantissa, exponent = np.frexp(values)
     low = mantissa < np.sqrt(0.5)
