@@ -31,10 +31,10 @@ demo: $(READY) ## The main job on real FX rates, in the folder fx-demo (DESK=...
 	$(BIN)/assay demo --desk $(DESK)
 
 test: $(READY) ## The quick test suite
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 test-long: $(READY) ## Long property, fault and simulation runs as well (tens of minutes)
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "long or not long"
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "long or not long"
 
 check: $(READY) ## Lint, format, types and import contracts
 	$(BIN)/ruff check .

@@ -4,7 +4,7 @@
 2. Compute the features over history (gold), and event by event; compare every bit.
 3. Train the baseline; judge it under the policy for baselines; approve and promote it.
 4. Train the challenger and the direction model; judge them; promote what passes, say why not.
-5. Drill: withdraw what is live, bring the version before it back, and put things right again.
+5. Drill: withdraw what is live with one command, and end with what the gates allow.
 6. Verify every version and the log, and say what is live.
 
 Each step can be repeated: a second journey over the same facts adds no fact, no version and no
@@ -16,11 +16,11 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from assay.delivery.approvals import approve
-from assay.delivery.promotion import Promotion, promote
+from assay.delivery.promotion import Promotion, break_glass, promote
 from assay.delivery.rollback import rollback
 from assay.domain.evidence import Evidence
 from assay.domain.instants import NANOS_PER_SECOND, render
@@ -33,10 +33,11 @@ from assay.orchestration.ingestion import Ingestion, ingest
 from assay.orchestration.judging import judge_version
 from assay.orchestration.modelling import TrainingRun, register_run, train_recipe
 from assay.orchestration.progress import Progress
-from assay.registry import EventOutcome, EventType, LiveAnswer, Registration
+from assay.registry import Entry, EventOutcome, EventType, LiveAnswer, Registration
 
 DRILL: Final = "drill: show that what is live can be withdrawn"
 DRILL_END: Final = "end of the drill: back to the version that passed its gates"
+FORCED: Final = "drill: force a refused version live, to show that it is recorded and withdrawn"
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,43 +260,64 @@ def _promote(desk: Desk, people: People, made: Registration) -> Promotion:
 
 
 def _drill(desk: Desk, people: People, name: str) -> tuple[Withdrawal, ...]:
-    """Withdraw and restore once in the life of a model; an earlier drill is told, not repeated."""
+    """Withdraw what is live, once in the life of a model; an earlier drill is told, not repeated.
+
+    Where a challenger was promoted, it is withdrawn and brought back. Where it was refused, it is
+    forced into production by breaking the glass, which the log says for ever, and withdrawn.
+    """
     registry = desk.registry
     done = tuple(
-        Withdrawal(
-            name,
-            entry.from_version,
-            entry.to_version or "",
-            entry.reason,
-            entry.at,
-            entry.seq,
-            None,
-        )
+        _withdrawal(name, entry, None)
         for entry in registry.history(name)
         if entry.type is EventType.ROLLBACK and entry.outcome is EventOutcome.DONE
     )
-    archived = registry.list(name, Stage.ARCHIVED)
     champion = registry.current(name)
-    if done or champion is None or not archived:
+    if done or champion is None:
         return done
-    withdrawals = []
-    for target, reason in ((None, DRILL), (champion.version, DRILL_END)):
-        back = rollback(
-            registry,
-            name,
-            target,
-            reason=reason,
-            initiated_by=people.operator,
-            monotonic=time.monotonic,
-            keep=True,
-        )
-        entry = registry.history(name)[-1]
-        withdrawals.append(
-            Withdrawal(
-                name, back.from_version, back.to_version, reason, entry.at, entry.seq, back.seconds
-            )
-        )
-    return tuple(withdrawals)
+    if registry.list(name, Stage.ARCHIVED):
+        withdrawn = _withdraw(desk, people, name, None, DRILL, keep=True)
+        return withdrawn, _withdraw(desk, people, name, champion.version, DRILL_END, keep=True)
+    refused = registry.list(name, Stage.STAGED)
+    if not refused:
+        return ()
+    break_glass(
+        registry,
+        name,
+        refused[-1].version,
+        initiated_by=people.operator,
+        reason=FORCED,
+        clock=desk.clock,
+        monotonic=time.monotonic,
+        promotions_log=desk.layout.promotions,
+    )
+    return (_withdraw(desk, people, name, champion.version, DRILL, keep=False),)
+
+
+def _withdraw(
+    desk: Desk, people: People, name: str, target: str | None, reason: str, *, keep: bool
+) -> Withdrawal:
+    back = rollback(
+        desk.registry,
+        name,
+        target,
+        reason=reason,
+        initiated_by=people.operator,
+        monotonic=time.monotonic,
+        keep=keep,
+    )
+    return _withdrawal(name, desk.registry.history(name)[-1], back.seconds)
+
+
+def _withdrawal(name: str, entry: Entry, seconds: float | None) -> Withdrawal:
+    return Withdrawal(
+        name=name,
+        from_version=entry.from_version,
+        to_version=entry.to_version or "",
+        reason=entry.reason,
+        at=entry.at,
+        seq=entry.seq,
+        seconds=seconds,
+    )
 
 
 def _verify(desk: Desk) -> tuple[tuple[str, ...], int]:
@@ -310,7 +332,5 @@ def _verify(desk: Desk) -> tuple[tuple[str, ...], int]:
 
 
 def _refreshed(desk: Desk, story: VersionStory) -> VersionStory:
-    from dataclasses import replace
-
     made = story.registration
     return replace(story, stage=desk.registry.get(made.name, made.version).stage)

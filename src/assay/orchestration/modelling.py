@@ -111,7 +111,10 @@ def label_of(declared: LabelDeclaration) -> Label:
         entry, delay = Entry.LAST_FIX, 0
     else:
         entry, delay = Entry.NEXT_FIX, declared.entry - 1
-    kinds = {"log_return": ForwardReturn, "squared_log_return": ForwardVariance}
+    kinds: dict[str, type[Label]] = {
+        "log_return": ForwardReturn,
+        "squared_log_return": ForwardVariance,
+    }
     if declared.name not in kinds:
         raise ConfigurationError(
             f"label {declared.name!r} of a recipe", hint=did_you_mean(declared.name, kinds)

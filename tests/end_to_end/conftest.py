@@ -1,0 +1,99 @@
+"""A small desk on generated rates: the whole journey in seconds, once per test run."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+CURRENCIES = ("USD", "SGD", "JPY", "GBP", "CHF", "AUD", "PEG")
+SESSIONS = 1_300
+
+
+def write_archive(path: Path, *, sessions: int = SESSIONS, seed: int = 7) -> None:
+    """Random walks with clustered volatility; PEG never moves; some cells are absent or broken."""
+    generator = np.random.default_rng(seed)
+    days = [date(2019, 1, 2) + timedelta(days=n) for n in range(sessions * 2)]
+    days = [day for day in days if day.weekday() < 5][:sessions]
+    shocks = generator.standard_normal((sessions, len(CURRENCIES)))
+    volatility = 0.005 * np.exp(
+        0.4 * np.sin(np.arange(sessions) / 40)[:, None] + 0.2 * generator.random(len(CURRENCIES))
+    )
+    levels = np.exp(np.cumsum(shocks * volatility, axis=0)) * np.array(
+        [1.1, 1.5, 130, 0.8, 1, 1.6, 3]
+    )
+    levels[:, CURRENCIES.index("PEG")] = 3.0
+    rows = [
+        [day.isoformat(), *(f"{rate:.6g}" for rate in line)]
+        for day, line in zip(days, levels, strict=True)
+    ]
+    rows[200][3] = "N/A"
+    rows[300][4] = "-1.5"
+    rows[400][5] = "one"
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerows([["Date", *CURRENCIES], *reversed(rows)])
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("eurofxref-hist.csv", buffer.getvalue())
+
+
+@dataclass(frozen=True)
+class Shell:
+    """Runs the installed command line with a configuration folder of its own."""
+
+    home: Path
+
+    def run(self, *arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [str(Path(sys.executable).with_name("assay")), *arguments],
+            cwd=cwd or self.home,
+            env=os.environ | {"XDG_CONFIG_HOME": str(self.home / "config")},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def json(self, *arguments: str, expect: int = 0) -> Any:
+        result = self.run(*arguments, "--json")
+        assert result.returncode == expect, result.stderr
+        return json.loads(result.stdout)
+
+
+def prepare_desk(shell: Shell, folder: Path, people: Sequence[str]) -> Path:
+    """A desk made by ``assay init``, fed by a generated archive."""
+    made = shell.run("init", str(folder), *(part for one in people for part in ("--as", one)))
+    assert made.returncode == 0, made.stderr
+    write_archive(folder / "configs/rates.zip")
+    path = folder / "configs/sources.yaml"
+    document = yaml.safe_load(path.read_text())
+    document["sources"]["ecb"]["path"] = "rates.zip"
+    document["universe"]["min_observed"] = 300
+    path.write_text(yaml.safe_dump(document))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shell(tmp_path_factory: pytest.TempPathFactory) -> Shell:
+    return Shell(tmp_path_factory.mktemp("shell"))
+
+
+@pytest.fixture(scope="session")
+def travelled(shell: Shell) -> tuple[Path, Any, Any]:
+    """A desk after the demo's journey, twice: the folder and both results."""
+    people = ("quant.demo", "risk.demo", "head.demo", "ops.demo")
+    folder = prepare_desk(shell, shell.home / "travelled", people)
+    first = shell.json("demo", "--desk", str(folder))
+    second = shell.json("demo", "--desk", str(folder))
+    return folder, first, second
