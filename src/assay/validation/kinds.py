@@ -32,18 +32,19 @@ def risk_evidence(
     frame: one row per instrument and decision time, in any order, with the columns
 
         * ``instrument`` (String), ``as_of`` (Int64, decision time, ns UTC)
-        * ``label``: squared log return of the next session; null where not yet known
+        * ``label``: squared log return that followed; null where not yet known
         * ``prediction``: the candidate's forecast standard deviation of that log return
         * ``champion``, optional: the champion's. Without it the comparison has no value
-        * ``realised_return``, optional: the signed log return whose square is the label. With
+        * ``realised_return``, optional: the signed log return over the label's interval. With
           it the VaR is of the lower tail, without it two-sided.
-    horizon: sessions that a label spans.
+    horizon: sessions that a label spans; beyond 1 the label is the sum of their squared returns
+        and the forecast is for the whole interval.
     var_level: share of exceedances that the VaR allows.
 
     Raises
     ------
     ContractViolation: a column is missing or mistyped, a key is null or twice there, a label is
-        negative, or ``realised_return`` squared is not the label.
+        negative, or (horizon 1) ``realised_return`` squared is not the label.
     """
     table = _checked(
         frame, required=("label", "prediction"), optional=("champion", "realised_return")
@@ -52,13 +53,20 @@ def risk_evidence(
     label, prediction = _floats(table, "label"), _floats(table, "prediction")
     champion = _floats(table, "champion") if "champion" in table.columns else None
     returns = _floats(table, "realised_return") if "realised_return" in table.columns else None
-    if returns is not None:
+    if returns is not None and horizon == 1:
         _check_squares(label, returns)
     return [
         qlike_vs_champion(
             dates, realised=label, forecast=prediction, champion=champion, horizon=horizon
         ),
-        var_coverage(dates, realised=label, forecast=prediction, returns=returns, level=var_level),
+        var_coverage(
+            dates,
+            realised=label,
+            forecast=prediction,
+            returns=returns,
+            level=var_level,
+            horizon=horizon,
+        ),
         calibration_slope(dates, realised=label, forecast=prediction, horizon=horizon),
     ]
 

@@ -129,11 +129,13 @@ def var_coverage(
     forecast: npt.ArrayLike,
     returns: npt.ArrayLike | None = None,
     level: float = 0.05,
+    horizon: int = 1,
 ) -> Evidence:
     """Whether losses beyond the forecast value at risk are as frequent as they should be.
 
     An exceedance is a return below the Gaussian ``level`` quantile of the forecast; where signed
-    ``returns`` are not given, a squared return beyond the two-sided quantile. Instruments exceed
+    ``returns`` are not given, a squared return beyond the two-sided quantile (possible for labels
+    of one session only: a sum of squares is not the square of a return). Instruments exceed
     together, so a date's share of exceedances is one observation: the proportion-of-failures
     likelihood ratio of Kupiec (1995), "Techniques for verifying the accuracy of risk measurement
     models", Journal of Derivatives 3, is taken at the effective sample size p(1-p)/V, V the HAC
@@ -154,6 +156,9 @@ def var_coverage(
         "quantile of the forecast volatility), dates as the sampling unit: effective sample size "
         f"from the HAC variance of the dated exceedance share ({LAG_RULE}), chi-square(1)"
     )
+    if returns is None and horizon > 1:
+        reason = f"labels span {horizon} sessions: the signed returns are needed"
+        return undefined(name, convention, reason)
     columns = columns_of(realised=realised, forecast=forecast, returns=returns)
     realised_, candidate = columns["realised"], columns["forecast"]
     stamps = dates_of(dates, len(realised_))
@@ -170,11 +175,16 @@ def var_coverage(
     else:
         exceeded = np.sqrt(realised_) > -float(ndtri(level / 2)) * candidate
     panel = group_by_date(stamps, [exceeded.astype(np.float64)], keep)
-    return _coverage(name, convention, panel, level, counts)
+    return _coverage(name, convention, panel, level, horizon, counts)
 
 
 def _coverage(
-    name: str, convention: str, panel: Panel, level: float, counts: dict[str, int]
+    name: str,
+    convention: str,
+    panel: Panel,
+    level: float,
+    horizon: int,
+    counts: dict[str, int],
 ) -> Evidence:
     size, rows = len(panel.dates), int(panel.counts.sum())
     if size < MIN_DATES:
@@ -188,7 +198,7 @@ def _coverage(
     (hits,) = panel.columns
     share = panel.means(hits)
     rate = float(share.mean())
-    lag = newey_west_lag(size)
+    lag = newey_west_lag(size, horizon=horizon)
     variance = 0.0 if constant(share) else long_run_variance(share, lag) / size
     # A share that never varies says nothing about dependence: assume the worst, one row per date.
     effective = rate * (1 - rate) / variance if variance > 0.0 else float(size)

@@ -158,6 +158,15 @@ def test_a_signed_return_that_is_not_of_the_labels_session_is_refused():
         risk_evidence(shifted)
 
 
+def test_labels_of_several_sessions_need_signed_returns_and_longer_lags():
+    week = risk(label=pl.col("label") * 1.5)
+    _, coverage, slope = risk_evidence(week, horizon=12)
+    assert coverage.details["lag"] == slope.details["lag"] == 11
+    unsigned = risk_evidence(week.drop("realised_return"), horizon=12)[1]
+    assert unsigned.value is None
+    assert "signed returns are needed" in unsigned.details["undefined"]
+
+
 def test_the_label_shuffle_uses_the_generator_it_is_given():
     def shuffles(seed):
         return alpha_of(alpha(), seed=seed)[2].details["label_shuffle"]
