@@ -14,6 +14,7 @@ import numpy.typing as npt
 from scipy.special import chdtrc, ndtri
 
 from assay.domain.evidence import Evidence
+from assay.domain.instants import render
 from assay.errors import ContractViolation
 from assay.validation.hac import (
     LAG_RULE,
@@ -117,6 +118,7 @@ def qlike_vs_champion(
             "candidate_loss": number(panel.means(_qlike(squares, ours)).mean()),
             "champion_loss": number(panel.means(_qlike(squares, theirs)).mean()),
             "dates_candidate_better": number((difference < 0).mean()),
+            **_largest_date(panel, difference),
         },
     )
 
@@ -376,6 +378,16 @@ def _weighted_slope(panel: Panel, horizon: int) -> tuple[float, float, float, in
 def _qlike(realised: FloatArray, forecast: FloatArray) -> FloatArray:
     variance = forecast**2
     return np.asarray(np.log(variance) + realised / variance, dtype=np.float64)
+
+
+def _largest_date(panel: Panel, difference: FloatArray) -> dict[str, float | str | None]:
+    # One burst peg can outweigh decades under QLIKE; a reader must see when one date decides.
+    sizes = np.abs(difference)
+    largest = int(np.argmax(sizes))
+    return {
+        "largest_date": render(int(panel.dates[largest])),
+        "largest_date_share": number(sizes[largest] / sizes.sum()),
+    }
 
 
 def _known_outcomes(realised: FloatArray) -> BoolArray:

@@ -79,6 +79,17 @@ def test_a_date_with_many_instruments_weighs_as_much_as_one_with_few():
     assert doubled.sample_size == plain.sample_size
 
 
+def test_one_date_that_outweighs_all_others_is_named():
+    dates, realised, _, good, worse = table()
+    burst = realised.copy()
+    burst[dates == 40] = 4.0
+    found = qlike_vs_champion(dates * 86_400 * 10**9, realised=burst, forecast=good, champion=worse)
+    assert found.details["largest_date"] == "1970-02-10T00:00:00Z"
+    assert found.details["largest_date_share"] > 0.9
+    quiet = qlike_vs_champion(dates, realised=realised, forecast=good, champion=worse)
+    assert quiet.details["largest_date_share"] < 0.5
+
+
 def test_forecasts_equal_up_to_float32_give_no_verdict():
     dates, realised, _, good, _ = table()
     same = good.astype(np.float32).astype(np.float64)
@@ -201,6 +212,21 @@ def test_coverage_is_kupiec_at_the_effective_sample_size_of_the_dates(signed):
     assert found.details["effective_sample_size"] == pytest.approx(effective, rel=1e-9)
     assert found.value == pytest.approx(p, rel=1e-9)
     assert ("lower-tail" in found.convention) is signed
+
+
+def test_a_date_with_few_instruments_counts_as_much_as_one_with_many():
+    dates, realised, returns, good, _ = table()
+    forecast = good * 0.9
+    keep = np.random.default_rng(3).random(len(dates)) < np.where(dates % 3 == 0, 0.3, 0.95)
+    dates, realised, returns, forecast = (x[keep] for x in (dates, realised, returns, forecast))
+    exceeded = returns < stats.norm.ppf(0.05) * forecast
+    found = var_coverage(dates, realised=realised, forecast=forecast, returns=returns)
+    rate, effective, p = coverage_by_loops(dates, exceeded)
+    assert found.details["exceedance_rate"] == pytest.approx(rate, rel=1e-12)
+    assert found.details["naive_rate"] == pytest.approx(exceeded.mean(), rel=1e-12)
+    assert found.details["effective_sample_size"] == pytest.approx(effective, rel=1e-9)
+    assert found.value == pytest.approx(p, rel=1e-9)
+    assert found.details["naive_rate"] != pytest.approx(rate, rel=1e-3)
 
 
 def test_instruments_that_move_as_one_count_as_one():
@@ -343,3 +369,12 @@ def test_columns_of_different_length_or_shape_are_refused():
         calibration_slope(np.arange(4), realised=np.ones((2, 2)), forecast=np.ones(4))
     with pytest.raises(ContractViolation, match="int64"):
         calibration_slope(np.arange(3.0), realised=np.ones(3), forecast=np.ones(3))
+
+
+def test_exactly_as_many_exceedances_as_expected_is_not_more_than_expected():
+    dates = np.repeat(np.arange(60, dtype=np.int64), 20)
+    returns = np.tile([-3.0] + [0.1] * 19, 60)
+    found = var_coverage(dates, realised=returns**2, forecast=np.ones(1200), returns=returns)
+    assert found.details["exceedance_rate"] == 0.05
+    assert found.value == 1.0
+    assert found.details["independence"]["p_value"] is None
