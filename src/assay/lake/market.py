@@ -95,7 +95,7 @@ def _against_home(base: str, leg: pl.DataFrame) -> pl.DataFrame:
     return leg.select(
         pl.lit(f"{base}_{HOME}").alias("instrument"),
         *ORDER_COLUMNS,
-        (1.0 / pl.col("rate")).alias("mid"),
+        pl.Series("mid", 1.0 / leg["rate"].to_numpy()),
     )
 
 
@@ -108,7 +108,7 @@ def _ratios(base: str, leg: pl.DataFrame, others: pl.DataFrame) -> pl.DataFrame:
     """
     combined = others.join(leg, on="event_time", how="inner", suffix="_base")
     known_time = pl.max_horizontal("known_time", "known_time_base")
-    return (
+    latest = (
         combined.with_columns(known_time.alias("known"))
         .sort(
             "currency",
@@ -117,12 +117,15 @@ def _ratios(base: str, leg: pl.DataFrame, others: pl.DataFrame) -> pl.DataFrame:
             *(name + suffix for suffix in ("", "_base") for name in ORDER_COLUMNS[1:]),
         )
         .unique(["currency", "event_time", "known"], keep="last", maintain_order=True)
-        .select(
-            pl.format(f"{base}_{{}}", "currency").alias("instrument"),
-            "event_time",
-            pl.col("known").alias("known_time"),
-            pl.max_horizontal("source_rank", "source_rank_base").alias("source_rank"),
-            pl.max_horizontal("sequence", "sequence_base").alias("sequence"),
-            (pl.col("rate") / pl.col("rate_base")).alias("mid"),
-        )
+    )
+    # Divided by numpy: Polars multiplies by the reciprocal when it holds the divisor as a scalar,
+    # as it does for a column of one value, and then the last bit is another one.
+    mid = latest["rate"].to_numpy() / latest["rate_base"].to_numpy()
+    return latest.select(
+        pl.format(f"{base}_{{}}", "currency").alias("instrument"),
+        "event_time",
+        pl.col("known").alias("known_time"),
+        pl.max_horizontal("source_rank", "source_rank_base").alias("source_rank"),
+        pl.max_horizontal("sequence", "sequence_base").alias("sequence"),
+        pl.Series("mid", mid),
     )
