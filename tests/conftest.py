@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -97,3 +97,9 @@ def travelled(shell: Shell) -> tuple[Path, Any, Any]:
     first = shell.json("demo", "--desk", str(folder))
     second = shell.json("demo", "--desk", str(folder))
     return folder, first, second
+
+
+@pytest.fixture(scope="session")
+def archive() -> Callable[[Path], None]:
+    """Writes a generated archive of rates to a path."""
+    return write_archive

@@ -1,0 +1,54 @@
+"""The reference names every command and every setting, and nothing that does not exist."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+
+import typer.main
+
+from assay.cli.app import app
+from assay.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+
+
+def all_commands() -> set[str]:
+    found: set[str] = set()
+
+    def walk(prefix: str, command: object) -> None:
+        children = getattr(command, "commands", None)
+        if children is None:
+            found.add(prefix)
+            return
+        for name, child in children.items():
+            walk(f"{prefix} {name}", child)
+
+    walk("assay", typer.main.get_command(app))
+    return found
+
+
+def test_every_command_is_in_the_reference_and_no_other() -> None:
+    text = (ROOT / "docs/reference/commands.md").read_text(encoding="utf-8")
+    documented = set(re.findall(r"^\| `(assay [a-z -]+?)(?: [A-Z\[].*?)?` \|", text, re.MULTILINE))
+    assert documented == all_commands()
+
+
+def test_every_setting_is_in_the_reference_with_its_default() -> None:
+    text = (ROOT / "docs/reference/settings.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `([a-z]+\.[a-z_]+)` \| `?(.*?)`? \|", text, re.MULTILINE))
+    expected = {
+        f"{section.name}.{item.name}": str(item.default)
+        for section in dataclasses.fields(Settings)
+        for item in dataclasses.fields(type(getattr(Settings(), section.name)))
+    }
+    assert rows == expected
+
+
+def test_every_link_inside_the_documentation_leads_somewhere() -> None:
+    folders = [ROOT / name for name in ("docs", "examples", "changes")]
+    for page in [*ROOT.glob("*.md"), *(page for one in folders for page in one.rglob("*.md"))]:
+        for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+            if "://" not in target:
+                assert (page.parent / target).exists(), f"{page.relative_to(ROOT)} -> {target}"
