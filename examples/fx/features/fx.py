@@ -27,12 +27,12 @@ vol_60 = ret_1.rolling_std(60)
 vol_250 = ret_1.rolling_std(250)
 
 # RiskMetrics (1996): the variance of tomorrow is the weighted mean of past squared returns, decay 0.94.
-# What lies beyond the horizon would weigh 0.94**250 = 2e-7.
-ewm_vol_94 = (ret_1 * ret_1).ewm_mean(alpha=0.06, horizon=250, min_count=20).sqrt()
-ewm_vol_97 = (ret_1 * ret_1).ewm_mean(alpha=0.03, horizon=500, min_count=20).sqrt()
+# What lies beyond the horizon would weigh 0.94**256 = 1.3e-7. Powers of two need the fewest steps.
+ewm_vol_94 = (ret_1 * ret_1).ewm_mean(alpha=0.06, horizon=256, min_count=20).sqrt()
+ewm_vol_97 = (ret_1 * ret_1).ewm_mean(alpha=0.03, horizon=512, min_count=20).sqrt()
 
-ewma_short = mid.ewm_mean(span=10, horizon=80, min_count=10)
-ewma_long = mid.ewm_mean(span=50, horizon=400, min_count=50)
+ewma_short = mid.ewm_mean(span=10, horizon=64)
+ewma_long = mid.ewm_mean(span=50, horizon=256)
 
 fx_daily = FeatureView(
     name="fx_daily",

@@ -3,7 +3,7 @@
 1. Every expression is assigned a stage: the second one if it reads other entities (``cs_...``) anywhere below it.
 2. Equal subexpressions become one node; equal instructions become one instruction.
 3. The first program computes, entity by entity, all first-stage features and whatever the second stage reads.
-4. The second program (only where it is needed) computes, event time by event time, the rest, and hands all features on.
+4. The second program (only where it is needed) computes, event time by event time, the rest and the rows' known times.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from assay.features.definition.operators import OPERATORS
 from assay.features.definition.program import Instruction, Node, Program
 
 KNOWN_TIME = "known_time"
-_MEMBERS = "members of the universe"
 _BEFORE_ALL_TIMES = -0.0  # the float whose bits are the smallest int64
 _LARGEST = 1.7976931348623157e308
 
@@ -56,6 +55,7 @@ class Plan:
     ----------
     first: the program of one entity.
     second: the program across the entities of one event time, or None.
+    handed_on: which outputs of the first program are the inputs of the second.
     columns: columns of the source that the first program reads.
     calendar: kinds of calendar inputs that it reads after those.
     look_back: earlier rows that any value depends on; with that many rows before it, a row has
@@ -65,6 +65,7 @@ class Plan:
 
     first: Program
     second: Program | None
+    handed_on: tuple[int, ...]
     columns: tuple[str, ...]
     calendar: tuple[str, ...]
     look_back: int
@@ -74,6 +75,7 @@ class Plan:
         return {
             "first_stage": self.first.to_json(),
             "second_stage": None if self.second is None else self.second.to_json(),
+            "handed_on": list(self.handed_on),
             "look_back": self.look_back,
             "operators": {name: OPERATORS[name].version for name in self.operators},
         }
@@ -87,33 +89,32 @@ def compile_features(features: Mapping[str, Expression], members: str | None) ->
     DefinitionError: a window or lag over a cross-section, which is not supported.
     """
     analysis = _Analysis(features.values())
-    frontier = analysis.frontier()
     membership = Expression("col", (), (("name", members),)) if members is not None else None
     columns, calendar = analysis.sources(members)
     look_back = max(analysis.reach[expression.identity] for expression in features.values())
 
     first = _Builder(_input_names(columns, calendar))
     first.known_time(look_back)
-    second_inputs: list[str] = []
-    if not analysis.across:
-        for name, expression in features.items():
-            first.store(name, first.node_of(expression))
-        second = None
-    else:
-        readable = {expression.identity: expression for expression in frontier}
-        for name, expression in features.items():
-            if expression.identity not in analysis.across:
-                readable.setdefault(expression.identity, expression)
-        del name
+    own = {n: item for n, item in features.items() if item.identity not in analysis.across}
+    for name, expression in own.items():
+        first.store(name, first.node_of(expression))
+    second, handed_on = None, tuple[str, ...]()
+    if analysis.across:
+        read = {item.identity: item for item in analysis.frontier()}
         if membership is not None:
-            readable.setdefault(membership.identity, membership)
-        for identity, expression in readable.items():
+            read[membership.identity] = membership
+        for identity, expression in read.items():
             first.store(identity, first.node_of(expression))
-            second_inputs.append(identity)
-        second = _second_stage(features, tuple(second_inputs), membership)
+        handed_on = tuple(read)
+        rest = {name: item for name, item in features.items() if name not in own}
+        second = _second_stage(rest, handed_on, membership)
+    first_program = first.program()
     return Plan(
-        first=first.program(),
+        first=first_program,
         second=second,
+        handed_on=tuple(first_program.outputs.index(name) for name in (KNOWN_TIME, *handed_on))
+        if second is not None
+        else (),
         columns=columns,
         calendar=calendar,
         look_back=look_back,

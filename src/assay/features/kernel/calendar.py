@@ -28,44 +28,67 @@ def calendar_inputs(
     Kinds: month_start, month_end, quarter_end (1 or 0), day_of_week (0 for Monday), day_number (days
     since 1970-01-01); all of the local date in ``timezone``.
     """
-    days = local_days(event_times, timezone)
-    unique, back = np.unique(days, return_inverse=True)
-    values = np.array(
-        [[_of_day(int(day))[kind] for day in unique] for kind in kinds], dtype=np.float64
-    )
-    return np.ascontiguousarray(values.reshape(len(kinds), -1)[:, back])
+    days, back = _distinct(local_days(event_times, timezone))
+    values = np.array([[_of_day(day)[kind] for day in days] for kind in kinds], dtype=np.float64)
+    return values.reshape(len(kinds), len(days)).take(back, axis=1)
 
 
 def local_days(event_times: NDArray[np.int64], timezone: str) -> NDArray[np.int64]:
     """Local dates as days since 1970-01-01."""
     seconds = event_times // NANOS_PER_SECOND
-    quarters, back = np.unique(seconds // _QUARTER, return_inverse=True)
+    quarters, back = _distinct(seconds // _QUARTER)
     changes = np.iinfo(np.int64).min
     offsets = np.array(
-        [changes if (o := _offset_in(int(q), timezone)) is None else o for q in quarters],
+        [changes if (o := _offset_in(quarter, timezone)) is None else o for quarter in quarters],
         dtype=np.int64,
-    )[back]
+    ).take(back)
     for row in np.flatnonzero(offsets == changes):
         offsets[row] = _offset_at(int(seconds[row]), timezone)
     days: NDArray[np.int64] = (seconds + offsets) // _DAY
     return days
 
 
-def calendar_of(kinds: tuple[str, ...], event_time: int, timezone: str) -> tuple[float, ...]:
-    """The same for one event time."""
+def calendar_around(
+    kinds: tuple[str, ...], event_time: int, timezone: str
+) -> tuple[tuple[float, ...], int, int]:
+    """The same for one event time, and the stretch of time (from, to) for which it stays so.
+
+    The stretch is the quarter of an hour around the event time where the local date is one throughout.
+    """
     second = event_time // NANOS_PER_SECOND
+    first = second // _QUARTER * _QUARTER
     offset = _offset_in(second // _QUARTER, timezone)
-    if offset is None:
-        offset = _offset_at(second, timezone)
-    flags = _of_day((second + offset) // _DAY)
-    return tuple([flags[kind] for kind in kinds])
+    if offset is not None and (first + offset) % _QUARTER == 0:
+        flags = _of_day((first + offset) // _DAY)
+        start, end = first * NANOS_PER_SECOND, (first + _QUARTER) * NANOS_PER_SECOND
+    else:
+        flags = _of_day((second + _offset_at(second, timezone)) // _DAY)
+        start, end = event_time, event_time + 1
+    return tuple([flags[kind] for kind in kinds]), start, end
+
+
+def _distinct(values: NDArray[np.int64]) -> tuple[list[int], NDArray[np.int64]]:
+    """The distinct values, and for each row the position of its value among them."""
+    # Times ascend within an entity, so equal values stand together: sort runs, not rows.
+    starts = np.flatnonzero(np.r_[True, values[1:] != values[:-1]][: values.size])
+    unique, back = np.unique(values[starts], return_inverse=True)
+    lengths = np.diff(np.r_[starts, values.size])
+    return unique.tolist(), np.repeat(back, lengths)
 
 
 @lru_cache(maxsize=65_536)
 def _offset_in(quarter: int, timezone: str) -> int | None:
     """The offset throughout a quarter of an hour, or None when the clock changes inside it."""
-    first = _offset_at(quarter * _QUARTER, timezone)
-    return first if _offset_at((quarter + 1) * _QUARTER - 1, timezone) == first else None
+    whole_day = _offset_throughout(quarter * _QUARTER // _DAY * _DAY, _DAY, timezone)
+    if whole_day is not None:
+        return whole_day
+    return _offset_throughout(quarter * _QUARTER, _QUARTER, timezone)
+
+
+@lru_cache(maxsize=65_536)
+def _offset_throughout(start: int, seconds: int, timezone: str) -> int | None:
+    first = _offset_at(start, timezone)
+    return first if _offset_at(start + seconds - 1, timezone) == first else None
 
 
 def _offset_at(second: int, timezone: str) -> int:

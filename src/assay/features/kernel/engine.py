@@ -4,8 +4,9 @@ Both drivers call it. The offline driver gives it whole histories, the online dr
 stage one event time at a time; the steps inside cannot tell.
 
 Memory. A *node* is one value per row. It owns a stretch of the state: as many earlier rows as anything
-looks back (``history``), then room for the rows being computed. ``x[i-k]`` is thus always ``k`` words to the left, whether
-that row came in the same call or years ago. When the room is used up, the last ``history`` words move to the front.
+looks back (``history``), then room for rows to come. ``x[i-k]`` is thus always ``k`` words to the left, whether
+that row came in the same call or years ago. When the room is used up, the last ``history`` words move to the front of
+the stretch, for all nodes at once; word 0 of the state counts the rows since then. Nodes without a history do not move.
 Rows before the first one read as NaN (or as zero where a sum starts), so nothing counts its own warm-up.
 
 Compilation. ``run`` is the only function that is cached on disk, and it contains all steps. Its cache
@@ -27,10 +28,11 @@ import numba
 from assay.features.definition import opcodes
 from assay.features.definition.opcodes import Opcode
 from assay.features.kernel import cross_section, elementwise, logarithm, moments, weighted, words
-from assay.features.kernel.words import get_word, put_word
+from assay.features.kernel.words import get, get_word, put_word
 
-OP_WIDTH: Final = 8  # opcode, out, a, b, c, k, m, position of the scalar
-NODE_WIDTH: Final = 3  # offset, history, capacity
+OP_WIDTH: Final = 8  # opcode, offsets of out, a, b, c; k, m; words between the nodes of a prefix
+HEADER: Final = 4  # words before the code
+MOVER_WIDTH: Final = 2  # offset of the stretch, earlier rows to keep
 SEGMENT_WIDTH: Final = 4  # slot of the state, first row, row after the last, begin afresh (0 or 1)
 
 _FIRST_UNARY, _LAST_UNARY = int(Opcode.NEG), int(Opcode.VALID)
@@ -63,40 +65,24 @@ _RANK, _DEMEAN, _ZSCORE, _LATEST_BITS = (
 
 
 @elementwise.step
-def _make_room(state, base, nodes, rows):  # type: ignore[no-untyped-def]
-    """Let every node with a history have room for ``rows`` more words after its cursor."""
-    for node in range(nodes.size // NODE_WIDTH):
-        history = nodes[NODE_WIDTH * node + 1]
-        if history > 0:
-            offset = base + nodes[NODE_WIDTH * node]
-            cursor = get_word(state, base + node)
-            if cursor + rows > nodes[NODE_WIDTH * node + 2]:
-                elementwise.copy_words(state, offset, state, offset + cursor - history, history)
-                put_word(state, base + node, history)
+def _make_room(state, base, movers, moved, room, rows):  # type: ignore[no-untyped-def]
+    """Let there be room for ``rows`` more rows; the position of the first of them."""
+    step = get_word(state, base)
+    if step + rows <= room:
+        return step
+    for mover in range(moved):
+        offset = get_word(movers, MOVER_WIDTH * mover)
+        history = get_word(movers, MOVER_WIDTH * mover + 1)
+        elementwise.copy_words(state, base + offset, state, base + offset + step, history)
+    return 0
 
 
 @elementwise.step
-def _take_room(state, base, nodes, rows):  # type: ignore[no-untyped-def]
-    for node in range(nodes.size // NODE_WIDTH):
-        if nodes[NODE_WIDTH * node + 1] > 0:
-            put_word(state, base + node, get_word(state, base + node) + rows)
-
-
-@elementwise.step
-def _position(state, base, nodes, node):  # type: ignore[no-untyped-def]
-    """Where the first row being computed stands for ``node``."""
-    return base + nodes[NODE_WIDTH * node] + get_word(state, base + node)
-
-
-@elementwise.step
-def _moments(opcode, state, base, nodes, out, x, first, k, least, rows):  # type: ignore[no-untyped-def]
-    """The instructions that read or write the six nodes of a prefix, of which ``first`` is one."""
-    high = _position(state, base, nodes, first)
-    low = _position(state, base, nodes, first + 1)
-    sq_high = _position(state, base, nodes, first + 2)
-    sq_mid = _position(state, base, nodes, first + 3)
-    sq_low = _position(state, base, nodes, first + 4)
-    counts = _position(state, base, nodes, first + 5)
+def _moments(opcode, state, out, x, first, stride, k, least, rows):  # type: ignore[no-untyped-def]
+    """The instructions that read or write the six nodes of a prefix, ``stride`` words apart."""
+    high, low = first, first + stride
+    sq_high, sq_mid, sq_low = low + stride, low + 2 * stride, low + 3 * stride
+    counts = sq_low + stride
     if opcode == _PREFIX:
         moments.prefix(state, x, high, low, sq_high, sq_mid, sq_low, counts, rows)
     elif opcode == _COUNT:
@@ -108,58 +94,68 @@ def _moments(opcode, state, base, nodes, out, x, first, k, least, rows):  # type
 
 
 @elementwise.step
+def _place(offset, base, moving, fixed):  # type: ignore[no-untyped-def]
+    """Where a node's first row of the call stands."""
+    return offset + (moving if offset >= fixed else base)
+
+
+@elementwise.step
 def _execute(  # type: ignore[no-untyped-def]
-    code, scalars, nodes, state, base, start, rows, inputs, outputs, length
+    code, instructions, scalars, state, base, fixed, step, start, rows, inputs, outputs, length
 ):
-    """All instructions over ``rows`` rows."""
-    for index in range(code.size // OP_WIDTH):
+    """All instructions over ``rows`` rows. Offsets from ``fixed`` on move with the rows."""
+    moving = base + step
+    for index in range(instructions):
         at = OP_WIDTH * index
-        opcode, k = code[at], code[at + 5]
-        if opcode == _STORE or opcode == _STORE_BITS:
-            source = _position(state, base, nodes, code[at + 2])
-            elementwise.copy_words(outputs, k * length + start, state, source, rows)
-            continue
-        out = _position(state, base, nodes, code[at + 1])
-        if opcode == _LOAD:
-            elementwise.load(state, out, inputs, k * length + start, rows)
-            continue
-        if opcode == _LOAD_BITS:
-            elementwise.copy_words(state, out, inputs, k * length + start, rows)
-            continue
-        a = _position(state, base, nodes, code[at + 2])
-        b = _position(state, base, nodes, code[at + 3])
-        if _FIRST_BINARY <= opcode <= _LAST_BINARY:
+        opcode, k = get_word(code, at), get_word(code, at + 5)
+        out = _place(get_word(code, at + 1), base, moving, fixed)
+        a = _place(get_word(code, at + 2), base, moving, fixed)
+        b = _place(get_word(code, at + 3), base, moving, fixed)
+        c = _place(get_word(code, at + 4), base, moving, fixed)
+        if opcode == _ADD_SCALED_LAG:
+            elementwise.add_scaled_lag(state, out, a, b, k, get(scalars, index), rows)
+        elif _FIRST_BINARY <= opcode <= _LAST_BINARY:
             elementwise.binary(opcode, state, out, a, b, rows)
-        elif opcode == _ADD_SCALED_LAG:
-            elementwise.add_scaled_lag(state, out, a, b, k, scalars[index], rows)
+        elif opcode == _STORE or opcode == _STORE_BITS:
+            elementwise.copy_words(outputs, k * length + start, state, a, rows)
+        elif _PREFIX <= opcode <= _VAR:
+            first = out if opcode == _PREFIX else b
+            _moments(
+                opcode,
+                state,
+                out,
+                a,
+                first,
+                get_word(code, at + 7),
+                k,
+                get_word(code, at + 6),
+                rows,
+            )
+        elif opcode == _LAG:
+            elementwise.copy_words(state, out, state, a - k, rows)
         elif opcode == _MAX_LAG or opcode == _MIN_LAG:
             elementwise.extreme_lag(opcode, state, out, a, b, k, rows)
         elif opcode == _MAX_LAG_BITS:
             elementwise.latest_lag(state, out, a, b, k, rows)
-        elif opcode == _LAG:
-            elementwise.copy_words(state, out, state, a - k, rows)
-        elif opcode == _PREFIX:
-            _moments(opcode, state, base, nodes, out, a, code[at + 1], k, 0, rows)
-        elif _COUNT <= opcode <= _VAR:
-            _moments(opcode, state, base, nodes, out, a, code[at + 3], k, code[at + 6], rows)
+        elif opcode == _LOAD:
+            elementwise.load(state, out, inputs, k * length + start, rows)
+        elif opcode == _LOAD_BITS:
+            elementwise.copy_words(state, out, inputs, k * length + start, rows)
         elif opcode == _LOG:
             logarithm.log(state, out, a, rows)
+        elif _FIRST_UNARY <= opcode <= _LAST_UNARY:
+            elementwise.unary(opcode, state, out, a, rows)
         elif _FIRST_COMPARE <= opcode <= _LAST_COMPARE:
             elementwise.compare(opcode, state, out, a, b, rows)
         elif opcode == _WHERE:
-            c = _position(state, base, nodes, code[at + 4])
             elementwise.where(state, out, a, b, c, rows)
         elif opcode == _FILL:
-            elementwise.fill(state, out, a, scalars[index], rows)
-        elif _FIRST_UNARY <= opcode <= _LAST_UNARY:
-            elementwise.unary(opcode, state, out, a, rows)
+            elementwise.fill(state, out, a, get(scalars, index), rows)
         elif opcode == _EWM_VAR:
-            c = _position(state, base, nodes, code[at + 4])
-            x = _position(state, base, nodes, code[at + 6])
-            weighted.ewm_variance(state, out, x, a, b, c, k, scalars[index], rows)
+            x = _place(get_word(code, at + 6), base, moving, fixed)
+            weighted.ewm_variance(state, out, x, a, b, c, k, get(scalars, index), rows)
         elif opcode == _RANK:
-            scratch = _position(state, base, nodes, code[at + 4])
-            cross_section.rank(state, out, scratch, a, b, rows)
+            cross_section.rank(state, out, c, a, b, rows)
         elif opcode == _DEMEAN or opcode == _ZSCORE:
             cross_section.center(state, out, a, b, opcode == _ZSCORE, rows)
         elif opcode == _LATEST_BITS:
@@ -168,7 +164,13 @@ def _execute(  # type: ignore[no-untyped-def]
 
 _FLOATS, _WORDS = numba.float64[::1], numba.int64[::1]
 SIGNATURE: Final = numba.void(
-    _WORDS, _FLOATS, _WORDS, _FLOATS, _FLOATS, _WORDS, numba.int64, _FLOATS, _FLOATS, numba.int64
+    _WORDS,  # program: rows per call, room, first offset that moves, instructions; code; movers
+    _FLOATS,  # constants: one scalar for each instruction; the template of a state
+    _FLOATS,  # states
+    _WORDS,  # segments
+    _FLOATS,  # inputs
+    _FLOATS,  # outputs
+    numba.int64,  # length: rows in inputs and outputs
 )
 
 
@@ -191,23 +193,44 @@ def source_hash() -> str:
 
 def _make_run(source: int) -> Callable[..., None]:
     def run(  # type: ignore[no-untyped-def]
-        code, scalars, nodes, template, states, segments, chunk, inputs, outputs, length
+        program, constants, states, segments, inputs, outputs, length
     ):
         # A constant in the closure is part of numba's cache key; see "Compilation" above.
         if source < 0:
             return
-        size = template.size
+        chunk, room, fixed = program[0], program[1], program[2]
+        instructions = program[3]
+        code = program.ctypes.data + 8 * HEADER
+        movers = code + 8 * OP_WIDTH * instructions
+        moved = (program.size - HEADER - OP_WIDTH * instructions) // MOVER_WIDTH
+        size = constants.size - instructions
+        scalars, template = constants.ctypes.data, constants.ctypes.data + 8 * instructions
+        state_words = states.ctypes.data
+        sources, results = inputs.ctypes.data, outputs.ctypes.data
         for segment in range(segments.size // SEGMENT_WIDTH):
             at = SEGMENT_WIDTH * segment
             base = segments[at] * size
             if segments[at + 3] == 1:
-                elementwise.copy_words(states, base, template, 0, size)
+                elementwise.copy_words(state_words, base, template, 0, size)
             row, stop = segments[at + 1], segments[at + 2]
             while row < stop:
                 rows = min(chunk, stop - row)
-                _make_room(states, base, nodes, rows)
-                _execute(code, scalars, nodes, states, base, row, rows, inputs, outputs, length)
-                _take_room(states, base, nodes, rows)
+                step = _make_room(state_words, base, movers, moved, room, rows)
+                _execute(
+                    code,
+                    instructions,
+                    scalars,
+                    state_words,
+                    base,
+                    fixed,
+                    step,
+                    row,
+                    rows,
+                    sources,
+                    results,
+                    length,
+                )
+                put_word(state_words, base, step + rows)
                 row += rows
 
     return run

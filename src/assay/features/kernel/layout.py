@@ -8,11 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from assay.features.definition.opcodes import Opcode
 from assay.features.definition.program import Program
-from assay.features.kernel.engine import NODE_WIDTH, OP_WIDTH, SEGMENT_WIDTH, compiled_run
+from assay.features.definition.views import FeatureView
+from assay.features.kernel.engine import OP_WIDTH, SEGMENT_WIDTH, compiled_run
 
 LAYOUT_VERSION = 1
 """Changes when the order or meaning of the words in a state changes."""
+
+_LEAST_ROOM = 64
 
 Floats = NDArray[np.float64]
 Words = NDArray[np.int64]
@@ -28,41 +32,53 @@ class Machine:
 
     program: Program
     chunk: int
-    code: Words
-    scalars: Floats
-    nodes: Words
+    words: Words
+    constants: Floats
     template: Floats
-    _run: Any
+    function: Any
 
     @classmethod
     def build(cls, program: Program, chunk: int) -> Machine:
         """Lay a program out for calls of up to ``chunk`` rows."""
-        code = np.zeros(len(program.instructions) * OP_WIDTH, dtype=np.int64)
-        scalars = np.zeros(len(program.instructions), dtype=np.float64)
-        for index, step in enumerate(program.instructions):
-            code[index * OP_WIDTH : index * OP_WIDTH + 7] = (
-                step.opcode,
-                step.out,
-                step.a,
-                step.b,
-                step.c,
-                step.k,
-                step.m,
-            )
-            scalars[index] = step.scalar
-        nodes = np.zeros(len(program.nodes) * NODE_WIDTH, dtype=np.int64)
-        offset = len(program.nodes)  # the cursors come first
+        kept = [node.history for node in program.nodes if node.history > 0]
+        # Moving the histories to the front costs each row one word for each node on average.
+        room = max(chunk, _LEAST_ROOM, -(-sum(kept) // max(1, len(kept)))) if kept else chunk
+        offsets, size = np.zeros(len(program.nodes), dtype=np.int64), 1
         for index, node in enumerate(program.nodes):
-            # Twice the history, so that moving it to the front costs each row one word at most.
-            capacity = node.history + max(node.history, chunk)
-            nodes[index * NODE_WIDTH : (index + 1) * NODE_WIDTH] = offset, node.history, capacity
-            offset += capacity
-        template = np.zeros(offset, dtype=np.float64)
-        template[: len(program.nodes)].view(np.int64)[:] = [n.history for n in program.nodes]
+            if node.history == 0:
+                offsets[index], size = size, size + chunk
+        fixed = size
+        movers: list[int] = []
         for index, node in enumerate(program.nodes):
-            start, _, capacity = nodes[index * NODE_WIDTH : (index + 1) * NODE_WIDTH]
-            template[start : start + capacity] = node.before
-        return cls(program, chunk, code, scalars, nodes, template, compiled_run())
+            if node.history > 0:
+                movers += [size, node.history]
+                offsets[index], size = size + node.history, size + node.history + room
+        template = np.zeros(size, dtype=np.float64)
+        for index, node in enumerate(program.nodes):
+            stop = offsets[index] + (chunk if node.history == 0 else room)
+            template[offsets[index] - node.history : stop] = node.before
+        code = np.zeros((len(program.instructions), OP_WIDTH), dtype=np.int64)
+        for row, step in zip(code, program.instructions, strict=True):
+            row[0] = step.opcode
+            row[1:5] = offsets[[step.out, step.a, step.b, step.c]]
+            row[5], row[6] = step.k, step.m
+            if step.opcode is Opcode.EWM_VAR:
+                row[6] = offsets[step.m]
+            elif Opcode.PREFIX <= step.opcode <= Opcode.VAR:
+                prefix = step.out if step.opcode is Opcode.PREFIX else step.b
+                row[7] = offsets[prefix + 1] - offsets[prefix]
+        return cls(
+            program,
+            chunk,
+            np.concatenate(
+                ([chunk, room, fixed, len(code)], code.reshape(-1), movers),
+                dtype="i8",
+                casting="unsafe",
+            ),
+            np.concatenate(([step.scalar for step in program.instructions], template)),
+            template,
+            compiled_run(),
+        )
 
     def states(self, count: int) -> Floats:
         """``count`` fresh states in one block, one row each."""
@@ -84,15 +100,36 @@ class Machine:
         if view.size:
             assert view[:, 0].min() >= 0 and view[:, 0].max() < count
             assert view[:, 1].min() >= 0 and view[:, 2].max() <= length
-        self._run(
-            self.code,
-            self.scalars,
-            self.nodes,
-            self.template,
+        self.function(*self.arguments(states, segments, inputs, outputs))
+
+    def arguments(
+        self, states: Floats, segments: Words, inputs: Floats, outputs: Floats
+    ) -> tuple[Any, ...]:
+        """What ``function`` takes; for a caller that uses the same arrays over and over."""
+        return (
+            self.words,
+            self.constants,
             states.reshape(-1),
             segments.reshape(-1),
-            self.chunk,
             inputs.reshape(-1),
             outputs.reshape(-1),
-            length,
+            inputs.shape[1],
         )
+
+
+def combine(view: FeatureView, first: Floats, second: Floats | None) -> Floats:
+    """Known times and all features of a view, in its order, from what the stages computed.
+
+    Arrays have one row per output of the program and one column per row of the frame.
+    """
+    plan = view.plan
+    if plan.second is None or second is None:
+        return first
+    result = np.empty((1 + len(view.features), first.shape[1]))
+    result[0] = second[0]
+    for index, name in enumerate(view.feature_names, start=1):
+        if name in plan.second.outputs:
+            result[index] = second[plan.second.outputs.index(name)]
+        else:
+            result[index] = first[plan.first.outputs.index(name)]
+    return result

@@ -18,53 +18,51 @@ from numba import types
 from numba.extending import intrinsic
 
 _INT64 = ir.IntType(64)
+_DOUBLE = ir.DoubleType()
 
 
-def _element(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> Any:
-    data = context.make_array(array_type)(context, builder, array).data
-    return builder.gep(data, [index], inbounds=True)
+def _word(builder: Any, address: Any, index: Any, kind: Any) -> Any:
+    return builder.gep(builder.inttoptr(address, kind.as_pointer()), [index], inbounds=True)
 
 
 @intrinsic
-def get(typing_context, array, index):  # type: ignore[no-untyped-def]
+def get(typing_context, address, index):  # type: ignore[no-untyped-def]
     """The float at ``index``."""
 
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        return builder.load(_element(context, builder, array, *arguments))
+        return builder.load(_word(builder, *arguments, _DOUBLE))
 
-    return types.float64(array, types.int64), generate
+    return types.float64(types.int64, types.int64), generate
 
 
 @intrinsic
-def put(typing_context, array, index, value):  # type: ignore[no-untyped-def]
+def put(typing_context, address, index, value):  # type: ignore[no-untyped-def]
     """Write a float at ``index``."""
 
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        builder.store(arguments[2], _element(context, builder, array, *arguments[:2]))
+        builder.store(arguments[2], _word(builder, *arguments[:2], _DOUBLE))
 
-    return types.void(array, types.int64, types.float64), generate
+    return types.void(types.int64, types.int64, types.float64), generate
 
 
 @intrinsic
-def get_word(typing_context, array, index):  # type: ignore[no-untyped-def]
+def get_word(typing_context, address, index):  # type: ignore[no-untyped-def]
     """The int64 with the bits at ``index``."""
 
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        pointer = _element(context, builder, array, *arguments)
-        return builder.load(builder.bitcast(pointer, _INT64.as_pointer()))
+        return builder.load(_word(builder, *arguments, _INT64))
 
-    return types.int64(array, types.int64), generate
+    return types.int64(types.int64, types.int64), generate
 
 
 @intrinsic
-def put_word(typing_context, array, index, value):  # type: ignore[no-untyped-def]
+def put_word(typing_context, address, index, value):  # type: ignore[no-untyped-def]
     """Write the bits of an int64 at ``index``."""
 
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        pointer = _element(context, builder, array, *arguments[:2])
-        builder.store(arguments[2], builder.bitcast(pointer, _INT64.as_pointer()))
+        builder.store(arguments[2], _word(builder, *arguments[:2], _INT64))
 
-    return types.void(array, types.int64, types.int64), generate
+    return types.void(types.int64, types.int64, types.int64), generate
 
 
 @intrinsic
@@ -82,7 +80,7 @@ def float_of(typing_context, word):  # type: ignore[no-untyped-def]
     """The float with the bits of an int64."""
 
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        return builder.bitcast(arguments[0], ir.DoubleType())
+        return builder.bitcast(arguments[0], _DOUBLE)
 
     return types.float64(types.int64), generate
 

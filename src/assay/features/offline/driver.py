@@ -9,10 +9,11 @@ import polars as pl
 from numpy.typing import NDArray
 
 from assay.errors import ContractViolation
+from assay.features.definition.program import Program
 from assay.features.definition.views import FeatureView
 from assay.features.kernel.engine import SEGMENT_WIDTH
 from assay.features.kernel.frames import Rows, check_rows, result_frame
-from assay.features.kernel.layout import Machine
+from assay.features.kernel.layout import Machine, combine
 
 DEFAULT_CHUNK = 256
 
@@ -64,9 +65,11 @@ class OfflineDriver:
             with ThreadPoolExecutor(len(shares)) as pool:
                 for done in [pool.submit(self._run_share, s, rows, outputs) for s in shares]:
                     done.result()
+        second = None
         if self.view.plan.second is not None:
-            outputs = _second_stage(self.view, rows, outputs)
-        return result_frame(self.view, rows, outputs)
+            handed_on = outputs[list(self.view.plan.handed_on)]
+            second = _across(self.view.plan.second, rows.event_times, handed_on)
+        return result_frame(self.view, rows, combine(self.view, outputs, second))
 
     def _run_share(
         self, segments: NDArray[np.int64], rows: Rows, outputs: NDArray[np.float64]
@@ -84,19 +87,20 @@ def _shares(starts: NDArray[np.int64], workers: int) -> list[NDArray[np.int64]]:
     return [share for share in np.split(segments, cuts) if share.size]
 
 
-def _second_stage(view: FeatureView, rows: Rows, first: NDArray[np.float64]) -> NDArray[np.float64]:
+def _across(
+    program: Program, event_times: NDArray[np.int64], inputs: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """Run the program across entities over each event time."""
-    assert view.plan.second is not None
     # Stable: inside an event time, rows stay in the order of entity names.
-    order = np.argsort(rows.event_times, kind="stable")
-    times = rows.event_times[order]
+    order = np.argsort(event_times, kind="stable")
+    times = event_times[order]
     starts = np.flatnonzero(np.r_[True, times[1:] != times[:-1]]) if times.size else times
     segments = np.zeros((starts.size, SEGMENT_WIDTH), dtype=np.int64)
     segments[:, 1], segments[:, 2] = starts, np.r_[starts[1:], times.size][: starts.size]
     widest = int((segments[:, 2] - segments[:, 1]).max(initial=1))
-    machine = Machine.build(view.plan.second, widest)
-    ordered = np.empty((len(machine.program.outputs), times.size))
-    machine.run(machine.states(1), segments, np.ascontiguousarray(first[:, order]), ordered)
+    machine = Machine.build(program, widest)
+    ordered = np.empty((len(program.outputs), times.size))
+    machine.run(machine.states(1), segments, inputs.take(order, axis=1), ordered)
     outputs = np.empty_like(ordered)
     outputs[:, order] = ordered
     return outputs

@@ -13,10 +13,10 @@ from assay.domain.instants import Instant, render
 from assay.errors import Conflict, ContractViolation, OutOfOrder, did_you_mean
 from assay.features.definition.manifest import Manifest
 from assay.features.definition.views import FeatureView
-from assay.features.kernel.calendar import calendar_inputs, calendar_of
+from assay.features.kernel.calendar import calendar_around, calendar_inputs
 from assay.features.kernel.engine import SEGMENT_WIDTH
 from assay.features.kernel.frames import check_rows, result_frame
-from assay.features.kernel.layout import Machine
+from assay.features.kernel.layout import Machine, combine
 from assay.features.online.checkpoint import Checkpoint
 
 _NEVER = -(2**63)
@@ -59,8 +59,8 @@ class OnlineDriver:
         self._last: list[Instant] = []
         self._closed: Instant | None = None
         self._waiting: dict[Instant, list[_Waiting]] = {}
-        self._states = np.empty((0, self._machine.template.size))
         self._second: Machine | None = None
+        self._second_state = np.empty(0)
         # One event's buffers, reused: what is handed out is a copy.
         self._input = np.empty((len(view.plan.first.inputs), 1))
         self._output = np.empty((len(view.plan.first.outputs), 1))
@@ -69,6 +69,10 @@ class OnlineDriver:
         self._values_in = self._input[1 : 1 + len(self.columns), 0]
         self._calendar_in = self._input[1 + len(self.columns) :, 0]
         self._values_out = self._output[1:, 0]
+        # The calendar inputs in the buffer hold for event times from the one to before the other.
+        self._date_from, self._date_to = 0, 0
+        self._function = self._machine.function
+        self._use(np.empty((0, self._machine.template.size)))
 
     @property
     def entities(self) -> tuple[str, ...]:
@@ -96,18 +100,19 @@ class OnlineDriver:
         OutOfOrder: the event is not later than the entity's last one, or its event time is closed. Nothing changed.
         ContractViolation: a column is missing.
         """
-        slot = self._slot(entity, event_time)
+        self._check_order(entity, event_time, None)
+        slot = self._slot_of(entity)
         if isinstance(values, np.ndarray):
             self._values_in[:] = values
         else:
             self._values_in[:] = self._from_mapping(values)
         self._known_in[0] = known_time
-        if self.view.plan.calendar:
-            self._calendar_in[:] = calendar_of(
+        if not self._date_from <= event_time < self._date_to:
+            self._calendar_in[:], self._date_from, self._date_to = calendar_around(
                 self.view.plan.calendar, event_time, self.view.timezone
             )
         self._segment[0, 0] = slot
-        self._machine.run(self._states, self._segment, self._input, self._output)
+        self._function(*self._arguments)
         self._last[slot] = event_time
         if self.view.plan.second is not None:
             waiting = _Waiting(entity, source_rank, sequence, self._output[:, 0].copy())
@@ -199,17 +204,11 @@ class OnlineDriver:
         if not rows:
             return []
         outputs = self._across(np.column_stack([row.first for row in rows]))
-        known = outputs[0].view(np.int64)
+        known = outputs[0].view(np.int64).tolist()
+        values = np.ascontiguousarray(outputs[1:].T)
         return [
-            FeatureRow(
-                row.entity,
-                event_time,
-                int(known[index]),
-                row.source_rank,
-                row.sequence,
-                outputs[1:, index].copy(),
-            )
-            for index, row in enumerate(rows)
+            FeatureRow(row.entity, event_time, known[i], row.source_rank, row.sequence, values[i])
+            for i, row in enumerate(rows)
         ]
 
     def warm_up(self, frame: pl.DataFrame) -> None:
@@ -287,7 +286,7 @@ class OnlineDriver:
         driver._slots = {entity: slot for slot, entity in enumerate(found.entities)}
         driver._last = list(found.last_times)
         driver._closed = found.closed
-        driver._states = found.states
+        driver._use(found.states)
         for (time, entity, rank, sequence), first in zip(
             found.waiting, found.open_rows, strict=True
         ):
@@ -296,18 +295,16 @@ class OnlineDriver:
         return driver
 
     def _across(self, first: NDArray[np.float64]) -> NDArray[np.float64]:
-        assert self.view.plan.second is not None
-        count = first.shape[1]
+        plan, count = self.view.plan, first.shape[1]
+        assert plan.second is not None
         if self._second is None or self._second.chunk < count:
-            self._second = Machine.build(self.view.plan.second, max(64, 2 * count))
-        outputs = np.empty((len(self._second.program.outputs), count))
+            self._second = Machine.build(plan.second, max(64, 2 * count))
+            self._second_state = self._second.states(1)
+        second = np.empty((len(plan.second.outputs), count))
         segments = np.array([[0, 0, count, 0]], dtype=np.int64)
-        self._second.run(self._second.states(1), segments, first, outputs)
-        return outputs
-
-    def _slot(self, entity: str, event_time: Instant) -> int:
-        self._check_order(entity, event_time, None)
-        return self._slot_of(entity)
+        # The second stage looks at no earlier rows: its state is scratch and is used again.
+        self._second.run(self._second_state, segments, first[list(plan.handed_on)], second)
+        return combine(self.view, first, second)
 
     def _check_order(self, entity: str, event_time: Instant, earlier: Instant | None) -> None:
         if earlier is None:
@@ -325,13 +322,18 @@ class OnlineDriver:
                 f"times up to {render(self._closed)} are closed"
             )
 
+    def _use(self, states: NDArray[np.float64]) -> None:
+        """Work on these states, one row per entity; arguments of a single event are made once."""
+        self._states = states
+        self._arguments = self._machine.arguments(states, self._segment, self._input, self._output)
+
     def _slot_of(self, entity: str) -> int:
         slot = self._slots.get(entity)
         if slot is None:
             slot = self._slots[entity] = len(self._slots)
             self._last.append(_NEVER)
             if slot >= self._states.shape[0]:
-                self._states = np.vstack((self._states, self._machine.states(max(8, slot))))
+                self._use(np.vstack((self._states, self._machine.states(max(8, slot)))))
         return slot
 
     def _from_mapping(self, values: Mapping[str, Any]) -> list[float]:
