@@ -1,5 +1,4 @@
 import json
-import os
 import stat
 
 import pytest
@@ -187,12 +186,14 @@ def test_a_private_key_of_someone_else_is_refused(folders):
     private, public = folders
     create_key("jane", private, public)
     create_key("eve", private, public)
-    os.replace(private / "eve.pem", private / "jane.pem")
+    (private / "eve.pem").replace(private / "jane.pem")
     with pytest.raises(Tampered, match="not the one that the desk trusts"):
         KeyRing(public, private).sign("jane", statement())
 
 
-@pytest.mark.parametrize("identity", ["", "Jane", "jane doe", "../jane", "a/b", ".hidden", "x" * 65])
+@pytest.mark.parametrize(
+    "identity", ["", "Jane", "jane doe", "../jane", "a/b", ".hidden", "x" * 65]
+)
 def test_identities_are_safe_file_names(folders, identity):
     with pytest.raises(ContractViolation, match="identity"):
         create_key(identity, *folders)

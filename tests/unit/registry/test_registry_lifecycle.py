@@ -43,9 +43,7 @@ def test_a_new_champion_displaces_the_old_one_first(event, stage, keep, displace
 
 
 def test_failing_a_staged_version_leaves_the_champion_alone():
-    changes = stage_changes(
-        EventType.FAIL, version="2.0.0", stage=Stage.STAGED, production="1.0.0"
-    )
+    changes = stage_changes(EventType.FAIL, version="2.0.0", stage=Stage.STAGED, production="1.0.0")
     assert changes == (StageChange("2.0.0", Stage.FAILED),)
 
 

@@ -187,7 +187,7 @@ def test_an_unregistered_folder_is_named(registry):
 
 
 def test_a_changed_or_foreign_head_is_named(registry):
-    head = sorted((registry.root / "log" / "heads").iterdir())[0]
+    head = min((registry.root / "log" / "heads").iterdir())
     head.chmod(0o644)
     head.write_bytes(head.read_bytes().replace(b"keyid", b"keyix"))
     assert head.name in problems(registry)[0].detail
@@ -252,9 +252,7 @@ def test_the_tail_is_read_across_blocks(tmp_path):
     previous = "0" * 64
     for seq in range(1, 4):
         entry = Entry.from_line(
-            Entry.from_line(
-                canonical_bytes(make_entry(seq, previous, "x" * 100_000))
-            ).to_line()
+            Entry.from_line(canonical_bytes(make_entry(seq, previous, "x" * 100_000))).to_line()
         )
         log.append(entry)
         previous = entry.hash
@@ -326,9 +324,7 @@ def test_recording_what_is_known_already_writes_nothing(registry):
 
 def test_an_outcome_that_does_not_follow_from_the_results_is_refused(registry):
     with pytest.raises(ContractViolation, match="these results give NOT_YET"):
-        registry.record_gates(
-            "fx_vol", "1.2.0", [], Outcome.PROMOTABLE, "p", initiated_by=AUTHOR
-        )
+        registry.record_gates("fx_vol", "1.2.0", [], Outcome.PROMOTABLE, "p", initiated_by=AUTHOR)
 
 
 def test_gates_hold_for_their_evidence_and_their_champion(registry):
@@ -336,9 +332,7 @@ def test_gates_hold_for_their_evidence_and_their_champion(registry):
         registry.promotable("fx_vol", "1.2.0")
     pass_gates(registry, "fx_vol", "1.2.0")
     assert registry.promotable("fx_vol", "1.2.0").outcome is Outcome.PROMOTABLE
-    registry.rollback(
-        "fx_vol", "1.0.0", withdraw="1.1.0", initiated_by=AUTHOR, reason="x"
-    )
+    registry.rollback("fx_vol", "1.0.0", withdraw="1.1.0", initiated_by=AUTHOR, reason="x")
     with pytest.raises(PromotionGateError, match="another champion"):
         registry.promotable("fx_vol", "1.2.0")
 

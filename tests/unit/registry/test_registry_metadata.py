@@ -79,7 +79,9 @@ def test_values_that_cannot_be_stored_or_compared_are_refused(changes):
 
 
 def test_identity_ignores_when_and_by_whom_and_nothing_else():
-    same = make(created_at=5, author="john", git_commit="abc", parent_run="r2", environment={"p": 1})
+    same = make(
+        created_at=5, author="john", git_commit="abc", parent_run="r2", environment={"p": 1}
+    )
     assert make().identity() == same.identity()
     for change in (
         {"name": "other"},
