@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -22,6 +23,7 @@ class Output:
 
     def __init__(self, *, as_json: bool) -> None:
         self.as_json = as_json
+        self._started = time.monotonic()
 
     def line(self, text: str = "") -> None:
         """One event, for people."""
@@ -31,7 +33,7 @@ class Output:
 
     def event(self, text: str) -> None:
         """Progress of a step: seen by a waiting person, never part of a result."""
-        sys.stderr.write(f"  {text}\n")
+        sys.stderr.write(f"[{time.monotonic() - self._started:6.1f} s] {text}\n")
         sys.stderr.flush()
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -28,6 +28,7 @@ from assay.features.offline.training_sets import Spine, TrainingSet, get_trainin
 from assay.orchestration.building import gold_table
 from assay.orchestration.desk import Desk
 from assay.orchestration.progress import Progress
+from assay.orchestration.provenance import git_revision
 from assay.registry import ModelMetadata, Registration, capture_environment
 from assay.registry.folders import Candidate
 from assay.storage.files import write_atomic
@@ -85,6 +86,7 @@ class TrainingRun:
         return {
             "id": self.id,
             **{key: self.record[key] for key in keys},
+            "rebuilt_equal": self.record["rebuilt_digest"] == self.record["training_set"]["digest"],
             "reused": self.reused,
             "seconds": self.seconds,
         }
@@ -244,7 +246,7 @@ def register_run(desk: Desk, run: TrainingRun, *, author: str) -> Registration:
         dataset_version_ids=dict(description["snapshots"].items()),
         snapshot_ids=description["snapshots"],
         manifest_hash=description["manifest_hash"],
-        git_commit=None,
+        git_commit=git_revision(desk.layout.root),
         config=run.record["config"],
         environment=capture_environment(),
         metrics=run.record["metrics"],

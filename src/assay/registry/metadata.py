@@ -24,7 +24,6 @@ ENVIRONMENT_PACKAGES = (
     "numba",
     "numpy",
     "onnx",
-    "onnxmltools",
     "onnxruntime",
     "polars",
     "scikit-learn",
