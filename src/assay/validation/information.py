@@ -16,6 +16,7 @@ from assay.validation.panel import (
     IntArray,
     Panel,
     columns_of,
+    count_dates,
     dates_of,
     group_by_date,
 )
@@ -133,7 +134,7 @@ def daily_correlation(
     """
     complete = np.isfinite(prediction) & np.isfinite(label)
     panel = group_by_date(dates, [prediction, label], complete)
-    distinct = len(np.unique(dates))
+    distinct = count_dates(dates)
     wide, varying = _eligible(panel, min_names)
     counts = {
         "rows": int(complete.sum()),

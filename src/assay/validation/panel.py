@@ -89,12 +89,32 @@ def dates_of(dates: npt.ArrayLike, rows: int) -> IntArray:
 def group_by_date(dates: IntArray, columns: Sequence[FloatArray], keep: BoolArray) -> Panel:
     """The kept rows, sorted by date; rows of one date keep the order in which they came."""
     kept = dates[keep]
-    order = np.argsort(kept, kind="stable")
-    kept = kept[order]
-    distinct, starts, counts = np.unique(kept, return_index=True, return_counts=True)
+    kept_columns = [column[keep] for column in columns]
+    if not is_sorted(kept):
+        order = np.argsort(kept, kind="stable")
+        kept = kept[order]
+        kept_columns = [column[order] for column in kept_columns]
+    starts = first_rows(kept)
     return Panel(
-        dates=distinct,
-        starts=starts.astype(np.int64),
-        counts=counts.astype(np.int64),
-        columns=tuple(column[keep][order] for column in columns),
+        dates=kept[starts],
+        starts=starts,
+        counts=np.diff(starts, append=len(kept)),
+        columns=tuple(kept_columns),
     )
+
+
+def count_dates(dates: IntArray) -> int:
+    """How many distinct dates there are, in any order."""
+    return len(first_rows(dates if is_sorted(dates) else np.sort(dates)))
+
+
+def is_sorted(dates: IntArray) -> bool:
+    """Whether dates never go back: tables usually come that way, and a sort is not free."""
+    return bool((dates[1:] >= dates[:-1]).all())
+
+
+def first_rows(dates: IntArray) -> IntArray:
+    """Index of the first row of each date of a sorted column."""
+    new = np.ones(len(dates), dtype=np.bool_)
+    np.not_equal(dates[1:], dates[:-1], out=new[1:])
+    return np.flatnonzero(new).astype(np.int64)
