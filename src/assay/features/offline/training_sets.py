@@ -113,7 +113,7 @@ class TrainingSet:
     frame: spine columns, features, one stale column per table and, with a label, the columns
         label, label_start, label_end and label_known. Row order is the spine's.
     digest: :func:`assay.lake.digest.frame_digest` of ``frame``.
-    manifest_hash: hash of the list of the tables' manifests.
+    manifest_hash: hash of the set of the tables' manifests: of their sorted list.
     snapshots: snapshot id by table.
     dropped: rows left out on request, by reason.
     stale: rows without features because the answer had gone stale, by table.
@@ -216,7 +216,7 @@ def get_training_set(
     return TrainingSet(
         frame=frame,
         digest=frame_digest(frame),
-        manifest_hash=content_hash([table.manifest_hash for table in tables]),
+        manifest_hash=content_hash(sorted({table.manifest_hash for table in tables})),
         snapshots=snapshots,
         dropped=dropped,
         stale={table.name: int(frame[table.stale_column].sum()) for table in tables},
