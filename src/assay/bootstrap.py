@@ -45,11 +45,14 @@ def open_desk(path: Path, *, clock: Clock | None = None) -> Desk:
     return Desk(_layout(path.absolute(), settings), keyring, clock or SystemClock())
 
 
-def create_desk(path: Path, *, name: str | None, members: Sequence[Member]) -> list[str]:
+def create_desk(
+    path: Path, *, name: str | None, members: Sequence[Member], demonstration: bool = False
+) -> list[str]:
     """Write a new desk project from the FX example, with keys for its members.
 
-    Returns the identities whose private keys lie in the user's configuration folder. Existing
-    files are never overwritten.
+    Its promotion policy has every gate switched on; with ``demonstration`` those that need days or
+    weeks are switched off by name. Returns the identities whose private keys lie in the user's
+    configuration folder. Existing files are never overwritten.
 
     Raises
     ------
@@ -76,6 +79,10 @@ def create_desk(path: Path, *, name: str | None, members: Sequence[Member]) -> l
         re.sub(r"(?m)^  name: .*$", f"  name: {title}", text, count=1), encoding="utf-8"
     )
     settings = load_settings(path, os.environ)
+    if not demonstration:
+        from assay.delivery.policy import desk_policy_text
+
+        (path / "configs" / "gates.yaml").write_text(desk_policy_text(), encoding="utf-8")
     private = settings.keys.private or private_key_folder(os.environ)
     for member in members:
         create_key(member.identity, private, settings.keys.public, may_sign=member.may_sign)

@@ -29,7 +29,7 @@ def run_demo(folder: Path, output: Output) -> None:
     from assay.settings import FILE
 
     if not (folder / FILE).exists():
-        bootstrap.create_desk(folder, name="fx-demo", members=_members())
+        bootstrap.create_desk(folder, name="fx-demo", members=_members(), demonstration=True)
         output.line(
             f"created desk {folder}; four demo identities hold keys: {AUTHOR} (author), "
             f"{' and '.join(APPROVERS)} (approvers), {OPERATOR} (operator)"

@@ -72,11 +72,15 @@ def judge(
 ) -> GateReport:
     """Judge a version's recorded evidence under its policy, and record the verdicts.
 
-    The gates are those of the version's own ``policy`` when it names one, else of its kind.
+    The gates are those of the version's kind. A version that names a policy of its own, such as a
+    baseline, is judged by that while the line has no champion: whoever comes later has somebody
+    to beat, whatever it calls itself.
     """
     metadata = registry.metadata(name, version)
     evidence = registry.evidence(name, version)
-    report = evaluate(policy, metadata.policy or metadata.kind, evidence)
+    champion = registry.current(name)
+    is_first = champion is None or champion.version == registry.get(name, version).version
+    report = evaluate(policy, (is_first and metadata.policy) or metadata.kind, evidence)
     registry.record_gates(
         name,
         version,
@@ -124,11 +128,13 @@ def promote(
     activation = _activated(registry, name, version, initiated_by, monotonic)
     try:
         record = registry.promotable(name, version)
+        # A clock that was set back must not make a promotion end before its own entry.
+        now = max(clock.now(), registry.now())
         count = require_approvals(
-            registry, name, version, record.digest, now=clock.now(), require_signed=require_signed
+            registry, name, version, record.digest, now=now, require_signed=require_signed
         )
         expires_at = min(
-            [clock.now() + STATEMENT_VALIDITY_SECONDS * NANOS_PER_SECOND]
+            [now + STATEMENT_VALIDITY_SECONDS * NANOS_PER_SECOND]
             + [approval.expires_at for approval in count.valid]
         )
         claim = _claim(registry, activation, record.digest, count.approvers, expires_at)
@@ -173,7 +179,8 @@ def break_glass(
     version = registry.get(name, version).version
     activation = _activated(registry, name, version, initiated_by, monotonic)
     try:
-        expires_at = clock.now() + STATEMENT_VALIDITY_SECONDS * NANOS_PER_SECOND
+        now = max(clock.now(), registry.now())
+        expires_at = now + STATEMENT_VALIDITY_SECONDS * NANOS_PER_SECOND
         claim = _claim(registry, activation, "", (), expires_at, glass=True)
         entry = registry.break_glass(
             name,

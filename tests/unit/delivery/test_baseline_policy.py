@@ -1,0 +1,55 @@
+"""A baseline has an easier policy only while there is nobody to beat."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from assay.delivery.approvals import approve
+from assay.delivery.policy import parse_policy
+from assay.delivery.promotion import judge, promote
+from assay.domain.evidence import Evidence
+from assay.domain.verdicts import Outcome
+from assay.testing.clocks import FixedClock
+from assay.testing.versions import (
+    AUTHOR,
+    FIRST_APPROVER,
+    SECOND_APPROVER,
+    make_candidate,
+    make_registry,
+)
+
+POLICY = parse_policy(
+    {
+        "kinds": {"risk_model": {"gates": {"ic": {"rule": ">", "threshold": 0.9, "severity": "hard"}}}},
+        "policies": {"baseline": {"gates": {"ic": {"rule": ">", "threshold": 0.0, "severity": "hard"}}}},
+    },
+    source="gates.yaml",
+)  # fmt: skip
+
+
+def test_a_second_baseline_must_pass_the_gates_of_its_kind(tmp_path: Path) -> None:
+    registry = make_registry(tmp_path, FixedClock(1_700_000_000_000_000_000))
+    for weight, version in enumerate(["1.0.0", "1.1.0"]):
+        candidate = make_candidate(version=version, weights=(weight, 1))
+        metadata = replace(candidate.metadata, baseline=True, policy="baseline")
+        registry.register(replace(candidate, metadata=metadata))
+        measured = Evidence("ic", 0.5, 100, "mean IC")
+        registry.record_evidence("fx_vol", version, [measured], initiated_by=AUTHOR)
+    first = judge(registry, POLICY, "fx_vol", "1.0.0", initiated_by=AUTHOR)
+    assert (first.policy, first.outcome) == ("baseline", Outcome.PROMOTABLE)
+    for person in (FIRST_APPROVER, SECOND_APPROVER):
+        approve(registry, "fx_vol", "1.0.0", person, clock=registry.clock)
+    promote(
+        registry,
+        "fx_vol",
+        "1.0.0",
+        initiated_by=AUTHOR,
+        clock=registry.clock,
+        monotonic=time.monotonic,
+    )
+    second = judge(registry, POLICY, "fx_vol", "1.1.0", initiated_by=AUTHOR)
+    assert (second.policy, second.outcome) == ("risk_model", Outcome.REFUSED)
+    again = judge(registry, POLICY, "fx_vol", "1.0.0", initiated_by=AUTHOR)
+    assert again.policy == "baseline", "the champion itself is judged as it was"
