@@ -131,12 +131,12 @@ def approve(
             hint="two other people can",
         )
     report = registry.promotable(name, record.version)
+    now = max(clock.now(), registry.now())
     for standing in count_approvals(
-        registry, name, record.version, report.digest, now=clock.now(), require_signed=signed
+        registry, name, record.version, report.digest, now=now, require_signed=signed
     ).valid:
         if standing.approver == approver:
             return standing
-    now = clock.now()
     approval = Approval(
         name=name,
         version=record.version,

@@ -94,14 +94,18 @@ class Candidate:
             SIDECAR: canonical_bytes(self.schema.to_json()),
         }
 
-    def identity(self) -> str:
-        """One hash for what the model is; equal for two registrations of the same model."""
-        digests = {
-            name: sha256_hex(data)
-            for name, data in self.sealed_files().items()
-            if name not in _CIRCUMSTANCES
-        }
-        return content_hash({"files": digests, "metadata": self.metadata.identity()})
+    def identity(self, digests: Mapping[str, str]) -> str:
+        """One hash for what the model is; equal for two registrations of the same model.
+
+        ``digests`` are the SHA-256 of :meth:`sealed_files`, by name.
+        """
+        files = {name: digest for name, digest in digests.items() if name not in _CIRCUMSTANCES}
+        return content_hash({"files": files, "metadata": self.metadata.identity()})
+
+
+def digests_of(files: Mapping[str, bytes]) -> dict[str, str]:
+    """SHA-256 of each file's content, by name."""
+    return {name: sha256_hex(data) for name, data in files.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,15 +176,20 @@ class VerifiedVersion:
 
 
 def seal(
-    candidate: Candidate, keyring: KeyRing, signer: str, head: Mapping[str, Any]
+    candidate: Candidate,
+    digests: Mapping[str, str],
+    keyring: KeyRing,
+    signer: str,
+    head: Mapping[str, Any],
 ) -> SealedFiles:
     """Add manifest, checksums and signature to a candidate's files.
 
+    ``digests`` are the SHA-256 of its sealed files, by name.
     ``head`` is the end of the registry's log at this moment (``seq``, ``hash``); it becomes part
     of what is signed, so a log cut off before it contradicts this version.
     """
     files = candidate.sealed_files()
-    digests = {name: sha256_hex(data) for name, data in sorted(files.items())}
+    digests = dict(digests)
     metadata = candidate.metadata
     files[MANIFEST] = canonical_bytes(
         {
@@ -243,14 +252,14 @@ def put_in_place(folder: Path, digest: str) -> None:
 
 
 def validate_folder(
-    folder: Path, name: str, version: str, digest: str | None, keyring: KeyRing
+    folder: Path, name: str, version: str, digest: str, keyring: KeyRing
 ) -> ValidationReport:
     """Check every file of a version. ``digest`` is the one that the registry's log recorded."""
     return _inspect(folder, name, version, digest, keyring)[0]
 
 
 def open_folder(
-    folder: Path, name: str, version: str, digest: str | None, keyring: KeyRing
+    folder: Path, name: str, version: str, digest: str, keyring: KeyRing
 ) -> VerifiedVersion:
     """Read a version and check every byte of it.
 
@@ -279,17 +288,15 @@ def open_folder(
 
 
 def _inspect(
-    folder: Path, name: str, version: str, digest: str | None, keyring: KeyRing
+    folder: Path, name: str, version: str, digest: str, keyring: KeyRing
 ) -> tuple[ValidationReport, dict[str, bytes], Attestation | None]:
     content, problems = _read(folder)
-    found = sha256_hex(content.get(MANIFEST, b""))
+    found = digests_of(content)
     attestation, signature = _attest(content, name, version, keyring, problems)
-    _compare(content, digest, attestation, problems)
+    _compare(content, found, digest, attestation, problems)
     if not problems:
-        _check_meaning(content, name, version, problems)
-    report = ValidationReport(
-        name, version, digest or found, tuple(problems), signature, len(content)
-    )
+        _check_meaning(content, found, name, version, problems)
+    report = ValidationReport(name, version, digest, tuple(problems), signature, len(content))
     return report, content, attestation
 
 
@@ -340,7 +347,8 @@ def _attest(
 
 def _compare(
     content: Mapping[str, bytes],
-    digest: str | None,
+    found: Mapping[str, str],
+    digest: str,
     attestation: Attestation | None,
     problems: list[Problem],
 ) -> None:
@@ -349,7 +357,7 @@ def _compare(
     The signature's subjects are the reference when it holds. Without it the manifest is, when it
     is the one that the log recorded, so that the file at fault can still be named.
     """
-    if digest is not None and MANIFEST in content and sha256_hex(content[MANIFEST]) != digest:
+    if found.get(MANIFEST, digest) != digest:
         problems.append(Problem(MANIFEST, "is not the manifest that was registered"))
     expected: dict[str, str] = {}
     if attestation is not None:
@@ -360,25 +368,27 @@ def _compare(
             expected = {name: item["sha256"] for name, item in listed.items()}
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             problems.append(Problem(MANIFEST, f"cannot be read: {error!r}"))
-        expected |= {name: sha256_hex(content.get(name, b"")) for name in (MANIFEST, CHECKSUMS)}
+        expected |= {name: found.get(name, "") for name in (MANIFEST, CHECKSUMS)}
     else:
-        expected = {MANIFEST: "", CHECKSUMS: sha256_hex(content.get(CHECKSUMS, b""))}
+        expected = {MANIFEST: "", CHECKSUMS: found.get(CHECKSUMS, "")}
     named = {problem.file for problem in problems}
     for name, sha256 in sorted(expected.items()):
         if name in named:
             continue
         if name not in content:
             problems.append(Problem(name, "is missing"))
-        elif sha256_hex(content[name]) != sha256:
-            problems.append(
-                Problem(name, f"has SHA-256 {sha256_hex(content[name])[:12]}, sealed {sha256[:12]}")
-            )
+        elif found[name] != sha256:
+            problems.append(Problem(name, f"has SHA-256 {found[name][:12]}, sealed {sha256[:12]}"))
     extra = set(content) - set(expected) - {SIGNATURE}
     problems.extend(Problem(name, "does not belong to the version") for name in sorted(extra))
 
 
 def _check_meaning(
-    content: Mapping[str, bytes], name: str, version: str, problems: list[Problem]
+    content: Mapping[str, bytes],
+    found: Mapping[str, str],
+    name: str,
+    version: str,
+    problems: list[Problem],
 ) -> None:
     """Sealed as it is, does it say the same thing in all places?"""
     try:
@@ -387,7 +397,7 @@ def _check_meaning(
             for item, entry in json.loads(content[MANIFEST])["files"].items()
             if entry["size"] == len(content[item])
         }
-        if listed != {item: sha256_hex(content[item]) for item in set(content) - set(SEALS)}:
+        if listed != {item: found[item] for item in set(content) - set(SEALS)}:
             problems.append(Problem(MANIFEST, "does not list the sealed files"))
         metadata = ModelMetadata.from_bytes(content[METADATA])
         if (metadata.name, metadata.version) != (name, version):

@@ -18,6 +18,7 @@ from assay.registry.folders import (
     Candidate,
     ValidationReport,
     VerifiedVersion,
+    digests_of,
     open_folder,
     seal,
     validate_folder,
@@ -91,7 +92,8 @@ class ModelRegistry:
         Unavailable: no private key of the signer is here.
         """
         candidate.check()
-        metadata, identity = candidate.metadata, candidate.identity()
+        metadata, digests = candidate.metadata, digests_of(candidate.sealed_files())
+        identity = candidate.identity(digests)
         with self._journal.locked():
             present = self._catalogue.find_identity(metadata.name, identity)
             if present is not None:
@@ -105,7 +107,7 @@ class ModelRegistry:
                 )
             author = signer or metadata.author
             head = self._journal.log.head()
-            sealed = seal(candidate, self.keyring, author, head.to_json())
+            sealed = seal(candidate, digests, self.keyring, author, head.to_json())
             folder = self._journal.folder(metadata.name, metadata.version)
             if folder.exists():
                 self._set_aside(folder)
@@ -572,6 +574,10 @@ class ModelRegistry:
         """Drop the catalogue and build it again from the log."""
         return self._journal.rebuild()
 
+    def now(self) -> Instant:
+        """The time that an event would get now: never before the last one, whatever the clock."""
+        return max(self.clock.now(), self._journal.log.head().at)
+
     # -- inside ---------------------------------------------------------------------------------
 
     def _set_aside(self, folder: Path) -> None:
@@ -618,7 +624,7 @@ class ModelRegistry:
                     f"the signed promotion is about {claim.model} {claim.to_version} "
                     f"({claim.to_digest[:12]}), not {name} {record.version} ({record.digest[:12]})"
                 )
-            if claim.expires_at <= self.clock.now():
+            if claim.expires_at <= self.now():
                 raise Refused("the signed promotion has expired", hint="approve and promote again")
             if claim.break_glass != (event is EventType.BREAK_GLASS):
                 raise Tampered(f"the signed promotion is not one for {event}")

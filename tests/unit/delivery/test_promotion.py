@@ -364,6 +364,14 @@ def test_judging_reads_the_recorded_evidence_and_records_the_verdicts(registry):
     assert registry.promotable("fx_vol", "1.2.0") == recorded
 
 
+def test_a_clock_that_was_set_back_does_not_spoil_a_promotion(registry):
+    back = ModelRegistry(registry.root, registry.keyring, FixedClock(T0 - 10**6 * SECOND))
+    go(back, "1.1.0")
+    assert back.history("fx_vol")[-1].at == T0
+    assert back.open_production("fx_vol").version == "1.1.0"
+    assert back.verify_log().ok
+
+
 def test_promoting_survives_opening_the_registry_anew(registry):
     go(registry, "1.1.0")
     again = ModelRegistry(registry.root, registry.keyring, registry.clock)
