@@ -2,7 +2,9 @@
 
 import os
 import random
+import resource
 import shutil
+import signal
 
 import pytest
 
@@ -212,3 +214,22 @@ def test_a_missing_folder_is_said_to_be_missing(registry):
     shutil.rmtree(path_of(registry, ""))
     with pytest.raises(NotFound, match="does not exist"):
         registry.open_version("fx_vol", "1.0.0")
+
+
+def test_a_full_disk_during_an_event_is_reported_and_leaves_no_half_event(registry):
+    log = registry.root / "log" / "events.jsonl"
+    before = log.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        # No file may grow beyond a little more than the log has now.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 50, limits[1]))
+        with pytest.raises((Unavailable, OSError)):
+            registry.fail("fx_vol", "1.0.0", initiated_by=AUTHOR, reason="x")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert registry.get("fx_vol", "1.0.0").stage == "staged"
+    registry.fail("fx_vol", "1.0.0", initiated_by=AUTHOR, reason="x")
+    assert registry.verify_log().ok
+    assert log.read_bytes().startswith(before)

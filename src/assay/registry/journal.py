@@ -17,6 +17,7 @@ is ahead of the log means that the log was cut, which is refused.
 from __future__ import annotations
 
 import re
+import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -117,8 +118,8 @@ class Journal:
             self.log.repair_tail()
             try:
                 head = self._replay(None)
-            except Tampered:
-                if self._readable():
+            except Tampered as error:
+                if not isinstance(error.__cause__, sqlite3.DatabaseError):
                     raise  # the log is at fault, not the index
                 for suffix in ("", "-wal", "-shm"):
                     self._root.joinpath(f"registry.db{suffix}").unlink(missing_ok=True)
@@ -152,13 +153,6 @@ class Journal:
         }
 
     # -- recovery -------------------------------------------------------------------------------
-
-    def _readable(self) -> bool:
-        try:
-            self.catalogue.applied()
-        except AssayError:
-            return False
-        return True
 
     def _is_settled(self) -> bool:
         applied = self.catalogue.applied()

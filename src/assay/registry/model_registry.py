@@ -191,8 +191,8 @@ class ModelRegistry:
         name, slash, version = reference.partition("/")
         if slash:
             return self.get(name, version)
-        name, _, alias = reference.partition("@")
-        if alias not in {"", CHAMPION}:
+        name, at, alias = reference.partition("@")
+        if at and alias != CHAMPION:
             raise NotFound(f"no alias {alias!r} in {reference!r}", hint=f"expected @{CHAMPION}")
         if name not in self.names():
             raise NotFound(f"no model {name!r}", hint=did_you_mean(name, self.names()))

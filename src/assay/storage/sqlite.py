@@ -100,6 +100,8 @@ class SqliteFile:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def _translate(self, error: sqlite3.DatabaseError) -> Exception:
-        if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
-            return Unavailable(f"database {self.path} is busy: {error}")
+        # SQLite calls trouble outside the file operational (full disk, no permission, a lock), and
+        # a table that ought to be there as well.
+        if isinstance(error, sqlite3.OperationalError) and "no such" not in str(error):
+            return Unavailable(f"database {self.path} cannot be used now: {error}")
         return Tampered(f"database {self.path}: {error}")

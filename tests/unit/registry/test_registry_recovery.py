@@ -126,6 +126,22 @@ def test_a_damaged_index_is_built_anew(registry, damage):
     assert dump(registry) == before
 
 
+def test_an_index_damaged_in_the_middle_is_built_anew(registry):
+    before = dump(registry)
+    path = registry.root / "registry.db"
+    with registry._catalogue.file.write() as connection:
+        connection.execute("PRAGMA user_version")
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.close()
+    data = bytearray(path.read_bytes())
+    for page in range(4096, len(data), 4096):
+        data[page : page + 64] = b"\xff" * 64
+    path.write_bytes(data)
+    registry.rebuild()
+    assert dump(registry) == before
+
+
 def test_an_index_of_another_layout_is_built_anew_when_opened(registry):
     before = dump(registry)
     connection = sqlite3.connect(registry.root / "registry.db")

@@ -184,6 +184,8 @@ def test_references_mean_one_version(registry):
         registry.resolve("fx_vol@champion")
     with pytest.raises(NotFound, match="did you mean 'fx_vol'"):
         registry.resolve("fx_vo")
+    with pytest.raises(NotFound, match="no alias ''"):
+        registry.resolve("fx_vol@")
     with pytest.raises(NotFound, match="no alias 'best'"):
         registry.resolve("fx_vol@best")
     with pytest.raises(NotFound, match=r"did you mean '1\.0\.0'"):

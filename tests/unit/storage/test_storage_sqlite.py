@@ -43,8 +43,13 @@ def test_a_broken_constraint_is_the_callers_to_explain(database):
 
 
 def test_reading_cannot_write(database):
-    with pytest.raises(Tampered, match="readonly"), database.read() as connection:
+    with pytest.raises(Unavailable, match="readonly"), database.read() as connection:
         connection.execute("INSERT INTO t VALUES (1)")
+
+
+def test_a_missing_table_is_damage_not_trouble(database):
+    with pytest.raises(Tampered, match="no such table"), database.read() as connection:
+        connection.execute("SELECT * FROM missing")
 
 
 def test_a_missing_database_is_said_to_be_missing(tmp_path):
