@@ -9,7 +9,7 @@
 5. The catalogue (:mod:`~assay.registry.catalogue`) is an index over the log, and can be dropped.
 6. The journal (:mod:`~assay.registry.journal`) changes log, index and links in an order that
    survives being killed at any instant.
-7. :class:`ModelRegistry` is how everybody else asks for and changes all this;
+7. :class:`RegistryReader` answers questions about all this, :class:`ModelRegistry` changes it too;
    :mod:`~assay.registry.verification` asks whether the record tells the whole story.
 """
 
@@ -21,6 +21,7 @@ from assay.registry.lifecycle import EventOutcome, EventType, PromotionGateError
 from assay.registry.log import Entry, LogHead, LogProblem, LogReport
 from assay.registry.metadata import ModelMetadata, capture_environment, compute_config_hash
 from assay.registry.model_registry import ModelRegistry
+from assay.registry.reading import RegistryReader
 from assay.registry.records import GateRecord, LiveAnswer, PromotionClaim, Registration
 from assay.registry.verification import verify_registry
 
@@ -42,6 +43,7 @@ __all__ = [
     "PromotionClaim",
     "PromotionGateError",
     "Registration",
+    "RegistryReader",
     "TrustedKey",
     "ValidationReport",
     "VerifiedVersion",

@@ -1,49 +1,42 @@
-"""The registry as its callers see it."""
+"""The registry as those who change it see it."""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from assay.domain.clock import Clock
 from assay.domain.evidence import Evidence
-from assay.domain.instants import Instant
-from assay.domain.verdicts import GateResult, Outcome, Severity, Verdict, decide
-from assay.domain.versions import SemanticVersion, Stage, check_name
-from assay.errors import Conflict, ContractViolation, NotFound, Refused, Tampered, did_you_mean
+from assay.domain.verdicts import GateResult, Outcome, decide
+from assay.domain.versions import Stage
+from assay.errors import Conflict, ContractViolation, Refused, Tampered
 from assay.registry.catalogue import VersionRecord
 from assay.registry.folders import (
     Candidate,
-    ValidationReport,
-    VerifiedVersion,
     digests_of,
-    open_folder,
     seal,
-    validate_folder,
     write_pending,
 )
-from assay.registry.journal import Journal, NewEvent
-from assay.registry.keyring import KeyRing, check_identity
+from assay.registry.journal import NewEvent
+from assay.registry.keyring import check_identity
 from assay.registry.lifecycle import EventOutcome, EventType, PromotionGateError
-from assay.registry.log import Entry, LogHead, LogReport
-from assay.registry.metadata import ModelMetadata
+from assay.registry.log import Entry, LogHead
+from assay.registry.reading import RegistryReader
 from assay.registry.records import (
     GateRecord,
-    LiveAnswer,
     PromotionClaim,
     Registration,
     evidence_digest,
 )
 from assay.registry.signing import Envelope
-from assay.registry.verification import read_claim, verify_promotion, verify_registry
+from assay.registry.verification import read_claim
 
-CHAMPION = "champion"
 APPROVALS_NEEDED = 2
+"""Different people, none of them the author, without whom nothing is promoted."""
 
 
-class ModelRegistry:
+class ModelRegistry(RegistryReader):
     """Immutable signed versions, their life, and the record of it.
 
     Opening it brings its index, links and exports up to the log, whatever a killed process left.
@@ -59,19 +52,6 @@ class ModelRegistry:
     ------
     Tampered: the log was cut or replaced under the index.
     """
-
-    def __init__(
-        self, root: Path, keyring: KeyRing, clock: Clock, *, audit_path: Path | None = None
-    ) -> None:
-        self.root = root
-        self.keyring = keyring
-        self.clock = clock
-        self._audit_path = audit_path
-        self._journal = Journal(root, keyring, clock, audit_path)
-        self._catalogue = self._journal.catalogue
-        self._journal.open()
-
-    # -- registering ----------------------------------------------------------------------------
 
     def register(
         self, candidate: Candidate, *, signer: str | None = None, reason: str = ""
@@ -133,170 +113,6 @@ class ModelRegistry:
             metadata.name, metadata.version, sealed.digest, Stage.STAGED, created=True
         )
 
-    def next_version(
-        self, name: str, bump: Literal["major", "minor", "patch"] = "minor"
-    ) -> SemanticVersion:
-        """The number after the highest one; 1.0.0 for a new model."""
-        versions = self._catalogue.select(check_name(name), None)
-        if not versions:
-            return SemanticVersion(1, 0, 0)
-        last = versions[-1].semantic
-        if bump == "major":
-            return SemanticVersion(last.major + 1, 0, 0)
-        if bump == "minor":
-            return SemanticVersion(last.major, last.minor + 1, 0)
-        return SemanticVersion(last.major, last.minor, last.patch + 1)
-
-    # -- reading --------------------------------------------------------------------------------
-
-    def list(
-        self, name: str | None = None, stage: Stage | None = None
-    ) -> tuple[VersionRecord, ...]:
-        """Versions by name and number, ascending; all of them by default."""
-        return self._catalogue.select(name, stage)
-
-    def names(self) -> tuple[str, ...]:
-        """Every model that has a version."""
-        return self._catalogue.names()
-
-    def get(self, name: str, version: str) -> VersionRecord:
-        """One version's record.
-
-        Raises
-        ------
-        NotFound: no such model or version; the hint names the nearest.
-        """
-        record = self._catalogue.find(name, version)
-        if record is not None:
-            return record
-        versions = [item.version for item in self._catalogue.select(name, None)]
-        if not versions:
-            raise NotFound(
-                f"no model {name!r}", hint=did_you_mean(name, self.names()) if self.names() else
-                "assay models register adds one",
-            )  # fmt: skip
-        raise NotFound(f"no version {version} of {name}", hint=did_you_mean(version, versions))
-
-    def current(self, name: str) -> VersionRecord | None:
-        """The version in production, or None."""
-        return self._catalogue.current(name)
-
-    def resolve(self, reference: str) -> VersionRecord:
-        """The version that ``name``, ``name@champion`` or ``name/1.2.0`` means.
-
-        Raises
-        ------
-        NotFound: no such model, version or alias, or nothing is in production.
-        """
-        name, slash, version = reference.partition("/")
-        if slash:
-            return self.get(name, version)
-        name, at, alias = reference.partition("@")
-        if at and alias != CHAMPION:
-            raise NotFound(f"no alias {alias!r} in {reference!r}", hint=f"expected @{CHAMPION}")
-        if name not in self.names():
-            raise NotFound(f"no model {name!r}", hint=did_you_mean(name, self.names()))
-        champion = self.current(name)
-        if champion is None:
-            raise NotFound(
-                f"no version of {name} is in production",
-                hint=f"assay models list {name}; then name/version, or promote one",
-            )
-        return champion
-
-    def live_at(self, name: str, instant: Instant) -> LiveAnswer:
-        """What was meant to be live at an instant. A change counts from its own nanosecond on."""
-        found = self._catalogue.live_at(name, instant)
-        if found is None:
-            return LiveAnswer(name, instant, None, None, None)
-        version, since, seq = found
-        record = None if version is None else self.get(name, version)
-        return LiveAnswer(name, instant, record, since, seq)
-
-    def history(self, name: str) -> tuple[Entry, ...]:
-        """Everything that the log says about a model, oldest first."""
-        return self._catalogue.events(name)
-
-    def metadata(self, name: str, version: str) -> ModelMetadata:
-        """The version's own record, read from its verified folder."""
-        return self.open_version(name, version).metadata
-
-    def show(self, name: str, version: str) -> dict[str, Any]:
-        """One version as a document: record, metadata, evidence, gates, approvals."""
-        opened = self.open_version(name, version)
-        report = self.gate_record(name, version)
-        return {
-            "record": self.get(name, version).to_json(),
-            "metadata": opened.metadata.to_json(),
-            "schema": opened.schema.to_json(),
-            "signed_by": opened.signed_by,
-            "evidence": [item.to_json() for item in self.evidence(name, version)],
-            "gates": None if report is None else report.to_json(),
-            "approvals": [dict(entry.evidence) for entry in self.approvals(name, version)],
-        }
-
-    def validate(self, name: str, version: str) -> ValidationReport:
-        """Check every file and the signature of a version; the report names what is wrong."""
-        record = self.get(name, version)
-        return validate_folder(
-            self._journal.folder(name, record.version),
-            name,
-            record.version,
-            record.digest,
-            self.keyring,
-        )
-
-    def open_version(self, name: str, version: str) -> VerifiedVersion:
-        """A version's verified bytes.
-
-        Raises
-        ------
-        Tampered: a file is not what was sealed and signed; the message names it.
-        """
-        record = self.get(name, version)
-        return open_folder(
-            self._journal.folder(name, record.version),
-            name,
-            record.version,
-            record.digest,
-            self.keyring,
-        )
-
-    def open_production(self, name: str) -> VerifiedVersion:
-        """The version in production, its bytes and the promotion that put it there verified.
-
-        Raises
-        ------
-        Tampered: a file, or the statement that promoted it, does not verify.
-        """
-        record = self.resolve(name)
-        self.verify_promoted(name, record.version)
-        return self.open_version(name, record.version)
-
-    def verify_promoted(self, name: str, version: str) -> None:
-        """Check the signed statement that first put a version into production.
-
-        Raises
-        ------
-        Tampered: there is none, or it does not verify.
-        """
-        record = self.get(name, version)
-        promotions = self._catalogue.events(
-            name, record.version, (EventType.PROMOTE, EventType.BREAK_GLASS)
-        )
-        done = [entry for entry in promotions if entry.outcome is EventOutcome.DONE]
-        if not done:
-            raise Tampered(f"{name} {record.version} was never promoted")
-        verify_promotion(done[-1], record.digest, self.keyring)
-
-    def promotions(self, after: int = 0) -> tuple[Entry, ...]:
-        """Every promotion of every model behind entry ``after``, with broken glass or without."""
-        return self._catalogue.events(
-            None, None, (EventType.PROMOTE, EventType.BREAK_GLASS), after=after
-        )
-
-    # -- recording ------------------------------------------------------------------------------
-
     def record_evidence(
         self, name: str, version: str, evidence: Sequence[Evidence], *, initiated_by: str
     ) -> str:
@@ -326,14 +142,6 @@ class ModelRegistry:
                     )
                 )
             return digest
-
-    def evidence(self, name: str, version: str) -> tuple[Evidence, ...]:
-        """A version's measurements by name; the latest of each."""
-        found: dict[str, Evidence] = {}
-        for entry in self._catalogue.events(name, version, (EventType.EVIDENCE,)):
-            for item in entry.evidence["evidence"]:
-                found[item["name"]] = Evidence.from_json(item)
-        return tuple(found[key] for key in sorted(found))
 
     def record_gates(
         self,
@@ -399,46 +207,6 @@ class ModelRegistry:
                 )
             return report
 
-    def gate_record(self, name: str, version: str) -> GateRecord | None:
-        """The latest recorded verdicts, or None."""
-        entries = self._catalogue.events(name, version, (EventType.GATE,))
-        return GateRecord.from_json(entries[-1].evidence["report"]) if entries else None
-
-    def promotable(self, name: str, version: str) -> GateRecord:
-        """The gate report that allows this version into production now.
-
-        Raises
-        ------
-        PromotionGateError: there is none, it does not say PROMOTABLE, or it was reached on other
-            evidence or against another champion than today's.
-        """
-        record = self.get(name, version)
-        report = self.gate_record(name, record.version)
-        again = f"assay gates check {name} {record.version}"
-        if report is None:
-            raise PromotionGateError(f"{name} {record.version} was judged by no gates", hint=again)
-        if report.outcome is not Outcome.PROMOTABLE:
-            stopped = [
-                f"{item.name} {item.verdict}"
-                for item in report.results
-                if item.severity is Severity.HARD and item.verdict is not Verdict.PASS
-            ]
-            raise PromotionGateError(
-                f"{name} {record.version} is {report.outcome}: {', '.join(stopped) or 'no gates'}",
-                hint=f"assay gates explain {name} {record.version}",
-            )
-        if report.evidence_digest != evidence_digest(self.evidence(name, record.version)):
-            raise PromotionGateError(
-                f"evidence about {name} {record.version} changed after the gates judged it",
-                hint=again,
-            )
-        if report.champion_digest != self._champion_digest(name):
-            raise PromotionGateError(
-                f"{name} {record.version} was judged against another champion than today's",
-                hint=again,
-            )
-        return report
-
     def record_approval(
         self, name: str, version: str, approval: dict[str, Any], *, approver: str
     ) -> Entry:
@@ -454,10 +222,6 @@ class ModelRegistry:
                     evidence=approval,
                 )
             )
-
-    def approvals(self, name: str, version: str) -> tuple[Entry, ...]:
-        """Every approval ever recorded for a version, good or not, oldest first."""
-        return self._catalogue.events(name, version, (EventType.APPROVE,))
 
     def record_attempt(
         self,
@@ -477,8 +241,6 @@ class ModelRegistry:
             return self._journal.append(
                 NewEvent(event, name, record.version, initiated_by, reason, outcome=outcome)
             )
-
-    # -- moving ---------------------------------------------------------------------------------
 
     def promote(
         self, name: str, version: str, envelope: Envelope, *, initiated_by: str, reason: str = ""
@@ -515,23 +277,6 @@ class ModelRegistry:
                 NewEvent(EventType.FAIL, name, record.version, check_identity(initiated_by), reason)
             )
 
-    def rollback_target(self, name: str) -> VersionRecord:
-        """The version that was in production before and is archived now.
-
-        Raises
-        ------
-        NotFound: there is none to go back to.
-        """
-        for version in reversed(self._catalogue.productions(name)):
-            if version is not None:
-                record = self.get(name, version)
-                if record.stage is Stage.ARCHIVED:
-                    return record
-        raise NotFound(
-            f"no earlier version of {name} to roll back to",
-            hint=f"assay models history {name} shows what was ever in production",
-        )
-
     def rollback(
         self,
         name: str,
@@ -564,21 +309,9 @@ class ModelRegistry:
                 )
             )
 
-    # -- care -----------------------------------------------------------------------------------
-
-    def verify_log(self) -> LogReport:
-        """Walk the log and hold it against signed heads, versions, index and audit export."""
-        return verify_registry(self.root, self.keyring, self._audit_path)
-
     def rebuild(self) -> LogHead:
         """Drop the catalogue and build it again from the log."""
         return self._journal.rebuild()
-
-    def now(self) -> Instant:
-        """The time that an event would get now: never before the last one, whatever the clock."""
-        return max(self.clock.now(), self._journal.log.head().at)
-
-    # -- inside ---------------------------------------------------------------------------------
 
     def _set_aside(self, folder: Path) -> None:
         """Move away a folder that stands where a version belongs, but was never registered."""
@@ -586,10 +319,6 @@ class ModelRegistry:
         aside.mkdir(parents=True, exist_ok=True)
         inside = tempfile.mkdtemp(dir=aside, prefix=f"{folder.parent.name}-{folder.name}-")
         folder.rename(Path(inside, folder.name))
-
-    def _champion_digest(self, name: str) -> str:
-        champion = self.current(name)
-        return champion.digest if champion else ""
 
     def _expect_champion(self, name: str, expected: str | None) -> None:
         champion = self.current(name)

@@ -1,0 +1,304 @@
+"""What the registry answers: everything about versions that changes none of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from assay.domain.clock import Clock
+from assay.domain.evidence import Evidence
+from assay.domain.instants import Instant
+from assay.domain.verdicts import Outcome, Severity, Verdict
+from assay.domain.versions import SemanticVersion, Stage, check_name
+from assay.errors import NotFound, Tampered, did_you_mean
+from assay.registry.catalogue import VersionRecord
+from assay.registry.folders import (
+    ValidationReport,
+    VerifiedVersion,
+    open_folder,
+    validate_folder,
+)
+from assay.registry.journal import Journal
+from assay.registry.keyring import KeyRing
+from assay.registry.lifecycle import EventOutcome, EventType, PromotionGateError
+from assay.registry.log import Entry, LogReport
+from assay.registry.metadata import ModelMetadata
+from assay.registry.records import (
+    GateRecord,
+    LiveAnswer,
+    evidence_digest,
+)
+from assay.registry.verification import verify_promotion, verify_registry
+
+CHAMPION = "champion"
+"""The alias of the version in production."""
+
+
+class RegistryReader:
+    """Answers questions about versions, their life and the record of it.
+
+    Opening it brings its index, links and exports up to the log, whatever a killed process left.
+
+    Parameters
+    ----------
+    root: the registry's folder, ``data/models`` of a desk.
+    keyring: the desk's keys and trust policy.
+    clock: where the times of events come from.
+    audit_path: where the audit is exported to (``model_events.jsonl``); None for no export.
+
+    Raises
+    ------
+    Tampered: the log was cut or replaced under the index.
+    """
+
+    def __init__(
+        self, root: Path, keyring: KeyRing, clock: Clock, *, audit_path: Path | None = None
+    ) -> None:
+        self.root = root
+        self.keyring = keyring
+        self.clock = clock
+        self._audit_path = audit_path
+        self._journal = Journal(root, keyring, clock, audit_path)
+        self._catalogue = self._journal.catalogue
+        self._journal.open()
+
+    def list(
+        self, name: str | None = None, stage: Stage | None = None
+    ) -> tuple[VersionRecord, ...]:
+        """Versions by name and number, ascending; all of them by default."""
+        return self._catalogue.select(name, stage)
+
+    def names(self) -> tuple[str, ...]:
+        """Every model that has a version."""
+        return self._catalogue.names()
+
+    def get(self, name: str, version: str) -> VersionRecord:
+        """One version's record.
+
+        Raises
+        ------
+        NotFound: no such model or version; the hint names the nearest.
+        """
+        record = self._catalogue.find(name, version)
+        if record is not None:
+            return record
+        versions = [item.version for item in self._catalogue.select(name, None)]
+        if not versions:
+            raise NotFound(
+                f"no model {name!r}", hint=did_you_mean(name, self.names()) if self.names() else
+                "assay models register adds one",
+            )  # fmt: skip
+        raise NotFound(f"no version {version} of {name}", hint=did_you_mean(version, versions))
+
+    def current(self, name: str) -> VersionRecord | None:
+        """The version in production, or None."""
+        return self._catalogue.current(name)
+
+    def resolve(self, reference: str) -> VersionRecord:
+        """The version that ``name``, ``name@champion`` or ``name/1.2.0`` means.
+
+        Raises
+        ------
+        NotFound: no such model, version or alias, or nothing is in production.
+        """
+        name, slash, version = reference.partition("/")
+        if slash:
+            return self.get(name, version)
+        name, at, alias = reference.partition("@")
+        if at and alias != CHAMPION:
+            raise NotFound(f"no alias {alias!r} in {reference!r}", hint=f"expected @{CHAMPION}")
+        if name not in self.names():
+            raise NotFound(f"no model {name!r}", hint=did_you_mean(name, self.names()))
+        champion = self.current(name)
+        if champion is None:
+            raise NotFound(
+                f"no version of {name} is in production",
+                hint=f"assay models list {name}; then name/version, or promote one",
+            )
+        return champion
+
+    def live_at(self, name: str, instant: Instant) -> LiveAnswer:
+        """What was meant to be live at an instant. A change counts from its own nanosecond on."""
+        found = self._catalogue.live_at(name, instant)
+        if found is None:
+            return LiveAnswer(name, instant, None, None, None)
+        version, since, seq = found
+        record = None if version is None else self.get(name, version)
+        return LiveAnswer(name, instant, record, since, seq)
+
+    def history(self, name: str) -> tuple[Entry, ...]:
+        """Everything that the log says about a model, oldest first."""
+        return self._catalogue.events(name)
+
+    def promotions(self, after: int = 0) -> tuple[Entry, ...]:
+        """Every promotion of every model behind entry ``after``, with broken glass or without."""
+        return self._catalogue.events(
+            None, None, (EventType.PROMOTE, EventType.BREAK_GLASS), after=after
+        )
+
+    def next_version(
+        self, name: str, bump: Literal["major", "minor", "patch"] = "minor"
+    ) -> SemanticVersion:
+        """The number after the highest one; 1.0.0 for a new model."""
+        versions = self._catalogue.select(check_name(name), None)
+        if not versions:
+            return SemanticVersion(1, 0, 0)
+        last = versions[-1].semantic
+        if bump == "major":
+            return SemanticVersion(last.major + 1, 0, 0)
+        if bump == "minor":
+            return SemanticVersion(last.major, last.minor + 1, 0)
+        return SemanticVersion(last.major, last.minor, last.patch + 1)
+
+    def metadata(self, name: str, version: str) -> ModelMetadata:
+        """The version's own record, read from its verified folder."""
+        return self.open_version(name, version).metadata
+
+    def show(self, name: str, version: str) -> dict[str, Any]:
+        """One version as a document: record, metadata, evidence, gates, approvals."""
+        opened = self.open_version(name, version)
+        report = self.gate_record(name, version)
+        return {
+            "record": self.get(name, version).to_json(),
+            "metadata": opened.metadata.to_json(),
+            "schema": opened.schema.to_json(),
+            "signed_by": opened.signed_by,
+            "evidence": [item.to_json() for item in self.evidence(name, version)],
+            "gates": None if report is None else report.to_json(),
+            "approvals": [dict(entry.evidence) for entry in self.approvals(name, version)],
+        }
+
+    def validate(self, name: str, version: str) -> ValidationReport:
+        """Check every file and the signature of a version; the report names what is wrong."""
+        record = self.get(name, version)
+        return validate_folder(
+            self._journal.folder(name, record.version),
+            name,
+            record.version,
+            record.digest,
+            self.keyring,
+        )
+
+    def open_version(self, name: str, version: str) -> VerifiedVersion:
+        """A version's verified bytes.
+
+        Raises
+        ------
+        Tampered: a file is not what was sealed and signed; the message names it.
+        """
+        record = self.get(name, version)
+        return open_folder(
+            self._journal.folder(name, record.version),
+            name,
+            record.version,
+            record.digest,
+            self.keyring,
+        )
+
+    def open_production(self, name: str) -> VerifiedVersion:
+        """The version in production, its bytes and the promotion that put it there verified.
+
+        Raises
+        ------
+        Tampered: a file, or the statement that promoted it, does not verify.
+        """
+        record = self.resolve(name)
+        self.verify_promoted(name, record.version)
+        return self.open_version(name, record.version)
+
+    def verify_promoted(self, name: str, version: str) -> None:
+        """Check the signed statement that first put a version into production.
+
+        Raises
+        ------
+        Tampered: there is none, or it does not verify.
+        """
+        record = self.get(name, version)
+        promotions = self._catalogue.events(
+            name, record.version, (EventType.PROMOTE, EventType.BREAK_GLASS)
+        )
+        done = [entry for entry in promotions if entry.outcome is EventOutcome.DONE]
+        if not done:
+            raise Tampered(f"{name} {record.version} was never promoted")
+        verify_promotion(done[-1], record.digest, self.keyring)
+
+    def evidence(self, name: str, version: str) -> tuple[Evidence, ...]:
+        """A version's measurements by name; the latest of each."""
+        found: dict[str, Evidence] = {}
+        for entry in self._catalogue.events(name, version, (EventType.EVIDENCE,)):
+            for item in entry.evidence["evidence"]:
+                found[item["name"]] = Evidence.from_json(item)
+        return tuple(found[key] for key in sorted(found))
+
+    def gate_record(self, name: str, version: str) -> GateRecord | None:
+        """The latest recorded verdicts, or None."""
+        entries = self._catalogue.events(name, version, (EventType.GATE,))
+        return GateRecord.from_json(entries[-1].evidence["report"]) if entries else None
+
+    def promotable(self, name: str, version: str) -> GateRecord:
+        """The gate report that allows this version into production now.
+
+        Raises
+        ------
+        PromotionGateError: there is none, it does not say PROMOTABLE, or it was reached on other
+            evidence or against another champion than today's.
+        """
+        record = self.get(name, version)
+        report = self.gate_record(name, record.version)
+        again = f"assay gates check {name} {record.version}"
+        if report is None:
+            raise PromotionGateError(f"{name} {record.version} was judged by no gates", hint=again)
+        if report.outcome is not Outcome.PROMOTABLE:
+            stopped = [
+                f"{item.name} {item.verdict}"
+                for item in report.results
+                if item.severity is Severity.HARD and item.verdict is not Verdict.PASS
+            ]
+            raise PromotionGateError(
+                f"{name} {record.version} is {report.outcome}: {', '.join(stopped) or 'no gates'}",
+                hint=f"assay gates explain {name} {record.version}",
+            )
+        if report.evidence_digest != evidence_digest(self.evidence(name, record.version)):
+            raise PromotionGateError(
+                f"evidence about {name} {record.version} changed after the gates judged it",
+                hint=again,
+            )
+        if report.champion_digest != self._champion_digest(name):
+            raise PromotionGateError(
+                f"{name} {record.version} was judged against another champion than today's",
+                hint=again,
+            )
+        return report
+
+    def approvals(self, name: str, version: str) -> tuple[Entry, ...]:
+        """Every approval ever recorded for a version, good or not, oldest first."""
+        return self._catalogue.events(name, version, (EventType.APPROVE,))
+
+    def rollback_target(self, name: str) -> VersionRecord:
+        """The version that was in production before and is archived now.
+
+        Raises
+        ------
+        NotFound: there is none to go back to.
+        """
+        for version in reversed(self._catalogue.productions(name)):
+            if version is not None:
+                record = self.get(name, version)
+                if record.stage is Stage.ARCHIVED:
+                    return record
+        raise NotFound(
+            f"no earlier version of {name} to roll back to",
+            hint=f"assay models history {name} shows what was ever in production",
+        )
+
+    def now(self) -> Instant:
+        """The time that an event would get now: never before the last one, whatever the clock."""
+        return max(self.clock.now(), self._journal.log.head().at)
+
+    def verify_log(self) -> LogReport:
+        """Walk the log and hold it against signed heads, versions, index and audit export."""
+        return verify_registry(self.root, self.keyring, self._audit_path)
+
+    def _champion_digest(self, name: str) -> str:
+        champion = self.current(name)
+        return champion.digest if champion else ""
