@@ -20,13 +20,14 @@ from assay.testing.versions import (
     make_registry,
 )
 
+
+def over(threshold: float) -> dict[str, object]:
+    return {"gates": {"ic": {"rule": ">", "threshold": threshold, "severity": "hard"}}}
+
+
 POLICY = parse_policy(
-    {
-        "kinds": {"risk_model": {"gates": {"ic": {"rule": ">", "threshold": 0.9, "severity": "hard"}}}},
-        "policies": {"baseline": {"gates": {"ic": {"rule": ">", "threshold": 0.0, "severity": "hard"}}}},
-    },
-    source="gates.yaml",
-)  # fmt: skip
+    {"kinds": {"risk_model": over(0.9)}, "policies": {"baseline": over(0.0)}}, source="gates.yaml"
+)
 
 
 def test_a_second_baseline_must_pass_the_gates_of_its_kind(tmp_path: Path) -> None:
