@@ -147,7 +147,7 @@ def as_of_join(
     """
     _check_spine(spine, table, as_of, known_at)
     frame = table.frame
-    if known_at is not None:
+    if known_at is not None and (frame["known_time"] > known_at).any():
         frame = frame.filter(pl.col("known_time") <= known_at)
     entities, codes = _encode(frame[table.entity].cast(pl.String))
     timeline = _Timeline.of(frame, table, codes, knowledge)
@@ -159,14 +159,23 @@ def as_of_join(
         events = frame["event_time"].to_numpy()[index]
         stale = found & _expired(table.ttl, events, moments, calendar)
         index = np.where(stale, _NOTHING, index)
-    rows = pl.Series("row", index).cast(pl.UInt32, strict=False)  # -1 becomes null
     joined = spine.with_columns(
-        *frame.select(table.features)[rows].get_columns(),
+        *_gather(frame.select(table.features), index).get_columns(),
         pl.Series(table.stale_column, stale),
     )
     if len(joined) != len(spine):
         raise AssertionError(f"{len(spine)} rows in, {len(joined)} rows out")
     return joined
+
+
+def _gather(features: pl.DataFrame, index: _Integers) -> pl.DataFrame:
+    """The rows at ``index``; where it is -1, a row of nulls."""
+    if features.is_empty():
+        return features.clear(len(index))
+    # Gathering row 0 and masking it afterwards is three times as fast as gathering nulls.
+    rows = features[pl.Series(np.maximum(index, 0)).cast(pl.UInt32)]
+    found = index != _NOTHING
+    return rows if found.all() else rows.select(pl.when(pl.Series(found)).then(pl.all()))
 
 
 def _check_spine(
@@ -259,17 +268,20 @@ class _Timeline:
 
     def answers(self, codes: _Integers, moments: _Integers) -> _Integers:
         """Row of the table that answers each (entity code, moment), -1 where there is none."""
-        result = np.full(len(codes), _NOTHING, dtype=np.int64)
         # numpy sorts short integers by radix, several times as fast as long ones.
         short = codes.astype(np.int16) if len(self.starts) < 2**15 else codes
         by_entity = np.argsort(short, kind="stable")
-        bounds = np.searchsorted(codes[by_entity], np.arange(len(self.starts)))
+        bounds = np.searchsorted(short[by_entity], np.arange(len(self.starts)))
+        asked = moments[by_entity]
+        answers = np.full(len(codes), _NOTHING, dtype=np.int64)
         for code in np.flatnonzero(np.diff(bounds)):
-            asked = by_entity[bounds[code] : bounds[code + 1]]
-            start, stop = self.starts[code], self.starts[code + 1]
-            step = np.searchsorted(self.eligible[start:stop], moments[asked], side="right") - 1
-            found = step >= 0
-            result[asked[found]] = self.rows[start + step[found]]
+            mine = slice(bounds[code], bounds[code + 1])
+            steps = slice(self.starts[code], self.starts[code + 1])
+            # The row before the first step is "nothing", so that no mask is needed.
+            rows = np.append(_NOTHING, self.rows[steps])
+            answers[mine] = rows[np.searchsorted(self.eligible[steps], asked[mine], side="right")]
+        result = np.empty_like(answers)
+        result[by_entity] = answers
         return result
 
 
@@ -296,6 +308,8 @@ def _sorted_order(keys: list[_Integers]) -> _Integers | None:
         if np.any(tied & (key[1:] < key[:-1])):
             return np.lexsort(keys[::-1])
         tied &= key[1:] == key[:-1]
+        if not tied.any():  # mostly after entity and event time: the rest cannot matter
+            break
     return None
 
 
@@ -310,16 +324,18 @@ def _refuse_ambiguity(
     frame: pl.DataFrame, table: FeatureTable, keys: list[_Integers], order: _Integers | None
 ) -> None:
     """Two rows with one position in the total order must at least say the same."""
-    equal = np.logical_and.reduce([key[1:] == key[:-1] for key in keys])
+    equal = np.ones(max(len(frame) - 1, 0), dtype=np.bool_)
+    for key in keys:
+        equal &= key[1:] == key[:-1]
+        if not equal.any():
+            return
     second = np.flatnonzero(equal) + 1
-    if not len(second):
-        return
     rows = np.arange(len(frame)) if order is None else order
     pairs = frame.select(table.entity, *ORDER_COLUMNS, *table.features)
     one, other = pairs[rows[second - 1]], pairs[rows[second]]
     if not one.equals(other):
-        key = next(a[:5] for a, b in zip(one.rows(), other.rows(), strict=True) if a != b)
+        position = next(a[:5] for a, b in zip(one.rows(), other.rows(), strict=True) if a != b)
         raise ContractViolation(
-            f"table {table.name} has two different rows at one position of the total order: {key}",
+            f"table {table.name} has two different rows at one position of the total order: {position}",
             hint="deduplicate the table, or give the rows different sequence numbers",
         )
