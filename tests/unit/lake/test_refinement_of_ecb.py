@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zipfile
+
 import polars as pl
 import pytest
 
@@ -63,3 +65,36 @@ def test_refining_again_writes_nothing(desk):
     again = refine(lake, "ecb", contract=RatesContract(), rule=UniverseRule())
     assert again.snapshots == report.snapshots
     assert all(len(lake.table(name).history()) == 1 for name in report.snapshots)
+
+
+def test_every_bad_cell_of_an_archive_ends_in_quarantine_and_the_rest_in_silver(tmp_path):
+    lines = [
+        "Date,USD,JPY,SGD,",
+        "2026-01-08,1.10,160,-1.5,",
+        "2026-01-07,1.10,1600,1.50,",
+        "2026-01-06,1.10,oops,1.50,",
+        "2026-01-05,1.10,160,1.50,",
+        "2026-01-05,1.10,160,1.60,",
+        "2026-13-01,1.10,N/A,1.50,",
+        "2026-13-02,1.20,,1.50,",
+    ]
+    archive = tmp_path / "rates.zip"
+    with zipfile.ZipFile(archive, "w") as target:
+        target.writestr("rates.csv", "\n".join(lines))
+    lake = Lake(tmp_path / "data", FixedClock(parse("2026-02-01")))
+    for added in (17, 0):
+        report = lake.bronze.ingest(EcbReferenceRates(archive))
+        assert (report.read, report.added) == (19, added)
+        silver = refine(lake, "ecb", contract=RatesContract(), rule=UniverseRule())
+        assert silver.quarantined == {
+            "conflicting_values": 2,
+            "impossible_jump": 1,
+            "not_positive": 1,
+            "unparseable_number": 1,
+            "unparseable_time": 4,
+        }
+        assert silver.accepted + sum(silver.quarantined.values()) == silver.facts == 17
+    quarantine = lake.table("quarantine/rates").read()
+    assert quarantine.filter(reason="impossible_jump")["payload"].to_list() == [
+        '{"date":"2026-01-07","rate":"1600"}'
+    ]

@@ -336,6 +336,7 @@ def _refuse_ambiguity(
     if not one.equals(other):
         position = next(a[:5] for a, b in zip(one.rows(), other.rows(), strict=True) if a != b)
         raise ContractViolation(
-            f"table {table.name} has two different rows at one position of the total order: {position}",
+            f"table {table.name} has two different rows at one position of the total order: "
+            f"{position}",
             hint="deduplicate the table, or give the rows different sequence numbers",
         )
