@@ -8,8 +8,6 @@ no path and no version number.
 from __future__ import annotations
 
 import math
-import runpy
-import traceback
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,7 +15,8 @@ from typing import Any, Literal, TypeAlias
 
 from assay.domain.canonical import content_hash
 from assay.domain.versions import check_name
-from assay.errors import AssayError, DefinitionError, NotFound, did_you_mean
+from assay.errors import DefinitionError, did_you_mean
+from assay.features.definition.declarations import load_declarations
 from assay.training.splits import WalkForward
 
 DEFAULT_FLOOR = 1e-5
@@ -285,57 +284,9 @@ def _type_names(wanted: Any) -> str:
 def load_recipes(path: Path) -> tuple[Recipe, ...]:
     """The recipes of a Python file, or of every ``*.py`` in a folder (by name), in file order.
 
-    The file is run as it stands; every :class:`Recipe` bound to a name at its top level counts.
-
     Raises
     ------
     NotFound: nothing is at ``path``.
     DefinitionError: a file does not run, declares no recipe, or two recipes share a name.
     """
-    if not path.exists():
-        raise NotFound(f"no recipes at {path}: expected a Python file or a folder of them")
-    files = sorted(path.glob("*.py")) if path.is_dir() else [path]
-    found: dict[str, Path] = {}
-    recipes: list[Recipe] = []
-    for file in files:
-        for recipe in _recipes_of(file):
-            if recipe.name in found:
-                raise DefinitionError(
-                    f"recipe '{recipe.name}' is declared in {found[recipe.name]} and in {file}: "
-                    "expected one declaration"
-                )
-            found[recipe.name] = file
-            recipes.append(recipe)
-    if not recipes:
-        raise DefinitionError(
-            f"{path} declares no recipe",
-            hint='bind one at the top level: recipe = Recipe(name="…")',
-        )
-    return tuple(recipes)
-
-
-def _recipes_of(file: Path) -> list[Recipe]:
-    try:
-        # run_path leaves nothing behind: no entry in sys.modules, no __pycache__ in the desk.
-        names = runpy.run_path(str(file), run_name="assay_desk_recipes")
-    except AssayError as error:
-        raise DefinitionError(f"{_place(file, error)}: {error.message}", hint=error.hint) from error
-    except (Exception, SystemExit) as error:
-        raise DefinitionError(
-            f"{_place(file, error)}: {type(error).__name__}: {error}",
-            hint="the file is run as plain Python; it must run by itself",
-        ) from error
-    unique = {id(value): value for value in names.values() if isinstance(value, Recipe)}
-    return list(unique.values())
-
-
-def _place(file: Path, error: BaseException) -> str:
-    """The file, and the line in it that failed."""
-    if isinstance(error, SyntaxError) and error.lineno is not None:
-        return f"{file}, line {error.lineno}"
-    lines = [
-        frame.lineno
-        for frame in traceback.extract_tb(error.__traceback__)
-        if frame.filename == str(file)
-    ]
-    return f"{file}, line {lines[-1]}" if lines else str(file)
+    return load_declarations(path, Recipe, noun="recipe")
