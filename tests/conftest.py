@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -21,6 +22,7 @@ import yaml
 
 CURRENCIES = ("USD", "SGD", "JPY", "GBP", "CHF", "AUD", "PEG")
 SESSIONS = 1_300
+ROOT = Path(__file__).parents[1]
 
 
 def write_archive(path: Path, *, sessions: int = SESSIONS, seed: int = 7) -> None:
@@ -72,9 +74,10 @@ class Shell:
 
 
 def prepare_desk(shell: Shell, folder: Path, people: Sequence[str]) -> Path:
-    """A desk made by ``assay init``, fed by a generated archive."""
+    """A desk made by ``assay init``, with the demo's policy, fed by a generated archive."""
     made = shell.run("init", str(folder), *(part for one in people for part in ("--as", one)))
     assert made.returncode == 0, made.stderr
+    shutil.copy(ROOT / "examples/fx/configs/gates.yaml", folder / "configs/gates.yaml")
     write_archive(folder / "configs/rates.zip")
     path = folder / "configs/sources.yaml"
     document = yaml.safe_load(path.read_text())
