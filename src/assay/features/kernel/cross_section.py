@@ -67,11 +67,16 @@ def _count_below(state, start, n, value, equal_too):  # type: ignore[no-untyped-
 
 @step
 def center(state, out, a, members, scale, count):  # type: ignore[no-untyped-def]
-    """Distance from the mean of the members, in sample standard deviations when ``scale`` is true."""
-    n, total, compensation = 0, 0.0, 0.0
+    """Distance from the mean of the members, in sample standard deviations when ``scale`` is true.
+
+    Everything is measured from the first member's value, so that equal values have distance zero.
+    """
+    n, reference, total, compensation = 0, 0.0, 0.0, 0.0
     for i in range(count):
         if _takes_part(state, a, members, i):
-            total, error = two_sum(total, get(state, a + i))
+            if n == 0:
+                reference = get(state, a + i)
+            total, error = two_sum(total, get(state, a + i) - reference)
             compensation += error
             n += 1
     mean = (total + compensation) / float(n)
@@ -80,13 +85,13 @@ def center(state, out, a, members, scale, count):  # type: ignore[no-untyped-def
         squares = 0.0
         for i in range(count):
             if _takes_part(state, a, members, i):
-                distance = get(state, a + i) - mean
+                distance = (get(state, a + i) - reference) - mean
                 squares += distance * distance
         deviation = math.sqrt(squares / float(n - 1))
     for i in range(count):
         result = NAN
         if _takes_part(state, a, members, i) and deviation > 0.0:
-            result = finite((get(state, a + i) - mean) / deviation)
+            result = finite(((get(state, a + i) - reference) - mean) / deviation)
         put(state, out + i, result)
 
 
