@@ -63,7 +63,7 @@ def contend(folder, order):
     """Try to put every staged version into production, and to roll back, against others."""
     clock = FixedClock(10**18)
     registry = open_registry(folder, clock)
-    for record in registry.list("fx_vol"):
+    for record in registry.list("fx_vol")[-8:]:
         try:
             if (order["round"] + record.semantic.minor) % 3 == 0:
                 rollback(
