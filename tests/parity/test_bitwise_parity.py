@@ -1,4 +1,4 @@
-"""The views that ship, over whole histories: offline and online, and builds of the kernel, agree in every bit."""
+"""Drivers and builds of the kernel agree in every bit, over whole histories."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+
 from assay.features import BuildFingerprint, FeatureView, OfflineDriver, OnlineDriver, compare
 from assay.features.kernel.fingerprint import golden_hash
 

@@ -9,9 +9,10 @@ from fractions import Fraction
 import numpy as np
 import polars as pl
 import pytest
-from assay.features import Expression, FeatureView, OfflineDriver, Sessions, col, lit, where
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from assay.features import Expression, FeatureView, OfflineDriver, Sessions, col, lit, where
 
 X, Y = col("x"), col("y")
 NAN = math.nan

@@ -7,6 +7,9 @@ import math
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from assay.features import (
     FeatureView,
     OfflineDriver,
@@ -18,8 +21,6 @@ from assay.features import (
     month_end,
     where,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 X = col("x")
 CHANGE = X.simple_return(2)

@@ -1,12 +1,14 @@
 """Features: one definition, one kernel, two drivers.
 
-1. :mod:`~assay.features.definition` - a view is declared once, as expressions; its manifest is their hash.
+1. :mod:`~assay.features.definition` - a view is declared once, as expressions; its manifest is
+   their hash.
 2. :mod:`~assay.features.kernel` - one compiled function runs the steps of every operator.
-3. :mod:`~assay.features.offline` drives it over history, :mod:`~assay.features.online` event by event.
+3. :mod:`~assay.features.offline` drives it over history, :mod:`~assay.features.online` event by
+   event.
 4. :mod:`~assay.features.parity` compares what both computed, bit by bit.
 
-Writing a definition needs only the first; the drivers (and with them the compiler) are imported when they are
-first asked for.
+Writing a definition needs only the first; the drivers (and with them the compiler) are imported
+when they are first asked for.
 """
 
 from importlib import import_module

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 
 import pytest
+
 from assay.errors import ContractViolation, DefinitionError
 from assay.features import (
     OPERATORS,
@@ -50,7 +51,7 @@ def view(**changes: object) -> FeatureView:
         (lambda: MID.ewm_mean(alpha=1.5, horizon=10), "0 < alpha < 1"),
         (lambda: MID.ewm_mean(span=0.5, horizon=10), "0 < alpha < 1"),
         (lambda: MID.ewm_mean(halflife=-1, horizon=10), "0 < alpha < 1"),
-        (lambda: MID.clip(), "lower="),
+        (MID.clip, "lower="),
         (lambda: MID.clip(2, 1), "lower <= upper"),
         (lambda: MID + "bid", "col('bid')"),
         (lambda: MID + float("nan"), "not finite"),

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import polars as pl
 import pytest
+
 from assay.errors import Conflict, ContractViolation, IncompatibleVersion, OutOfOrder, Tampered
 from assay.features import (
     FeatureView,
@@ -89,7 +90,7 @@ def test_no_rows_give_no_rows(view: FeatureView) -> None:
         (lambda f: f.drop("mid"), "no column 'mid'"),
         (lambda f: f.drop("known_time"), "no column 'known_time'"),
         (lambda f: f.with_columns(pl.col("mid").cast(pl.String)), "column mid is String"),
-        (lambda f: f.with_columns(pl.col("event_time").cast(pl.Int32)), "event_time is Int32"),
+        (lambda f: f.with_columns(pl.col("event_time").cast(pl.Float64)), "event_time is Float64"),
         (lambda f: f.with_columns(known_time=None).cast({"known_time": pl.Int64}), "null in row 0"),
         (lambda f: f.reverse(), "row 1 .*follows row 0"),
         (lambda f: pl.concat([f[:2], f[1:]]), "row 2 .*the same key as"),

@@ -8,6 +8,7 @@ from decimal import Decimal, localcontext
 from fractions import Fraction
 
 import numpy as np
+
 from assay.features import FeatureView, Sessions, col
 from assay.features.kernel.layout import Machine
 

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from assay.domain.canonical import content_hash
 from assay.errors import Conflict, Tampered
 from assay.features import Duration, FeatureView, Manifest, ManifestSet, Sessions, col

@@ -8,11 +8,12 @@ import math
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from assay.errors import ContractViolation
 from assay.features import compare
 from assay.features.parity.comparison import ulps_between
-from hypothesis import given
-from hypothesis import strategies as st
 
 KEYS = ("entity", "event_time")
 
@@ -75,7 +76,7 @@ def test_missing_and_extra_rows_are_counted_and_deny_parity() -> None:
 
 
 def test_nothing_compared_is_no_proof() -> None:
-    report = compare(frame([])[:0].cast({"a": pl.Float64}), frame([1.0]), keys=KEYS)
+    report = compare(frame([1.0])[:0], frame([1.0]), keys=KEYS)
     assert report.share is None
     assert not report.holds
 
@@ -89,10 +90,10 @@ def test_what_cannot_be_compared_is_refused() -> None:
         compare(frame([1.0]), frame([1.0]).with_columns(a=pl.lit(None, pl.Float64)), keys=KEYS)
 
 
-@given(st.floats(allow_nan=False, allow_infinity=False), st.integers(0, 50))
+@given(st.floats(-1e300, 1e300), st.integers(0, 50))
 def test_distances_in_floats_count_steps(value: float, steps: int) -> None:
     moved = value
     for _ in range(steps):
         moved = math.nextafter(moved, math.inf)
-    found = ulps_between(np.array([value]), np.array([moved]))[0]
-    assert int(found) in {steps, steps - 1, steps + 1} if value <= 0 <= moved else found == steps
+    assert int(ulps_between(np.array([value]), np.array([moved]))[0]) == steps
+    assert int(ulps_between(np.array([moved]), np.array([value]))[0]) == steps

@@ -3,8 +3,8 @@
 1. :mod:`~assay.features.definition.expressions` - features as expressions over columns.
 2. :mod:`~assay.features.definition.operators` - every operator with its promises, as a table.
 3. :mod:`~assay.features.definition.views` - a named set of features over one source.
-4. :mod:`~assay.features.definition.opcodes`, :mod:`~assay.features.definition.program` - the instructions of the
-   kernel, and lists of them.
+4. :mod:`~assay.features.definition.opcodes`, :mod:`~assay.features.definition.program` - the
+   instructions of the kernel, and lists of them.
 5. :mod:`~assay.features.definition.compiler` - from expressions to programs.
 6. :mod:`~assay.features.definition.manifest` - the hash of all that.
 """

@@ -1,9 +1,12 @@
 """From expressions to programs.
 
-1. Every expression is assigned a stage: the second one if it reads other entities (``cs_...``) anywhere below it.
+1. Every expression is assigned a stage: the second one if it reads other entities (``cs_...``)
+   anywhere below it.
 2. Equal subexpressions become one node; equal instructions become one instruction.
-3. The first program computes, entity by entity, all first-stage features and whatever the second stage reads.
-4. The second program (only where it is needed) computes, event time by event time, the rest and the rows' known times.
+3. The first program computes, entity by entity, all first-stage features and whatever the second
+   stage reads.
+4. The second program (only where it is needed) computes, event time by event time, the rest and the
+   rows' known times.
 """
 
 from __future__ import annotations

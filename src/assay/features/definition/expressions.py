@@ -1,14 +1,16 @@
 """Expressions: what a feature is, written in Python, computed by nobody here.
 
 An expression is an immutable tree. Building one checks what can be checked without data; compiling
-it (:mod:`~assay.features.definition.compiler`) shares equal subtrees, and cycles cannot be written down.
+it (:mod:`~assay.features.definition.compiler`) shares equal subtrees, and cycles cannot be written
+down.
 
 Rows are the rows of one entity in the order of their event times. Every window is counted in rows
 and ends at the current row: nothing can look ahead.
 
-Missing values. A value that is not finite is missing (NaN): division by zero, logarithm of zero, overflow, a null in
-the data. Arithmetic, comparisons and logic with a missing operand are missing. A rolling value is
-missing unless all rows of its window are valid, or at least ``min_count`` of them where that is given.
+Missing values. A value that is not finite is missing (NaN): division by zero, logarithm of zero,
+overflow, a null in the data. Arithmetic, comparisons and logic with a missing operand are missing.
+A rolling value is missing unless all rows of its window are valid, or at least ``min_count`` of
+them where that is given.
 """
 
 from __future__ import annotations
@@ -31,8 +33,9 @@ Operand: TypeAlias = "Expression | float | int"
 class Expression:
     """One node of an expression: an operator, what it reads and its parameters.
 
-    Comparisons for order are operators (``a > b``); equality is :meth:`eq`, so that ``==`` keeps its
-    ordinary meaning for Python objects. Two expressions mean the same when their ``identity`` is equal.
+    Comparisons for order are operators (``a > b``); equality is :meth:`eq`, so that ``==`` keeps
+    its ordinary meaning for Python objects. Two expressions mean the same when their ``identity``
+    is equal.
     """
 
     operator: str
@@ -223,9 +226,10 @@ class Expression:
     ) -> Expression:
         """Exponentially weighted mean over the last ``horizon`` rows.
 
-        Row ``t - j`` has weight ``(1 - alpha)**j``, divided by the sum of the weights of valid rows. Exactly one of
-        ``alpha``, ``span`` (``alpha = 2 / (span + 1)``) and ``halflife`` in rows
-        (``alpha = 1 - 0.5**(1 / halflife)``) is given. What a longer horizon would add weighs ``(1 - alpha)**horizon``.
+        Row ``t - j`` has weight ``(1 - alpha)**j``, divided by the sum of the weights of valid
+        rows. Exactly one of ``alpha``, ``span`` (``alpha = 2 / (span + 1)``) and ``halflife`` in
+        rows (``alpha = 1 - 0.5**(1 / halflife)``) is given. What a longer horizon would add weighs
+        ``(1 - alpha)**horizon``.
         """
         return self._weighted("ewm_mean", alpha, span, halflife, horizon, min_count)
 
@@ -305,8 +309,8 @@ def where(condition: Expression, then: Operand, otherwise: Operand) -> Expressio
 def month_start() -> Expression:
     """1 on the first weekday (Monday to Friday) of a month, in the view's time zone.
 
-    Calendar flags come from the date alone. Weekdays, not sessions: whether a session is the last of its month is not known
-    on the day unless an exchange calendar says so.
+    Calendar flags come from the date alone. Weekdays, not sessions: whether a session is the last
+    of its month is not known on the day unless an exchange calendar says so.
     """
     return _call("calendar", kind="month_start")
 

@@ -1,7 +1,7 @@
 """The manifest: what a view computes, as one hash.
 
-It covers everything that decides a value and nothing that depends on the machine or the build: those are in the build
-fingerprint (:mod:`assay.features.kernel.fingerprint`), beside it.
+It covers everything that decides a value and nothing that depends on the machine or the build:
+those are in the build fingerprint (:mod:`assay.features.kernel.fingerprint`), beside it.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,8 @@ FORMAT = 1
 class Manifest:
     """The immutable description of one view, and its hash.
 
-    ``document`` holds the programs, windows, operator versions, time to live, entity, source, columns, universe and
-    time zone. ``hash`` is the SHA-256 of its canonical form.
+    ``document`` holds the programs, windows, operator versions, time to live, entity, source,
+    columns, universe and time zone. ``hash`` is the SHA-256 of its canonical form.
     """
 
     hash: str
@@ -87,7 +88,7 @@ class ManifestSet:
     def of(cls, views: Iterable[FeatureView]) -> ManifestSet:
         found = sorted((Manifest.of(view) for view in views), key=lambda item: item.hash)
         names = sorted(item.view for item in found)
-        for name, following in zip(names, names[1:], strict=False):
+        for name, following in pairwise(names):
             if name == following:
                 raise Conflict(f"two views are called {name}")
         return cls(tuple(found))

@@ -1,9 +1,9 @@
 """The instructions of the kernel: what a program may contain.
 
 An instruction reads up to three nodes (``a``, ``b``, ``c``), up to two whole numbers (``k``, ``m``)
-and one scalar, and writes one node or, for :attr:`Opcode.PREFIX`, six in a row. Numbers and versions are part
-of every manifest: an instruction that changes any bit gets a new version, and a number is never
-used again for something else.
+and one scalar, and writes one node or, for :attr:`Opcode.PREFIX`, six in a row. Numbers and
+versions are part of every manifest: an instruction that changes any bit gets a new version, and a
+number is never used again for something else.
 """
 
 from __future__ import annotations

@@ -5,7 +5,8 @@
 Numeric classes
 
 * ``exact``: the result is what real arithmetic gives, or an integer.
-* ``bitwise``: rounded, but the same bits on every machine, in every driver, chunk and process, from the window alone.
+* ``bitwise``: rounded, but the same bits on every machine, in every driver, chunk and process, from
+  the window alone.
 * ``tolerance``: bitwise as well, and an approximation of something else; the bound is in ``note``.
 """
 

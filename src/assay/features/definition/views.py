@@ -26,7 +26,7 @@ class Sessions:
     count: int
 
     def __post_init__(self) -> None:
-        if isinstance(self.count, bool) or not isinstance(self.count, int) or self.count < 1:
+        if type(self.count) is not int or self.count < 1:  # True is no count
             raise DefinitionError(f"Sessions({self.count!r}): expected a whole number from 1")
 
     def to_json(self) -> dict[str, Any]:
@@ -40,7 +40,7 @@ class Duration:
     nanos: int
 
     def __post_init__(self) -> None:
-        if isinstance(self.nanos, bool) or not isinstance(self.nanos, int) or self.nanos < 1:
+        if type(self.nanos) is not int or self.nanos < 1:
             raise DefinitionError(f"Duration({self.nanos!r}): expected nanoseconds from 1")
 
     @classmethod

@@ -1,14 +1,16 @@
 """The compiled steps: the only implementation of every operator.
 
 1. :mod:`~assay.features.kernel.words` - memory and machine words as the steps need them.
-2. :mod:`~assay.features.kernel.elementwise`, :mod:`~assay.features.kernel.logarithm` - one row, or one row and one
-   earlier row.
+2. :mod:`~assay.features.kernel.elementwise`, :mod:`~assay.features.kernel.logarithm` - one row, or
+   one row and one earlier row.
 3. :mod:`~assay.features.kernel.moments` - rolling sum, mean and variance by exact accumulators.
 4. :mod:`~assay.features.kernel.weighted` - the end of exponentially weighted variances.
 5. :mod:`~assay.features.kernel.cross_section` - rank, demean, z-score across entities.
-6. :mod:`~assay.features.kernel.engine` - ``run``, the one function that executes a program with them.
+6. :mod:`~assay.features.kernel.engine` - ``run``, the one function that executes a program with
+   them.
 7. :mod:`~assay.features.kernel.layout` - a program as arrays, and the state of an entity.
-8. :mod:`~assay.features.kernel.calendar` and :mod:`~assay.features.kernel.frames` - the edges: dates and tables.
+8. :mod:`~assay.features.kernel.calendar` and :mod:`~assay.features.kernel.frames` - the edges:
+   dates and tables.
 9. :mod:`~assay.features.kernel.fingerprint` - which build it was, and its golden bits.
 
 Law: the bits of a value depend on the rows that it may look at and on nothing else.

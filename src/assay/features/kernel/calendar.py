@@ -1,7 +1,7 @@
 """Calendar inputs from event times: one function, used by both drivers.
 
-Offsets come from :mod:`zoneinfo` (its data version is part of the build fingerprint). Weekday arithmetic is exact
-integer arithmetic on local dates.
+Offsets come from :mod:`zoneinfo` (its data version is part of the build fingerprint). Weekday
+arithmetic is exact integer arithmetic on local dates.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ def calendar_inputs(
 ) -> NDArray[np.float64]:
     """One row per kind, one column per event time.
 
-    Kinds: month_start, month_end, quarter_end (1 or 0), day_of_week (0 for Monday), day_number (days
-    since 1970-01-01); all of the local date in ``timezone``.
+    Kinds: month_start, month_end, quarter_end (1 or 0), day_of_week (0 for Monday), day_number
+    (days since 1970-01-01); all of the local date in ``timezone``.
     """
     days, back = _distinct(local_days(event_times, timezone))
     values = np.array([[_of_day(day)[kind] for day in days] for kind in kinds], dtype=np.float64)
@@ -53,7 +53,8 @@ def calendar_around(
 ) -> tuple[tuple[float, ...], int, int]:
     """The same for one event time, and the stretch of time (from, to) for which it stays so.
 
-    The stretch is the quarter of an hour around the event time where the local date is one throughout.
+    The stretch is the quarter of an hour around the event time where the local date is one
+    throughout.
     """
     second = event_time // NANOS_PER_SECOND
     first = second // _QUARTER * _QUARTER

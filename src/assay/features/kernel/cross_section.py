@@ -1,7 +1,8 @@
 """Steps across the entities of one event time: the second stage, behind the barrier.
 
-The rows of a call are the entities of one event time in the order of their names, so that sums are taken in the
-same order everywhere. Only members take part; a row that is no member, or whose value is missing, gets NaN.
+The rows of a call are the entities of one event time in the order of their names, so that sums are
+taken in the same order everywhere. Only members take part; a row that is no member, or whose value
+is missing, gets NaN.
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ from assay.features.kernel.words import get, get_word, put, put_word
 
 
 @step
-def _takes_part(state, a, members, i):  # type: ignore[no-untyped-def]
-    value = get(state, a + i)
-    return (value == value) & (get(state, members + i) == 1.0)  # noqa: PLR0124
+def _takes_part(state: int, a: int, members: int, i: int) -> bool:
+    value: float = get(state, a + i)
+    member: float = get(state, members + i)
+    return (value == value) & (member == 1.0)  # noqa: PLR0124
 
 
 @step
-def rank(state, out, scratch, a, members, count):  # type: ignore[no-untyped-def]
+def rank(state: int, out: int, scratch: int, a: int, members: int, count: int) -> None:
     """Percent rank in (0, 1]: rank from 1, ties averaged, over the number of values."""
     n = 0
     for i in range(count):
@@ -39,7 +41,7 @@ def rank(state, out, scratch, a, members, count):  # type: ignore[no-untyped-def
 
 
 @step
-def _sort(state, start, n):  # type: ignore[no-untyped-def]
+def _sort(state: int, start: int, n: int) -> None:
     """Shell sort with Ciura's gaps: in place and short; a cross-section has at most thousands."""
     for gap in (3937, 1750, 701, 301, 132, 57, 23, 10, 4, 1):
         for i in range(gap, n):
@@ -52,7 +54,7 @@ def _sort(state, start, n):  # type: ignore[no-untyped-def]
 
 
 @step
-def _count_below(state, start, n, value, equal_too):  # type: ignore[no-untyped-def]
+def _count_below(state: int, start: int, n: int, value: float, equal_too: bool) -> int:
     """How many of the sorted values are less than ``value`` (or equal to it)."""
     low, high = 0, n
     while low < high:
@@ -66,7 +68,7 @@ def _count_below(state, start, n, value, equal_too):  # type: ignore[no-untyped-
 
 
 @step
-def center(state, out, a, members, scale, count):  # type: ignore[no-untyped-def]
+def center(state: int, out: int, a: int, members: int, scale: bool, count: int) -> None:
     """Distance from the mean of the members, in sample standard deviations when ``scale`` is true.
 
     Everything is measured from the first member's value, so that equal values have distance zero.
@@ -96,7 +98,7 @@ def center(state, out, a, members, scale, count):  # type: ignore[no-untyped-def
 
 
 @step
-def latest(state, out, a, members, count):  # type: ignore[no-untyped-def]
+def latest(state: int, out: int, a: int, members: int, count: int) -> None:
     """The latest int64 time among the members, or the row's own when that is later or no member."""
     found = False
     last = 0

@@ -1,22 +1,32 @@
 """Steps that look at one row, or at one row and one earlier row.
 
-Law of every step here: ``out[i]`` depends on the operands at row ``i`` (and ``i - k``) alone, each operation is rounded as
-IEEE 754 says, and nothing is fused or reordered. So the bits are the same for one row and for a
-thousand, vectorised or not. Every float written is finite or the one canonical NaN: a result that
-overflows is missing, like a division by zero.
+Law of every step here: ``out[i]`` depends on the operands at row ``i`` (and ``i - k``) alone, each
+operation is rounded as IEEE 754 says, and nothing is fused or reordered. So the bits are the same
+for one row and for a thousand, vectorised or not. Every float written is finite or the one
+canonical NaN: a result that overflows is missing, like a division by zero.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numba
 
 from assay.features.definition.opcodes import Opcode
 from assay.features.kernel.words import get, get_word, put, put_word
 
-step = numba.njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
-"""How every step is compiled: no fast-math, no exceptions, and only as part of ``run``."""
+_Step = TypeVar("_Step", bound=Callable[..., Any])
+
+
+def step(function: _Step) -> _Step:
+    """How every step is compiled: no fast-math, no exceptions, and only as part of ``run``."""
+    compiled: _Step = numba.njit(
+        nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True
+    )(function)
+    return compiled
+
 
 LARGEST = 1.7976931348623157e308
 NAN = math.nan
@@ -35,26 +45,27 @@ _LAG, _MAX_LAG = int(Opcode.LAG), int(Opcode.MAX_LAG)
 
 
 @step
-def finite(value):  # type: ignore[no-untyped-def]
+def finite(value: float) -> float:
     """``value``, or the canonical NaN when it is not finite."""
     return value if abs(value) <= LARGEST else NAN
 
 
 @step
-def copy_words(target, to, source, start, count):  # type: ignore[no-untyped-def]
+def copy_words(target: int, to: int, source: int, start: int, count: int) -> None:
     """Copy ``count`` words; the target may lie before the source in the same block."""
     for i in range(count):
         put_word(target, to + i, get_word(source, start + i))
 
 
 @step
-def load(state, out, source, start, count):  # type: ignore[no-untyped-def]
+def load(state: int, out: int, source: int, start: int, count: int) -> None:
+    """Copy an input column; what is not finite becomes the canonical NaN."""
     for i in range(count):
         put(state, out + i, finite(get(source, start + i)))
 
 
 @step
-def binary(opcode, state, out, a, b, count):  # type: ignore[no-untyped-def]
+def binary(opcode: int, state: int, out: int, a: int, b: int, count: int) -> None:
     """Arithmetic of two operands."""
     if opcode == _ADD:
         for i in range(count):
@@ -77,21 +88,21 @@ def binary(opcode, state, out, a, b, count):  # type: ignore[no-untyped-def]
 
 
 @step
-def larger(x, y):  # type: ignore[no-untyped-def]
+def larger(x: float, y: float) -> float:
     """The larger of two numbers, NaN when either is. Zeros are equal: the second one is taken."""
     chosen = x if x > y else y
     return chosen if x == x else NAN  # noqa: PLR0124 - NaN is the number unequal to itself
 
 
 @step
-def smaller(x, y):  # type: ignore[no-untyped-def]
+def smaller(x: float, y: float) -> float:
     """The smaller of two numbers, NaN when either is."""
     chosen = x if x < y else y
     return chosen if x == x else NAN  # noqa: PLR0124 - as in larger
 
 
 @step
-def unary(opcode, state, out, a, count):  # type: ignore[no-untyped-def]
+def unary(opcode: int, state: int, out: int, a: int, count: int) -> None:
     """Functions of one operand."""
     if opcode == _NEG:
         for i in range(count):
@@ -120,14 +131,15 @@ def unary(opcode, state, out, a, count):  # type: ignore[no-untyped-def]
 
 
 @step
-def fill(state, out, a, scalar, count):  # type: ignore[no-untyped-def]
+def fill(state: int, out: int, a: int, scalar: float, count: int) -> None:
+    """The value, or the scalar where it is missing."""
     for i in range(count):
         x = get(state, a + i)
         put(state, out + i, x if x == x else scalar)  # noqa: PLR0124
 
 
 @step
-def compare(opcode, state, out, a, b, count):  # type: ignore[no-untyped-def]
+def compare(opcode: int, state: int, out: int, a: int, b: int, count: int) -> None:
     """Comparisons and logic: 1, 0, or NaN when either operand is NaN."""
     for i in range(count):
         x = get(state, a + i)
@@ -147,7 +159,8 @@ def compare(opcode, state, out, a, b, count):  # type: ignore[no-untyped-def]
 
 
 @step
-def where(state, out, a, b, c, count):  # type: ignore[no-untyped-def]
+def where(state: int, out: int, a: int, b: int, c: int, count: int) -> None:
+    """``b`` where ``a`` is true, ``c`` where it is false."""
     for i in range(count):
         condition = get(state, a + i)
         chosen = get(state, b + i) if condition != 0.0 else get(state, c + i)
@@ -155,13 +168,14 @@ def where(state, out, a, b, c, count):  # type: ignore[no-untyped-def]
 
 
 @step
-def add_scaled_lag(state, out, a, b, k, scalar, count):  # type: ignore[no-untyped-def]
+def add_scaled_lag(state: int, out: int, a: int, b: int, k: int, scalar: float, count: int) -> None:
+    """A row plus a multiple of an earlier row."""
     for i in range(count):
         put(state, out + i, finite(get(state, a + i) + scalar * get(state, b - k + i)))
 
 
 @step
-def extreme_lag(opcode, state, out, a, b, k, count):  # type: ignore[no-untyped-def]
+def extreme_lag(opcode: int, state: int, out: int, a: int, b: int, k: int, count: int) -> None:
     """``max`` or ``min`` of a row and an earlier row."""
     if opcode == _MAX_LAG:
         for i in range(count):
@@ -172,7 +186,7 @@ def extreme_lag(opcode, state, out, a, b, k, count):  # type: ignore[no-untyped-
 
 
 @step
-def latest_lag(state, out, a, b, k, count):  # type: ignore[no-untyped-def]
+def latest_lag(state: int, out: int, a: int, b: int, k: int, count: int) -> None:
     """The later of two int64 times."""
     for i in range(count):
         x = get_word(state, a + i)

@@ -1,17 +1,18 @@
 """The one compiled function: ``run``.
 
-Both drivers call it. The offline driver gives it whole histories, the online driver single rows, the second
-stage one event time at a time; the steps inside cannot tell.
+Both drivers call it. The offline driver gives it whole histories, the online driver single rows,
+the second stage one event time at a time; the steps inside cannot tell.
 
-Memory. A *node* is one value per row. It owns a stretch of the state: as many earlier rows as anything
-looks back (``history``), then room for rows to come. ``x[i-k]`` is thus always ``k`` words to the left, whether
-that row came in the same call or years ago. When the room is used up, the last ``history`` words move to the front of
-the stretch, for all nodes at once; word 0 of the state counts the rows since then. Nodes without a history do not move.
-Rows before the first one read as NaN (or as zero where a sum starts), so nothing counts its own warm-up.
+Memory. A *node* is one value per row. It owns a stretch of the state: as many earlier rows as
+anything looks back (``history``), then room for rows to come. ``x[i-k]`` is thus always ``k`` words
+to the left, whether that row came in the same call or years ago. When the room is used up, the last
+``history`` words move to the front of the stretch, for all nodes at once; word 0 of the state
+counts the rows since then. Nodes without a history do not move. Rows before the first one read as
+NaN (or as zero where a sum starts), so nothing counts its own warm-up.
 
-Compilation. ``run`` is the only function that is cached on disk, and it contains all steps. Its cache
-key includes a hash of every source file of the kernel: numba itself would only look at this file and would
-keep an old step after an upgrade.
+Compilation. ``run`` is the only function that is cached on disk, and it contains all steps. Its
+cache key includes a hash of every source file of the kernel: numba itself would only look at this
+file and would keep an old step after an upgrade.
 """
 
 from __future__ import annotations
@@ -65,9 +66,9 @@ _RANK, _DEMEAN, _ZSCORE, _LATEST_BITS = (
 
 
 @elementwise.step
-def _make_room(state, base, movers, moved, room, rows):  # type: ignore[no-untyped-def]
+def _make_room(state: int, base: int, movers: int, moved: int, room: int, rows: int) -> int:
     """Let there be room for ``rows`` more rows; the position of the first of them."""
-    step = get_word(state, base)
+    step: int = get_word(state, base)
     if step + rows <= room:
         return step
     for mover in range(moved):
@@ -78,7 +79,17 @@ def _make_room(state, base, movers, moved, room, rows):  # type: ignore[no-untyp
 
 
 @elementwise.step
-def _moments(opcode, state, out, x, first, stride, k, least, rows):  # type: ignore[no-untyped-def]
+def _moments(
+    opcode: int,
+    state: int,
+    out: int,
+    x: int,
+    first: int,
+    stride: int,
+    k: int,
+    least: int,
+    rows: int,
+) -> None:
     """The instructions that read or write the six nodes of a prefix, ``stride`` words apart."""
     high, low = first, first + stride
     sq_high, sq_mid, sq_low = low + stride, low + 2 * stride, low + 3 * stride
@@ -94,15 +105,26 @@ def _moments(opcode, state, out, x, first, stride, k, least, rows):  # type: ign
 
 
 @elementwise.step
-def _place(offset, base, moving, fixed):  # type: ignore[no-untyped-def]
+def _place(offset: int, base: int, moving: int, fixed: int) -> int:
     """Where a node's first row of the call stands."""
     return offset + (moving if offset >= fixed else base)
 
 
 @elementwise.step
-def _execute(  # type: ignore[no-untyped-def]
-    code, instructions, scalars, state, base, fixed, step, start, rows, inputs, outputs, length
-):
+def _execute(
+    code: int,
+    instructions: int,
+    scalars: int,
+    state: int,
+    base: int,
+    fixed: int,
+    step: int,
+    start: int,
+    rows: int,
+    inputs: int,
+    outputs: int,
+    length: int,
+) -> None:
     """All instructions over ``rows`` rows. Offsets from ``fixed`` on move with the rows."""
     moving = base + step
     for index in range(instructions):
@@ -116,7 +138,7 @@ def _execute(  # type: ignore[no-untyped-def]
             elementwise.add_scaled_lag(state, out, a, b, k, get(scalars, index), rows)
         elif _FIRST_BINARY <= opcode <= _LAST_BINARY:
             elementwise.binary(opcode, state, out, a, b, rows)
-        elif opcode == _STORE or opcode == _STORE_BITS:
+        elif _STORE <= opcode <= _STORE_BITS:
             elementwise.copy_words(outputs, k * length + start, state, a, rows)
         elif _PREFIX <= opcode <= _VAR:
             first = out if opcode == _PREFIX else b
@@ -133,7 +155,7 @@ def _execute(  # type: ignore[no-untyped-def]
             )
         elif opcode == _LAG:
             elementwise.copy_words(state, out, state, a - k, rows)
-        elif opcode == _MAX_LAG or opcode == _MIN_LAG:
+        elif _MAX_LAG <= opcode <= _MIN_LAG:
             elementwise.extreme_lag(opcode, state, out, a, b, k, rows)
         elif opcode == _MAX_LAG_BITS:
             elementwise.latest_lag(state, out, a, b, k, rows)
@@ -156,7 +178,7 @@ def _execute(  # type: ignore[no-untyped-def]
             weighted.ewm_variance(state, out, x, a, b, c, k, get(scalars, index), rows)
         elif opcode == _RANK:
             cross_section.rank(state, out, c, a, b, rows)
-        elif opcode == _DEMEAN or opcode == _ZSCORE:
+        elif _DEMEAN <= opcode <= _ZSCORE:
             cross_section.center(state, out, a, b, opcode == _ZSCORE, rows)
         elif opcode == _LATEST_BITS:
             cross_section.latest(state, out, a, b, rows)
@@ -192,9 +214,15 @@ def source_hash() -> str:
 
 
 def _make_run(source: int) -> Callable[..., None]:
-    def run(  # type: ignore[no-untyped-def]
-        program, constants, states, segments, inputs, outputs, length
-    ):
+    def run(
+        program: Any,
+        constants: Any,
+        states: Any,
+        segments: Any,
+        inputs: Any,
+        outputs: Any,
+        length: Any,
+    ) -> None:
         # A constant in the closure is part of numba's cache key; see "Compilation" above.
         if source < 0:
             return

@@ -1,9 +1,9 @@
 """The build fingerprint: what computed the values, as opposed to what they mean.
 
-A manifest says what a value means and never changes with the machine. The fingerprint names the build: kernel source,
-compiler, libraries, time-zone data, processor. Its ``golden`` is the SHA-256 of the output bits of a fixed program over
-fixed inputs, so two builds with equal goldens compute the same bits, and an upgrade that leaves it alone
-invalidates nothing.
+A manifest says what a value means and never changes with the machine. The fingerprint names the
+build: kernel source, compiler, libraries, time-zone data, processor. Its ``golden`` is the SHA-256
+of the output bits of a fixed program over fixed inputs, so two builds with equal goldens compute
+the same bits, and an upgrade that leaves it alone invalidates nothing.
 """
 
 from __future__ import annotations

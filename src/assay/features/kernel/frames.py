@@ -20,8 +20,9 @@ _INTEGERS = ("event_time", "known_time", "source_rank", "sequence")
 class Rows:
     """A checked frame as arrays.
 
-    ``inputs`` has one row per input of the view's first program, the known times (as int64 bits) first; ``starts`` are the
-    first rows of the entities in ``entities``, and the number of rows at the end.
+    ``inputs`` has one row per input of the view's first program, the known times (as int64 bits)
+    first; ``starts`` are the first rows of the entities in ``entities``, and the number of rows at
+    the end.
     """
 
     keys: pl.DataFrame
@@ -38,9 +39,9 @@ class Rows:
 def check_rows(view: FeatureView, frame: pl.DataFrame) -> Rows:
     """Hold a frame to the contract of a view and turn it into arrays.
 
-    The contract: column ``view.entity`` (String), event_time and known_time (Int64, nanoseconds UTC),
-    source_rank and sequence (Int64), no nulls in these; the view's columns Float64 or Boolean, nulls allowed; rows
-    sorted by (entity, event_time), at most one for each.
+    The contract: column ``view.entity`` (String), event_time and known_time (Int64, nanoseconds
+    UTC), source_rank and sequence (Int64), no nulls in these; the view's columns Float64 or
+    Boolean, nulls allowed; rows sorted by (entity, event_time), at most one for each.
 
     Raises
     ------
@@ -66,7 +67,9 @@ def check_rows(view: FeatureView, frame: pl.DataFrame) -> Rows:
 
 
 def result_frame(view: FeatureView, rows: Rows, outputs: NDArray[np.float64]) -> pl.DataFrame:
-    """Key columns of the input, the known times and features of the output, in the input's order."""
+    """Key columns of the input, the known times and features of the output, in the input's
+    order.
+    """
     known = pl.Series("known_time", outputs[0].view(np.int64))
     features = [
         pl.Series(name, outputs[index]) for index, name in enumerate(view.feature_names, start=1)

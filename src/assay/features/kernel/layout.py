@@ -26,8 +26,8 @@ Words = NDArray[np.int64]
 class Machine:
     """A program made ready to run with at most ``chunk`` rows at a time.
 
-    ``template`` is the state of an entity before its first row; a state is a copy of it and has ``template.size``
-    words of 8 bytes.
+    ``template`` is the state of an entity before its first row; a state is a copy of it and has
+    ``template.size`` words of 8 bytes.
     """
 
     program: Program
@@ -87,19 +87,19 @@ class Machine:
     def run(self, states: Floats, segments: Words, inputs: Floats, outputs: Floats) -> None:
         """Run rows of ``inputs`` (one row per input column) into ``outputs``.
 
-        ``segments`` holds, per stretch of rows, the index of the state, the first row, the row after the
-        last, and whether the state begins afresh. The arrays are checked here because the compiled code does not.
+        ``segments`` holds, per stretch of rows, the index of the state, the first row, the row
+        after the last, and whether the state begins afresh. The arrays are checked here because the
+        compiled code does not.
         """
-        length = inputs.shape[1]
-        count = states.size // self.template.size
+        count, length = states.size // self.template.size, inputs.shape[1]
         view = segments.reshape(-1, SEGMENT_WIDTH)
-        assert inputs.flags.c_contiguous and outputs.flags.c_contiguous
-        assert states.flags.c_contiguous and states.size == count * self.template.size
+        assert all(array.flags.c_contiguous for array in (states, inputs, outputs))
+        assert states.size == count * self.template.size
         assert inputs.shape[0] == len(self.program.inputs)
         assert outputs.shape == (len(self.program.outputs), length)
-        if view.size:
-            assert view[:, 0].min() >= 0 and view[:, 0].max() < count
-            assert view[:, 1].min() >= 0 and view[:, 2].max() <= length
+        assert not view.size or view.min() >= 0
+        assert not view.size or view[:, 0].max() < count
+        assert not view.size or view[:, 2].max() <= length
         self.function(*self.arguments(states, segments, inputs, outputs))
 
     def arguments(

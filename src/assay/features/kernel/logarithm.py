@@ -1,15 +1,15 @@
 """The natural logarithm, computed from its mathematics.
 
 Why not the mathematics library: two of them differ in the last bit for a few arguments in a
-thousand, and a vectorised one differs from the scalar one, so a value would depend on the machine and on the
-number of rows.
+thousand, and a vectorised one differs from the scalar one, so a value would depend on the machine
+and on the number of rows.
 
-Method (Tang 1990, "Table-driven implementation of the logarithm function", section 1, without tables; the
-same reduction as most public libraries): ``x = 2**e * m`` with ``m`` in [sqrt(1/2), sqrt(2)), ``f = m - 1``,
-``s = f / (2 + f)``, and ``log(m) = log1p(f) = 2 atanh(s)``. With ``2 s = f - s f`` that is
-``f - (f*f/2 - s * (f*f/2 + R))``, where ``R = 2 (s**2/3 + s**4/5 + ...)``. The series is cut after
-``s**22``: the first term left out is below 2**-61 of the result. ``e * log(2)`` is added in two parts, of
-which the first has so few bits that its product with ``e`` is exact.
+Method (Tang 1990, "Table-driven implementation of the logarithm function", section 1, without
+tables; the same reduction as most public libraries): ``x = 2**e * m`` with ``m`` in [sqrt(1/2),
+sqrt(2)), ``f = m - 1``, ``s = f / (2 + f)``, and ``log(m) = log1p(f) = 2 atanh(s)``. With ``2 s = f
+- s f`` that is ``f - (f*f/2 - s * (f*f/2 + R))``, where ``R = 2 (s**2/3 + s**4/5 + ...)``. The
+series is cut after ``s**22``: the first term left out is below 2**-61 of the result. ``e * log(2)``
+is added in two parts, of which the first has so few bits that its product with ``e`` is exact.
 
 Error below 1 ulp (measured against 60-digit decimals over the whole range in the tests).
 """
@@ -29,7 +29,7 @@ _C3, _C5, _C7, _C9, _C11, _C13, _C15, _C17, _C19, _C21, _C23 = (2.0 / n for n in
 
 
 @step
-def natural_logarithm(x):  # type: ignore[no-untyped-def]
+def natural_logarithm(x: float) -> float:
     """``log(x)`` of a positive number, NaN otherwise."""
     tiny = x < _SMALLEST_NORMAL
     word = word_of(x * 18014398509481984.0 if tiny else x)  # subnormals are lifted by 2**54
@@ -53,6 +53,7 @@ def natural_logarithm(x):  # type: ignore[no-untyped-def]
 
 
 @step
-def log(state, out, a, count):  # type: ignore[no-untyped-def]
+def log(state: int, out: int, a: int, count: int) -> None:
+    """Logarithms of ``count`` rows."""
     for i in range(count):
         put(state, out + i, natural_logarithm(get(state, a + i)))

@@ -1,26 +1,33 @@
 """Rolling count, sum, mean and variance by exact accumulators.
 
-The idea. A value ``x`` with ``|x| < 2**24`` is rounded once to a multiple of 2**-64 and written as two
-integers (limbs), its square as three down to 2**-86. :func:`prefix` keeps running sums of those limbs; the sum over the
-last ``k`` rows is the difference of two running sums. Integer sums are exact in any order and modulo
-2**64, so a window's value is a pure function of the window's content: the row at which the run began, the
-chunking and everything before the window cancel to the last bit. One prefix serves all windows over the same values.
+The idea. A value ``x`` with ``|x| < 2**24`` is rounded once to a multiple of 2**-64 and written as
+two integers (limbs), its square as three down to 2**-86. :func:`prefix` keeps running sums of those
+limbs; the sum over the last ``k`` rows is the difference of two running sums. Integer sums are
+exact in any order and modulo 2**64, so a window's value is a pure function of the window's content:
+the row at which the run began, the chunking and everything before the window cancel to the last
+bit. One prefix serves all windows over the same values.
 
-Limb sizes. The top limb of either sum is below 2**44, so that 131,072 rows stay below 2**62. Limbs are
-taken by adding 1.5 * 2**52 units of the limb: the sum's low mantissa bits are then the integer, rounded half to even.
+Limb sizes. The top limb of either sum is below 2**44, so that 131,072 rows stay below 2**62. Limbs
+are taken by adding 1.5 * 2**52 units of the limb: the sum's low mantissa bits are then the integer,
+rounded half to even.
 
-The variance is ``(n * S2 - S1**2) / (n (n - 1))`` in double-double arithmetic. It is accepted when it is
-at least 2**-56 and at least 2**-70 of the mean square; then its relative error is below 2**-30. Otherwise
-(and when a value is out of range) the window is reduced from scratch, in a fixed order, about a value
-of the window. Which of the two happens is decided by exact sums, hence by the window alone.
+The variance is ``(n * S2 - S1**2) / (n (n - 1))`` in double-double arithmetic. It is accepted when
+it is at least 2**-56 and at least 2**-70 of the mean square; then its relative error is below
+2**-30. Otherwise (and when a value is out of range) the window is reduced from scratch, in a fixed
+order, about a value of the window. Which of the two happens is decided by exact sums, hence by the
+window alone.
 
-The splitting of a product into two floats is Dekker's (1971, "A floating-point technique for extending the available
-precision"), two-sum is Knuth's (The Art of Computer Programming, volume 2, section 4.2.2).
+The splitting of a product into two floats is Dekker's (1971, "A floating-point technique for
+extending the available precision"), two-sum is Knuth's (The Art of Computer Programming, volume 2,
+section 4.2.2).
 
-Measured error of the standard deviation against exact rational arithmetic: see the decision record on the kernel.
+The measured error of the standard deviation against exact rational arithmetic stands in the
+decision record on the kernel.
 """
 
 from __future__ import annotations
+
+import struct
 
 from assay.features.definition.opcodes import EXACT_RANGE
 from assay.features.kernel.elementwise import NAN, finite, step
@@ -53,8 +60,6 @@ _FROM_SCRATCH = -1.0  # no variance is negative
 
 
 def _bits(value: float) -> int:
-    import struct
-
     return int(struct.unpack("<q", struct.pack("<d", value))[0])
 
 
@@ -63,7 +68,7 @@ _B_SQ_HIGH, _B_SQ_MID, _B_SQ_LOW = _bits(_M_SQ_HIGH), _bits(_M_SQ_MID), _bits(_M
 
 
 @step
-def two_sum(a, b):  # type: ignore[no-untyped-def]
+def two_sum(a: float, b: float) -> tuple[float, float]:
     """``a + b`` as the rounded sum and its error, exactly."""
     total = a + b
     other = total - a
@@ -71,7 +76,7 @@ def two_sum(a, b):  # type: ignore[no-untyped-def]
 
 
 @step
-def two_product(a, b):  # type: ignore[no-untyped-def]
+def two_product(a: float, b: float) -> tuple[float, float]:
     """``a * b`` as the rounded product and its error, exactly (no fused operation needed)."""
     product = a * b
     scaled = _SPLITTER * a
@@ -85,7 +90,17 @@ def two_product(a, b):  # type: ignore[no-untyped-def]
 
 
 @step
-def prefix(state, x, high, low, sq_high, sq_mid, sq_low, counts, count):  # type: ignore[no-untyped-def]
+def prefix(
+    state: int,
+    x: int,
+    high: int,
+    low: int,
+    sq_high: int,
+    sq_mid: int,
+    sq_low: int,
+    counts: int,
+    count: int,
+) -> None:
     """Extend the running sums at the six given positions by ``count`` values at ``x``.
 
     Word ``p - 1`` of each holds the sum before the first new row.
@@ -130,7 +145,7 @@ def prefix(state, x, high, low, sq_high, sq_mid, sq_low, counts, count):  # type
 
 
 @step
-def window_sum(state, high, low, k):  # type: ignore[no-untyped-def]
+def window_sum(state: int, high: int, low: int, k: int) -> tuple[float, float]:
     """The exact sum of a window as an unevaluated pair of floats, from two limbs."""
     upper = wrapping_sub(get_word(state, high), get_word(state, high - k))
     lower = wrapping_sub(get_word(state, low), get_word(state, low - k))
@@ -143,7 +158,7 @@ def window_sum(state, high, low, k):  # type: ignore[no-untyped-def]
 
 
 @step
-def window_square_sum(state, high, mid, low, k):  # type: ignore[no-untyped-def]
+def window_square_sum(state: int, high: int, mid: int, low: int, k: int) -> tuple[float, float]:
     """The same for the squares, from three limbs that are 2**45 apart."""
     upper = wrapping_sub(get_word(state, high), get_word(state, high - k))
     middle = wrapping_sub(get_word(state, mid), get_word(state, mid - k))
@@ -160,7 +175,7 @@ def window_square_sum(state, high, mid, low, k):  # type: ignore[no-untyped-def]
 
 
 @step
-def scratch_sum(state, x, k):  # type: ignore[no-untyped-def]
+def scratch_sum(state: int, x: int, k: int) -> float:
     """Sum of the valid values of the window that ends at ``x``, oldest first, compensated."""
     total, compensation = 0.0, 0.0
     for j in range(k):
@@ -172,7 +187,7 @@ def scratch_sum(state, x, k):  # type: ignore[no-untyped-def]
 
 
 @step
-def scratch_variance(state, x, k, valid):  # type: ignore[no-untyped-def]
+def scratch_variance(state: int, x: int, k: int, valid: float) -> float:
     """Sample variance of the window that ends at ``x``: two passes about its newest valid value.
 
     Distances from a value of the window are zero in a constant window and small in a narrow one.
@@ -203,14 +218,26 @@ def scratch_variance(state, x, k, valid):  # type: ignore[no-untyped-def]
 
 
 @step
-def count(state, out, counts, k, rows):  # type: ignore[no-untyped-def]
+def count(state: int, out: int, counts: int, k: int, rows: int) -> None:
+    """Valid values among the last ``k`` rows."""
     for i in range(rows):
         difference = wrapping_sub(get_word(state, counts + i), get_word(state, counts + i - k))
         put(state, out + i, float(difference & _MASK_32))
 
 
 @step
-def sum_or_mean(state, out, x, high, low, counts, k, least, mean, rows):  # type: ignore[no-untyped-def]
+def sum_or_mean(
+    state: int,
+    out: int,
+    x: int,
+    high: int,
+    low: int,
+    counts: int,
+    k: int,
+    least: int,
+    mean: bool,
+    rows: int,
+) -> None:
     """Rolling sum, or mean when ``mean`` is true; NaN with fewer than ``least`` valid values."""
     irregular = 0
     for i in range(rows):
@@ -231,7 +258,20 @@ def sum_or_mean(state, out, x, high, low, counts, k, least, mean, rows):  # type
 
 
 @step
-def variance(state, out, x, high, low, sq_high, sq_mid, sq_low, counts, k, least, rows):  # type: ignore[no-untyped-def]
+def variance(
+    state: int,
+    out: int,
+    x: int,
+    high: int,
+    low: int,
+    sq_high: int,
+    sq_mid: int,
+    sq_low: int,
+    counts: int,
+    k: int,
+    least: int,
+    rows: int,
+) -> None:
     """Rolling sample variance; NaN with fewer than ``least`` (at least two) valid values."""
     irregular = 0
     for i in range(rows):

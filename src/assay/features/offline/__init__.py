@@ -1,4 +1,5 @@
 """Features over history.
 
-1. :mod:`~assay.features.offline.driver` - runs a view over all rows of a source with the one kernel.
+1. :mod:`~assay.features.offline.driver` - runs a view over all rows of a source with the one
+   kernel.
 """

@@ -21,8 +21,9 @@ DEFAULT_CHUNK = 256
 class OfflineDriver:
     """Computes every row of a history.
 
-    The kernel runs entity by entity, ``chunk`` rows at a time; features across entities follow, event time by event
-    time. Neither the chunk nor the number of workers changes a bit of the result.
+    The kernel runs entity by entity, ``chunk`` rows at a time; features across entities follow,
+    event time by event time. Neither the chunk nor the number of workers changes a bit of the
+    result.
 
     Parameters
     ----------
@@ -46,8 +47,8 @@ class OfflineDriver:
 
         Returns
         -------
-        entity, event_time, known_time, source_rank, sequence, then the features (Float64). ``known_time`` is
-        the latest of all rows that the row depends on; a missing value is NaN.
+        entity, event_time, known_time, source_rank, sequence, then the features (Float64).
+        ``known_time`` is the latest of all rows that the row depends on; a missing value is NaN.
 
         Raises
         ------

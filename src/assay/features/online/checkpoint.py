@@ -1,8 +1,8 @@
 """The bytes of an online driver's memory.
 
-Layout: the mark ``ASSAYCKP``, the length of the header (8 bytes, little endian), the header (canonical JSON),
-the words of all states and of all open rows (little endian). The header names the manifest and the layout; the
-SHA-256 of header and words together stands at the end.
+Layout: the mark ``ASSAYCKP``, the length of the header (8 bytes, little endian), the header
+(canonical JSON), the words of all states and of all open rows (little endian). The header names the
+manifest and the layout; the SHA-256 of header and words together stands at the end.
 """
 
 from __future__ import annotations

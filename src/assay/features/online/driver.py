@@ -45,9 +45,10 @@ class _Waiting(NamedTuple):
 class OnlineDriver:
     """Computes rows as events arrive, with the same compiled kernel as the offline driver.
 
-    Rows of one entity must arrive in the order of their event times. A view with features across entities has a
-    barrier: its rows wait until :meth:`close` says that an event time is complete. Not for use by several
-    threads at once.
+    Rows of one entity must arrive in the order of their event times. A view with features across
+    entities has a
+    barrier: its rows wait until :meth:`close` says that an event time is complete. Not for use by
+    several threads at once.
     """
 
     def __init__(self, view: FeatureView) -> None:
@@ -93,11 +94,13 @@ class OnlineDriver:
 
         Parameters
         ----------
-        values: by column name, or (faster) a float64 array in the order of :attr:`columns`; missing is NaN or None.
+        values: by column name, or (faster) a float64 array in the order of :attr:`columns`; missing
+            is NaN or None.
 
         Raises
         ------
-        OutOfOrder: the event is not later than the entity's last one, or its event time is closed. Nothing changed.
+        OutOfOrder: the event is not later than the entity's last one, or its event time is closed.
+            Nothing changed.
         ContractViolation: a column is missing.
         """
         self._check_order(entity, event_time, None)
@@ -138,12 +141,14 @@ class OnlineDriver:
 
         Parameters
         ----------
-        entities, event_times, known_times: one per event, in the order of arrival; an entity may occur several times.
+        entities, event_times, known_times: one per event, in the order of arrival; an entity may
+            occur several times.
         values: one row per column of :attr:`columns`, one column per event.
 
         Returns
         -------
-        The known times, and one row per feature with one column per event: the same bits as from :meth:`push`.
+        The known times, and one row per feature with one column per event: the same bits as from
+            :meth:`push`.
 
         Raises
         ------
@@ -214,8 +219,8 @@ class OnlineDriver:
     def warm_up(self, frame: pl.DataFrame) -> None:
         """Take history without giving rows: the last ``view.look_back`` rows of an entity suffice.
 
-        After it, rows have the same bits as in a process that ran from the first row on. The frame obeys the same
-        contract as offline; its event times count as closed.
+        After it, rows have the same bits as in a process that ran from the first row on. The frame
+        obeys the same contract as offline; its event times count as closed.
         """
         rows = check_rows(self.view, frame)
         if rows.count == 0:

@@ -1,8 +1,8 @@
 """Offline against online, value by value, by bits.
 
-Rule for missing values: a value is compared by its 64 bits. Both drivers write one canonical NaN, so two missing values
-are equal, a missing and a present one are not, and neither are two NaNs with different bits: such a NaN did not
-come from the kernel.
+Rule for missing values: a value is compared by its 64 bits. Both drivers write one canonical NaN,
+so two missing values are equal, a missing and a present one are not, and neither are two NaNs with
+different bits: such a NaN did not come from the kernel.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ _SHOWN = 10
 class FeatureParity:
     """One feature.
 
-    ``largest_ulp`` counts representable floats between the two values, ``largest_abs`` is in the feature's unit; both
-    are over rows where both values are numbers. ``one_missing`` counts rows where exactly one is NaN.
+    ``largest_ulp`` counts representable floats between the two values, ``largest_abs`` is in the
+    feature's unit; both are over rows where both values are numbers. ``one_missing`` counts rows
+    where exactly one is NaN.
     """
 
     name: str
@@ -110,7 +111,8 @@ def compare(
     right = online.select(*keys).with_row_index("_online")
     both = left.select(*keys, "_offline").join(right, on=list(keys), how="inner").sort(*keys)
     first, second = both["_offline"].to_numpy(), both["_online"].to_numpy()
-    results, differing = [], []
+    results: list[FeatureParity] = []
+    differing: list[tuple[int, str, np.float64, np.float64]] = []
     for name in names:
         a = offline[name].to_numpy()[first]
         b = online[name].to_numpy()[second]
@@ -134,18 +136,22 @@ def compare(
 
 
 def ulps_between(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.uint64]:
-    """How many representable floats lie between two numbers; zeros of both signs are one apart from nothing."""
-    distance = _ordered(a) - _ordered(b)
-    reverse = _ordered(b) - _ordered(a)
-    return np.minimum(distance, reverse)
+    """How many representable floats lie between two numbers; the two zeros are one number."""
+    x, y = _ordered(a), _ordered(b)
+    distance: NDArray[np.uint64] = np.maximum(x, y) - np.minimum(x, y)
+    return distance
 
 
 def _ordered(values: NDArray[np.float64]) -> NDArray[np.uint64]:
-    # Bits of floats are sign and magnitude; as unsigned offsets from zero they are in numeric order.
+    # Bits of floats are sign and magnitude; as unsigned offsets from zero they are in numeric
+    # order.
     words = values.view(np.uint64)
     magnitude = words & np.uint64(2**63 - 1)
     middle = np.uint64(2**63)
-    return np.where(words >> np.uint64(63), middle - magnitude, middle + magnitude)
+    ordered: NDArray[np.uint64] = np.where(
+        words >> np.uint64(63), middle - magnitude, middle + magnitude
+    )
+    return ordered
 
 
 def _feature(
