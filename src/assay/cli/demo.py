@@ -71,10 +71,11 @@ def _show(journey: Journey, folder: Path, seconds: float, output: Output) -> Non
             f"{journey.new_versions} versions added."
         )
     name = journey.versions[0].registration.name
+    output.line("seconds: " + ", ".join(f"{k} {v:.1f}" for k, v in journey.seconds.items()))
     output.next_step(
         f"assay models history {name} --desk {folder}",
         f"assay gates explain {name} {journey.versions[1].registration.version} --desk {folder}",
-        f'assay models rollback {name} --reason "..." --as {OPERATOR} --desk {folder}',
+        f"assay models live {name} --desk {folder}",
         f"assay demo --desk {folder}     (again: nothing is added)",
     )
 
@@ -155,5 +156,5 @@ def _show_record(journey: Journey, output: Output) -> None:
             f"rollback: {item.name} {item.from_version} -> {item.to_version}{took}, "
             f"log entry {item.seq}: {item.reason}"
         )
-    problems = "; ".join(journey.problems) or "none"
-    output.line(f"log of {journey.log_entries} entries and every version verified: {problems}")
+    problems = "; ".join(journey.problems) or "nothing is wrong"
+    output.line(f"verified: every version and the log of {journey.log_entries} entries: {problems}")

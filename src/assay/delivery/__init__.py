@@ -3,6 +3,10 @@
 1. :mod:`~assay.delivery.policy` reads the desk's gates: rules over evidence, by kind of model.
 2. :mod:`~assay.delivery.gates` judges evidence: PASS, FAIL or INDETERMINATE per gate, one outcome.
 3. :mod:`~assay.delivery.report` says it in words that people who approve can read.
+4. :mod:`~assay.delivery.approvals`: two people other than the author say yes to one exact version.
+5. :mod:`~assay.delivery.activation` loads and exercises a version before it may go live.
+6. :mod:`~assay.delivery.promotion` is the one way into production, and
+   :mod:`~assay.delivery.rollback` the one way back.
 """
 
 from assay.delivery.gates import GateReport, SwitchedOff, evaluate

@@ -130,6 +130,8 @@ def _judge(gate: Gate, pieces: list[Evidence]) -> GateResult:
         return _result(gate, piece, Verdict.INDETERMINATE, reason)
     passes = gate.holds(value)
     reason = f"{_shown(value, gate)} {_verb(gate, passes=passes)}"
+    if "in_words" in piece.details:
+        reason += f": {piece.details['in_words']}"
     if _straddles(gate, piece):
         low, high = piece.interval or (math.nan, math.nan)
         level = piece.details.get("level")

@@ -130,6 +130,9 @@ class LogProblem:
     line: int
     detail: str
 
+    def __str__(self) -> str:
+        return f"line {self.line}: {self.detail}" if self.line else self.detail
+
     def to_json(self) -> dict[str, Any]:
         return {"line": self.line, "detail": self.detail}
 

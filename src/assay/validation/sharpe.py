@@ -67,6 +67,11 @@ def sharpe_after_costs(
         convention=convention,
         interval=((ratio - half) * year, (ratio + half) * year),
         details={
+            "in_words": (
+                f"{_annualised(backtest.gross, year) or 0.0:.2f} before costs, turning over "
+                f"{float(backtest.turnover.mean()):.0%} of the book a day at "
+                f"{costs.basis_points:g} basis points"
+            ),
             "level": LEVEL,
             "standard_error": number(error * year),
             "lag": lag,
@@ -118,6 +123,7 @@ def significance(backtest: Backtest) -> Evidence:
         sample_size=size,
         convention=convention,
         details={
+            "in_words": f"the mean return after costs is {test.mean:+.2e} a day",
             "mean_per_date": number(test.mean),
             "mean_interval": [number(end) for end in test.interval],
             "level": LEVEL,

@@ -109,6 +109,10 @@ def qlike_vs_champion(
         convention=convention,
         details={
             **counts,
+            "in_words": (
+                f"the candidate's mean loss is {'lower' if test.mean < 0 else 'not lower'} than "
+                f"the champion's, by {abs(test.mean):.4f}"
+            ),
             "mean_difference": number(test.mean),
             "mean_difference_interval": [number(end) for end in test.interval],
             "level": LEVEL,
@@ -216,6 +220,10 @@ def _coverage(
         convention=convention,
         details={
             **counts,
+            "in_words": (
+                f"on the average day {rate:.2%} of instruments went beyond the forecast VaR, "
+                f"where {level:.2%} are expected"
+            ),
             "exceedance_rate": rate,
             "exceedance_rate_interval": [rate - half, rate + half],
             "level": LEVEL,
@@ -333,6 +341,7 @@ def calibration_slope(
         interval=(slope - half, slope + half),
         details={
             **counts,
+            "in_words": f"realised variance moves by {slope:.2f} per unit of forecast variance",
             "level": LEVEL,
             "standard_error": error,
             "intercept_over_mean_variance": number(intercept_ratio),
