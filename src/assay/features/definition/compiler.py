@@ -24,6 +24,7 @@ from assay.features.definition.program import Instruction, Node, Program
 
 KNOWN_TIME = "known_time"
 _BEFORE_ALL_TIMES = -0.0  # the float whose bits are the smallest int64
+_STORED_AT_ONCE = 4
 _LARGEST = 1.7976931348623157e308
 
 _SAME_NAME = {
@@ -217,6 +218,7 @@ class _Builder:
     def __init__(self, inputs: tuple[str, ...]) -> None:
         self._inputs = (KNOWN_TIME, *inputs)
         self._outputs: list[str] = [KNOWN_TIME]
+        self._stored: list[int] = []
         self._histories: list[int] = []
         self._before: list[float] = []
         self._instructions: list[Instruction] = []
@@ -230,7 +232,14 @@ class _Builder:
             Node(history, before)
             for history, before in zip(self._histories, self._before, strict=True)
         )
-        return Program(self._inputs, tuple(self._outputs), nodes, tuple(self._instructions))
+        assert len(self._stored) == len(self._outputs)
+        stores = []
+        for first in range(0, len(self._stored), _STORED_AT_ONCE):
+            group = self._stored[first : first + _STORED_AT_ONCE]
+            out, a, b, c = [*group, 0, 0, 0][:_STORED_AT_ONCE]
+            stores.append(Instruction(Opcode.STORE, out, a, b, c, k=first, m=len(group)))
+        instructions = (*self._instructions, *stores)
+        return Program(self._inputs, tuple(self._outputs), nodes, instructions)
 
     # Nodes.
     def _node(self, before: float = math.nan) -> int:
@@ -271,8 +280,8 @@ class _Builder:
         return self._emitted[key]
 
     def store(self, name: str, node: int) -> None:
-        self._instructions.append(Instruction(Opcode.STORE, a=node, k=len(self._outputs)))
         self._outputs.append(name)
+        self._stored.append(node)
 
     def load(self, name: str) -> int:
         return self.emit(Opcode.LOAD, k=self._inputs.index(name))
@@ -289,7 +298,7 @@ class _Builder:
         return self.emit(Opcode.LOAD_BITS, k=0, before=_BEFORE_ALL_TIMES)
 
     def store_known_time(self, node: int) -> None:
-        self._instructions.append(Instruction(Opcode.STORE_BITS, a=node, k=0))
+        self._stored.append(node)  # stored before any feature, it is output 0
 
     def known_time(self, look_back: int) -> None:
         own = self.load_known_time()

@@ -19,8 +19,7 @@ class Opcode(IntEnum):
 
     LOAD = 1  # input column k, not finite -> NaN
     LOAD_BITS = 2  # input column k, bits unchanged (int64 times)
-    STORE = 3  # a -> output column k
-    STORE_BITS = 4
+    STORE = 3  # the first m of out, a, b, c -> output columns k, k + 1, ..., bits unchanged
 
     ADD = 10
     SUB = 11

@@ -53,18 +53,16 @@ def calendar_around(
 ) -> tuple[tuple[float, ...], int, int]:
     """The same for one event time, and the stretch of time (from, to) for which it stays so.
 
-    The stretch is the quarter of an hour around the event time where the local date is one
-    throughout.
+    The stretch is the local day where the clock does not change on it, else the moment alone.
     """
     second = event_time // NANOS_PER_SECOND
-    first = second // _QUARTER * _QUARTER
-    offset = _offset_in(second // _QUARTER, timezone)
-    if offset is not None and (first + offset) % _QUARTER == 0:
-        flags = _of_day((first + offset) // _DAY)
-        start, end = first * NANOS_PER_SECOND, (first + _QUARTER) * NANOS_PER_SECOND
-    else:
-        flags = _of_day((second + _offset_at(second, timezone)) // _DAY)
-        start, end = event_time, event_time + 1
+    offset = _offset_at(second, timezone)
+    day = (second + offset) // _DAY
+    start, end = event_time, event_time + 1
+    if _offset_throughout(day * _DAY - offset, _DAY, timezone) == offset:
+        start = (day * _DAY - offset) * NANOS_PER_SECOND
+        end = start + _DAY * NANOS_PER_SECOND
+    flags = _of_day(day)
     return tuple([flags[kind] for kind in kinds]), start, end
 
 
@@ -88,6 +86,7 @@ def _offset_in(quarter: int, timezone: str) -> int | None:
 
 @lru_cache(maxsize=65_536)
 def _offset_throughout(start: int, seconds: int, timezone: str) -> int | None:
+    """The offset of a stretch of at most a day: no zone changes its clock twice within one."""
     first = _offset_at(start, timezone)
     return first if _offset_at(start + seconds - 1, timezone) == first else None
 

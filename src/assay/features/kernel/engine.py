@@ -40,9 +40,7 @@ _FIRST_UNARY, _LAST_UNARY = int(Opcode.NEG), int(Opcode.VALID)
 _FIRST_BINARY, _LAST_BINARY = int(Opcode.ADD), int(Opcode.MIN)
 _FIRST_COMPARE, _LAST_COMPARE = int(Opcode.LT), int(Opcode.OR)
 _LOG = int(Opcode.LOG)
-_LOAD, _LOAD_BITS, _STORE, _STORE_BITS = (
-    int(code) for code in (Opcode.LOAD, Opcode.LOAD_BITS, Opcode.STORE, Opcode.STORE_BITS)
-)
+_LOAD, _LOAD_BITS, _STORE = int(Opcode.LOAD), int(Opcode.LOAD_BITS), int(Opcode.STORE)
 _FILL, _WHERE, _LAG, _ADD_SCALED_LAG = (
     int(code) for code in (Opcode.FILL, Opcode.WHERE, Opcode.LAG, Opcode.ADD_SCALED_LAG)
 )
@@ -111,6 +109,26 @@ def _place(offset: int, base: int, moving: int, fixed: int) -> int:
 
 
 @elementwise.step
+def _store(
+    code: int,
+    at: int,
+    state: int,
+    base: int,
+    moving: int,
+    fixed: int,
+    start: int,
+    rows: int,
+    outputs: int,
+    length: int,
+) -> None:
+    """Up to four nodes to as many output columns that follow each other."""
+    first, count = get_word(code, at + 5), get_word(code, at + 6)
+    for index in range(count):
+        source = _place(get_word(code, at + 1 + index), base, moving, fixed)
+        elementwise.copy_words(outputs, (first + index) * length + start, state, source, rows)
+
+
+@elementwise.step
 def _execute(
     code: int,
     instructions: int,
@@ -138,8 +156,8 @@ def _execute(
             elementwise.add_scaled_lag(state, out, a, b, k, get(scalars, index), rows)
         elif _FIRST_BINARY <= opcode <= _LAST_BINARY:
             elementwise.binary(opcode, state, out, a, b, rows)
-        elif _STORE <= opcode <= _STORE_BITS:
-            elementwise.copy_words(outputs, k * length + start, state, a, rows)
+        elif opcode == _STORE:
+            _store(code, at, state, base, moving, fixed, start, rows, outputs, length)
         elif _PREFIX <= opcode <= _VAR:
             first = out if opcode == _PREFIX else b
             _moments(
@@ -184,16 +202,10 @@ def _execute(
             cross_section.latest(state, out, a, b, rows)
 
 
-_FLOATS, _WORDS = numba.float64[::1], numba.int64[::1]
-SIGNATURE: Final = numba.void(
-    _WORDS,  # program: rows per call, room, first offset that moves, instructions; code; movers
-    _FLOATS,  # constants: one scalar for each instruction; the template of a state
-    _FLOATS,  # states
-    _WORDS,  # segments
-    _FLOATS,  # inputs
-    _FLOATS,  # outputs
-    numba.int64,  # length: rows in inputs and outputs
-)
+SIGNATURE: Final = numba.void(numba.int64)
+CALL_WIDTH: Final = 10
+"""Words of a call: addresses of program, constants, states, segments, inputs and outputs; then
+numbers of mover words, words in a state, segments, and rows in inputs and outputs."""
 
 
 def source_hash() -> str:
@@ -214,51 +226,44 @@ def source_hash() -> str:
 
 
 def _make_run(source: int) -> Callable[..., None]:
-    def run(
-        program: Any,
-        constants: Any,
-        states: Any,
-        segments: Any,
-        inputs: Any,
-        outputs: Any,
-        length: Any,
-    ) -> None:
+    def run(call: int) -> None:
         # A constant in the closure is part of numba's cache key; see "Compilation" above.
         if source < 0:
             return
-        chunk, room, fixed = program[0], program[1], program[2]
-        instructions = program[3]
-        code = program.ctypes.data + 8 * HEADER
+        program, constants = get_word(call, 0), get_word(call, 1)
+        states, segments = get_word(call, 2), get_word(call, 3)
+        inputs, outputs = get_word(call, 4), get_word(call, 5)
+        moved, size = get_word(call, 6), get_word(call, 7)
+        segment_count, length = get_word(call, 8), get_word(call, 9)
+        chunk, room = get_word(program, 0), get_word(program, 1)
+        fixed, instructions = get_word(program, 2), get_word(program, 3)
+        code = program + 8 * HEADER
         movers = code + 8 * OP_WIDTH * instructions
-        moved = (program.size - HEADER - OP_WIDTH * instructions) // MOVER_WIDTH
-        size = constants.size - instructions
-        scalars, template = constants.ctypes.data, constants.ctypes.data + 8 * instructions
-        state_words = states.ctypes.data
-        sources, results = inputs.ctypes.data, outputs.ctypes.data
-        for segment in range(segments.size // SEGMENT_WIDTH):
+        template = constants + 8 * instructions
+        for segment in range(segment_count):
             at = SEGMENT_WIDTH * segment
-            base = segments[at] * size
-            if segments[at + 3] == 1:
-                elementwise.copy_words(state_words, base, template, 0, size)
-            row, stop = segments[at + 1], segments[at + 2]
+            base = get_word(segments, at) * size
+            if get_word(segments, at + 3) == 1:
+                elementwise.copy_words(states, base, template, 0, size)
+            row, stop = get_word(segments, at + 1), get_word(segments, at + 2)
             while row < stop:
                 rows = min(chunk, stop - row)
-                step = _make_room(state_words, base, movers, moved, room, rows)
+                step = _make_room(states, base, movers, moved, room, rows)
                 _execute(
                     code,
                     instructions,
-                    scalars,
-                    state_words,
+                    constants,
+                    states,
                     base,
                     fixed,
                     step,
                     row,
                     rows,
-                    sources,
-                    results,
+                    inputs,
+                    outputs,
                     length,
                 )
-                put_word(state_words, base, step + rows)
+                put_word(states, base, step + rows)
                 row += rows
 
     return run

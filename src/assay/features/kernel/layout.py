@@ -11,7 +11,13 @@ from numpy.typing import NDArray
 from assay.features.definition.opcodes import Opcode
 from assay.features.definition.program import Program
 from assay.features.definition.views import FeatureView
-from assay.features.kernel.engine import OP_WIDTH, SEGMENT_WIDTH, compiled_run
+from assay.features.kernel.engine import (
+    CALL_WIDTH,
+    MOVER_WIDTH,
+    OP_WIDTH,
+    SEGMENT_WIDTH,
+    compiled_run,
+)
 
 LAYOUT_VERSION = 1
 """Changes when the order or meaning of the words in a state changes."""
@@ -34,6 +40,7 @@ class Machine:
     chunk: int
     words: Words
     constants: Floats
+    movers: int
     template: Floats
     function: Any
 
@@ -76,6 +83,7 @@ class Machine:
                 casting="unsafe",
             ),
             np.concatenate(([step.scalar for step in program.instructions], template)),
+            len(movers) // MOVER_WIDTH,
             template,
             compiled_run(),
         )
@@ -93,28 +101,27 @@ class Machine:
         """
         count, length = states.size // self.template.size, inputs.shape[1]
         view = segments.reshape(-1, SEGMENT_WIDTH)
-        assert all(array.flags.c_contiguous for array in (states, inputs, outputs))
+        assert all(array.flags.c_contiguous for array in (states, segments, inputs, outputs))
         assert states.size == count * self.template.size
         assert inputs.shape[0] == len(self.program.inputs)
         assert outputs.shape == (len(self.program.outputs), length)
         assert not view.size or view.min() >= 0
         assert not view.size or view[:, 0].max() < count
         assert not view.size or view[:, 2].max() <= length
-        self.function(*self.arguments(states, segments, inputs, outputs))
+        call = self.call(states, segments, inputs, outputs)
+        self.function(call.ctypes.data)
 
-    def arguments(
-        self, states: Floats, segments: Words, inputs: Floats, outputs: Floats
-    ) -> tuple[Any, ...]:
-        """What ``function`` takes; for a caller that uses the same arrays over and over."""
-        return (
-            self.words,
-            self.constants,
-            states.reshape(-1),
-            segments.reshape(-1),
-            inputs.reshape(-1),
-            outputs.reshape(-1),
-            inputs.shape[1],
-        )
+    def call(self, states: Floats, segments: Words, inputs: Floats, outputs: Floats) -> Words:
+        """The addresses that ``function`` takes, for a caller that uses the same arrays again.
+
+        Whoever keeps them keeps the arrays as well, and has checked them as :meth:`run` does.
+        """
+        words = np.zeros(CALL_WIDTH, dtype=np.int64)
+        arrays = (self.words, self.constants, states, segments, inputs, outputs)
+        words[:6] = [array.ctypes.data for array in arrays]
+        words[6], words[7] = self.movers, self.template.size
+        words[8], words[9] = segments.size // SEGMENT_WIDTH, inputs.shape[1]
+        return words
 
 
 def combine(view: FeatureView, first: Floats, second: Floats | None) -> Floats:

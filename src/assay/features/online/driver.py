@@ -22,6 +22,12 @@ from assay.features.online.checkpoint import Checkpoint
 _NEVER = -(2**63)
 
 
+def _words(array: NDArray[Any]) -> memoryview:
+    """A one-dimensional array's memory as Python integers, faster one by one than the array."""
+    words: Any = array.reshape(-1).view(np.int64)
+    return memoryview(words)
+
+
 class FeatureRow(NamedTuple):
     """One computed row; ``values`` are in the order of the view's features, missing ones NaN."""
 
@@ -58,7 +64,7 @@ class OnlineDriver:
         self._machine = Machine.build(view.plan.first, 1)
         self._slots: dict[str, int] = {}
         self._last: list[Instant] = []
-        self._closed: Instant | None = None
+        self._closed: Instant = _NEVER
         self._waiting: dict[Instant, list[_Waiting]] = {}
         self._second: Machine | None = None
         self._second_state = np.empty(0)
@@ -66,7 +72,10 @@ class OnlineDriver:
         self._input = np.empty((len(view.plan.first.inputs), 1))
         self._output = np.empty((len(view.plan.first.outputs), 1))
         self._segment = np.array([[0, 0, 1, 0]], dtype=np.int64)
-        self._known_in, self._known_out = self._input[0].view(np.int64), self._output[0].view("i8")
+        self._known_in = _words(self._input[0])
+        self._known_out = _words(self._output[0])
+        self._segment_words = _words(self._segment)
+        self._barrier = view.plan.second is not None
         self._values_in = self._input[1 : 1 + len(self.columns), 0]
         self._calendar_in = self._input[1 + len(self.columns) :, 0]
         self._values_out = self._output[1:, 0]
@@ -103,28 +112,28 @@ class OnlineDriver:
             Nothing changed.
         ContractViolation: a column is missing.
         """
-        self._check_order(entity, event_time, None)
-        slot = self._slot_of(entity)
+        slot = self._slots.get(entity, -1)
+        if slot < 0 or event_time <= self._last[slot] or event_time <= self._closed:
+            self._check_order(entity, event_time, self._last_of(entity))
+            slot = self._slot_of(entity)
         if isinstance(values, np.ndarray):
             self._values_in[:] = values
         else:
             self._values_in[:] = self._from_mapping(values)
         self._known_in[0] = known_time
         if not self._date_from <= event_time < self._date_to:
-            self._calendar_in[:], self._date_from, self._date_to = calendar_around(
-                self.view.plan.calendar, event_time, self.view.timezone
-            )
-        self._segment[0, 0] = slot
-        self._function(*self._arguments)
+            self._turn_calendar(event_time)
+        self._segment_words[0] = slot
+        self._function(self._call_address)
         self._last[slot] = event_time
-        if self.view.plan.second is not None:
+        if self._barrier:
             waiting = _Waiting(entity, source_rank, sequence, self._output[:, 0].copy())
             self._waiting.setdefault(event_time, []).append(waiting)
             return None
         return FeatureRow(
             entity,
             event_time,
-            int(self._known_out[0]),
+            self._known_out[0],
             source_rank,
             sequence,
             self._values_out.copy(),
@@ -154,7 +163,7 @@ class OnlineDriver:
         ------
         OutOfOrder: as in :meth:`push`; nothing of the batch was taken.
         """
-        if self.view.plan.second is not None:
+        if self._barrier:
             raise Conflict(f"view {self.view.name} has a barrier: push its events one by one")
         count = len(entities)
         if values.shape != (len(self.columns), count):
@@ -162,9 +171,13 @@ class OnlineDriver:
                 f"values of shape {values.shape}: expected {(len(self.columns), count)}"
             )
         times = event_times.tolist()
-        last = dict[str, Instant]()
+        last: dict[str, Instant] = {}
         for entity, time in zip(entities, times, strict=True):
-            self._check_order(entity, time, last.get(entity))
+            earlier = last.get(entity)
+            if earlier is None:
+                earlier = self._last_of(entity)
+            if time <= earlier or time <= self._closed:
+                self._check_order(entity, time, earlier)
             last[entity] = time
         segments = np.zeros((count, SEGMENT_WIDTH), dtype=np.int64)
         segments[:, 0] = [self._slot_of(entity) for entity in entities]
@@ -173,10 +186,8 @@ class OnlineDriver:
         inputs = np.empty((len(self._machine.program.inputs), count))
         inputs[0].view(np.int64)[:] = known_times
         inputs[1 : 1 + len(self.columns)] = values
-        if self.view.plan.calendar:
-            inputs[1 + len(self.columns) :] = calendar_inputs(
-                self.view.plan.calendar, event_times, self.view.timezone
-            )
+        if self.view.plan.calendar and count:
+            inputs[1 + len(self.columns) :] = self._calendar(event_times, min(times), max(times))
         outputs = np.empty((len(self._machine.program.outputs), count))
         self._machine.run(self._states, segments, inputs, outputs)
         for entity, time in last.items():
@@ -193,7 +204,7 @@ class OnlineDriver:
         """
         if self.view.plan.second is None:
             raise Conflict(f"view {self.view.name} has no barrier: push returns its rows")
-        if self._closed is not None and event_time <= self._closed:
+        if event_time <= self._closed:
             raise OutOfOrder(
                 f"view {self.view.name}: event time {render(event_time)} cannot be closed after "
                 f"{render(self._closed)}"
@@ -226,7 +237,7 @@ class OnlineDriver:
         if rows.count == 0:
             return
         for entity, start in zip(rows.entities, rows.starts[:-1], strict=True):
-            self._check_order(entity, int(rows.event_times[start]), None)
+            self._check_order(entity, int(rows.event_times[start]), self._last_of(entity))
         segments = np.zeros((len(rows.entities), SEGMENT_WIDTH), dtype=np.int64)
         segments[:, 0] = [self._slot_of(entity) for entity in rows.entities]
         segments[:, 1], segments[:, 2] = rows.starts[:-1], rows.starts[1:]
@@ -235,7 +246,7 @@ class OnlineDriver:
         for entity, stop in zip(rows.entities, rows.starts[1:], strict=True):
             self._last[self._slots[entity]] = int(rows.event_times[stop - 1])
         if self.view.plan.second is not None:
-            self._closed = max(int(rows.event_times.max()), self._closed or _NEVER)
+            self._closed = max(int(rows.event_times.max()), self._closed)
 
     def replay(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Push every row of a frame in the order of event times; the same layout as offline."""
@@ -269,7 +280,7 @@ class OnlineDriver:
             manifest=self.manifest.hash,
             entities=self.entities,
             last_times=tuple(self._last),
-            closed=self._closed,
+            closed=None if self._closed == _NEVER else self._closed,
             waiting=tuple((t, row.entity, row.source_rank, row.sequence) for t, row in waiting),
             states=self._states[: len(self._slots)],
             open_rows=np.array([row.first for _, row in waiting]).reshape(
@@ -290,7 +301,7 @@ class OnlineDriver:
         found = Checkpoint.from_bytes(data, manifest=driver.manifest.hash)
         driver._slots = {entity: slot for slot, entity in enumerate(found.entities)}
         driver._last = list(found.last_times)
-        driver._closed = found.closed
+        driver._closed = _NEVER if found.closed is None else found.closed
         driver._use(found.states)
         for (time, entity, rank, sequence), first in zip(
             found.waiting, found.open_rows, strict=True
@@ -311,26 +322,44 @@ class OnlineDriver:
         self._second.run(self._second_state, segments, first[list(plan.handed_on)], second)
         return combine(self.view, first, second)
 
-    def _check_order(self, entity: str, event_time: Instant, earlier: Instant | None) -> None:
-        if earlier is None:
-            slot = self._slots.get(entity)
-            earlier = _NEVER if slot is None else self._last[slot]
+    def _last_of(self, entity: str) -> Instant:
+        slot = self._slots.get(entity)
+        return _NEVER if slot is None else self._last[slot]
+
+    def _check_order(self, entity: str, event_time: Instant, earlier: Instant) -> None:
         if event_time <= earlier:
             raise OutOfOrder(
                 f"view {self.view.name}: event of {entity} at {render(event_time)}, expected one "
                 f"after its last, {render(earlier)}",
                 hint="late and revised facts belong to a rebuild from history: warm up again",
             )
-        if self._closed is not None and event_time <= self._closed:
+        if event_time <= self._closed:
             raise OutOfOrder(
                 f"view {self.view.name}: event of {entity} at {render(event_time)}, but event "
                 f"times up to {render(self._closed)} are closed"
             )
 
+    def _turn_calendar(self, event_time: Instant) -> None:
+        """Put the calendar inputs of an event time into the buffer of single events."""
+        self._calendar_in[:], self._date_from, self._date_to = calendar_around(
+            self.view.plan.calendar, event_time, self.view.timezone
+        )
+
+    def _calendar(
+        self, event_times: NDArray[np.int64], first: Instant, last: Instant
+    ) -> NDArray[np.float64]:
+        """The calendar inputs of a micro-batch, most of which lie within one local day."""
+        if not self._date_from <= first < self._date_to:
+            self._turn_calendar(first)
+        if last < self._date_to:
+            return self._calendar_in[:, None]
+        return calendar_inputs(self.view.plan.calendar, event_times, self.view.timezone)
+
     def _use(self, states: NDArray[np.float64]) -> None:
-        """Work on these states, one row per entity; arguments of a single event are made once."""
+        """Work on these states, one row per entity; the call of a single event is made once."""
         self._states = states
-        self._arguments = self._machine.arguments(states, self._segment, self._input, self._output)
+        self._call = self._machine.call(states, self._segment, self._input, self._output)
+        self._call_address = self._call.ctypes.data
 
     def _slot_of(self, entity: str) -> int:
         slot = self._slots.get(entity)
