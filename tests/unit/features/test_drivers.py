@@ -128,6 +128,9 @@ def test_an_event_gives_its_row_by_name_or_by_array() -> None:
     assert same.values.tobytes() == row.values.tobytes()
     with pytest.raises(ContractViolation, match="no column 'mid'"):
         driver.push("E0", 6, 6, {"mud": 3.0})
+    with pytest.raises(ContractViolation, match="shape"):
+        driver.push("E9", 6, 6, np.array([3.0, 4.0]))
+    assert driver.entities == ("E0",)
     missing = driver.push("E0", 7, 7, {"mid": None})
     assert missing is not None
     assert math.isnan(missing.values[0])

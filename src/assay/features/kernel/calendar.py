@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from assay.domain.instants import NANOS_PER_SECOND
 
 _DAY = 86_400
-_QUARTER = 900  # seconds; offsets are looked up at the two ends of each quarter of an hour
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -36,16 +35,17 @@ def calendar_inputs(
 def local_days(event_times: NDArray[np.int64], timezone: str) -> NDArray[np.int64]:
     """Local dates as days since 1970-01-01."""
     seconds = event_times // NANOS_PER_SECOND
-    quarters, back = _distinct(seconds // _QUARTER)
-    changes = np.iinfo(np.int64).min
-    offsets = np.array(
-        [changes if (o := _offset_in(quarter, timezone)) is None else o for quarter in quarters],
-        dtype=np.int64,
-    ).take(back)
-    for row in np.flatnonzero(offsets == changes):
-        offsets[row] = _offset_at(int(seconds[row]), timezone)
-    days: NDArray[np.int64] = (seconds + offsets) // _DAY
-    return days
+    days, back = _distinct(seconds // _DAY)
+    found = [_offset_throughout(day * _DAY, _DAY, timezone) for day in days]
+    changes = np.array([offset is None for offset in found], dtype=bool)
+    offsets = np.array([offset or 0 for offset in found], dtype=np.int64).take(back)
+    # Days on which the clock changes: each of their moments is looked up by itself.
+    rows = np.flatnonzero(changes.take(back))
+    moments, which = np.unique(seconds[rows], return_inverse=True)
+    exact = [_offset_at(moment, timezone) for moment in moments.tolist()]
+    offsets[rows] = np.array(exact, dtype=np.int64).take(which)
+    local: NDArray[np.int64] = (seconds + offsets) // _DAY
+    return local
 
 
 def calendar_around(
@@ -73,15 +73,6 @@ def _distinct(values: NDArray[np.int64]) -> tuple[list[int], NDArray[np.int64]]:
     unique, back = np.unique(values[starts], return_inverse=True)
     lengths = np.diff(np.r_[starts, values.size])
     return unique.tolist(), np.repeat(back, lengths)
-
-
-@lru_cache(maxsize=65_536)
-def _offset_in(quarter: int, timezone: str) -> int | None:
-    """The offset throughout a quarter of an hour, or None when the clock changes inside it."""
-    whole_day = _offset_throughout(quarter * _QUARTER // _DAY * _DAY, _DAY, timezone)
-    if whole_day is not None:
-        return whole_day
-    return _offset_throughout(quarter * _QUARTER, _QUARTER, timezone)
 
 
 @lru_cache(maxsize=65_536)

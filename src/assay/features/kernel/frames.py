@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,7 +67,9 @@ def check_rows(view: FeatureView, frame: pl.DataFrame) -> Rows:
     return Rows(keys, tuple(lengths["value"].to_list()), starts, event_times, inputs)
 
 
-def result_frame(view: FeatureView, rows: Rows, outputs: NDArray[np.float64]) -> pl.DataFrame:
+def result_frame(
+    view: FeatureView, rows: Rows, outputs: Sequence[NDArray[np.float64]]
+) -> pl.DataFrame:
     """Key columns of the input, the known times and features of the output, in the input's
     order.
     """

@@ -124,19 +124,17 @@ class Machine:
         return words
 
 
-def combine(view: FeatureView, first: Floats, second: Floats | None) -> Floats:
-    """Known times and all features of a view, in its order, from what the stages computed.
+def features_of(view: FeatureView, first: Floats, second: Floats | None) -> list[Floats]:
+    """Known times (as int64 bits) and all features of a view, in its order, without copying.
 
-    Arrays have one row per output of the program and one column per row of the frame.
+    ``first`` and ``second`` are what the programs computed: one row per output, one column per row.
     """
     plan = view.plan
     if plan.second is None or second is None:
-        return first
-    result = np.empty((1 + len(view.features), first.shape[1]))
-    result[0] = second[0]
-    for index, name in enumerate(view.feature_names, start=1):
-        if name in plan.second.outputs:
-            result[index] = second[plan.second.outputs.index(name)]
-        else:
-            result[index] = first[plan.first.outputs.index(name)]
-    return result
+        return list(first)
+    across = {name: second[row] for row, name in enumerate(plan.second.outputs)}
+    own = {name: first[row] for row, name in enumerate(plan.first.outputs)}
+    return [
+        second[0],
+        *(across[name] if name in across else own[name] for name in view.feature_names),
+    ]

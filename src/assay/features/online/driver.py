@@ -16,10 +16,11 @@ from assay.features.definition.views import FeatureView
 from assay.features.kernel.calendar import calendar_around, calendar_inputs
 from assay.features.kernel.engine import SEGMENT_WIDTH
 from assay.features.kernel.frames import check_rows, result_frame
-from assay.features.kernel.layout import Machine, combine
+from assay.features.kernel.layout import Machine, features_of
 from assay.features.online.checkpoint import Checkpoint
 
 _NEVER = -(2**63)
+_new_tuple = tuple.__new__
 
 
 def _words(array: NDArray[Any]) -> memoryview:
@@ -76,6 +77,7 @@ class OnlineDriver:
         self._known_out = _words(self._output[0])
         self._segment_words = _words(self._segment)
         self._barrier = view.plan.second is not None
+        self._shape = (len(self.columns),)
         self._values_in = self._input[1 : 1 + len(self.columns), 0]
         self._calendar_in = self._input[1 + len(self.columns) :, 0]
         self._values_out = self._output[1:, 0]
@@ -110,16 +112,22 @@ class OnlineDriver:
         ------
         OutOfOrder: the event is not later than the entity's last one, or its event time is closed.
             Nothing changed.
-        ContractViolation: a column is missing.
+        ContractViolation: a column is missing, or the array has another length.
         """
+        if isinstance(values, np.ndarray):
+            if values.shape != self._shape:
+                raise ContractViolation(
+                    f"values of shape {values.shape}: expected {self._shape}, one for each of "
+                    + ", ".join(self.columns)
+                )
+            given: Any = values
+        else:
+            given = self._from_mapping(values)
         slot = self._slots.get(entity, -1)
         if slot < 0 or event_time <= self._last[slot] or event_time <= self._closed:
             self._check_order(entity, event_time, self._last_of(entity))
             slot = self._slot_of(entity)
-        if isinstance(values, np.ndarray):
-            self._values_in[:] = values
-        else:
-            self._values_in[:] = self._from_mapping(values)
+        self._values_in[...] = given
         self._known_in[0] = known_time
         if not self._date_from <= event_time < self._date_to:
             self._turn_calendar(event_time)
@@ -130,7 +138,7 @@ class OnlineDriver:
             waiting = _Waiting(entity, source_rank, sequence, self._output[:, 0].copy())
             self._waiting.setdefault(event_time, []).append(waiting)
             return None
-        return FeatureRow(
+        row = (
             entity,
             event_time,
             self._known_out[0],
@@ -138,6 +146,7 @@ class OnlineDriver:
             sequence,
             self._values_out.copy(),
         )
+        return _new_tuple(FeatureRow, row)  # a third of a microsecond less than FeatureRow(...)
 
     def push_many(
         self,
@@ -271,7 +280,7 @@ class OnlineDriver:
                 known[index] = done.known_time
                 outputs[1:, index] = done.values
             waiting.clear()
-        return result_frame(self.view, rows, outputs)
+        return result_frame(self.view, rows, list(outputs))
 
     def checkpoint(self) -> bytes:
         """Everything that the driver remembers, as bytes."""
@@ -320,7 +329,7 @@ class OnlineDriver:
         segments = np.array([[0, 0, count, 0]], dtype=np.int64)
         # The second stage looks at no earlier rows: its state is scratch and is used again.
         self._second.run(self._second_state, segments, first[list(plan.handed_on)], second)
-        return combine(self.view, first, second)
+        return np.array(features_of(self.view, first, second))
 
     def _last_of(self, entity: str) -> Instant:
         slot = self._slots.get(entity)
