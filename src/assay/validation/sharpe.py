@@ -48,8 +48,8 @@ def sharpe_after_costs(
     convention = (
         "annualised Sharpe ratio of dated returns after costs of "
         f"{costs.basis_points:g} basis points of traded notional, mean / sd (ddof 1) x "
-        f"sqrt({periods_per_year}), no risk-free rate; interval from the HAC variance of "
-        f"z - SR/2 (z^2 - 1), {LAG_RULE}"
+        f"sqrt({periods_per_year}), no risk-free rate, no financing; interval from the HAC variance "
+        f"of z - SR/2 (z^2 - 1), {LAG_RULE}"
     )
     size = len(backtest.dates)
     problem = _problem(backtest)
@@ -96,6 +96,8 @@ def sharpe_after_costs(
             "dates_with_a_book": int((backtest.weights != 0).any(axis=1).sum()),
             "unpriced_positions": number(backtest.unpriced),
             "one_bar_delay_sharpe": _annualised(delayed.net(), year),
+            # Costs are the same one bar later, and can hide a leak that collapses.
+            "one_bar_delay_sharpe_gross": _annualised(delayed.gross, year),
             "label_shuffle": label_shuffle(market, backtest, generator=generator),
         },
     )

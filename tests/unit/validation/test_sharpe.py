@@ -86,6 +86,9 @@ def test_every_stress_and_control_is_reported():
     ordered = [details[f"at_{m}x_costs"]["sharpe"] for m in (1, 2, 3)]
     assert ordered == sorted(ordered, reverse=True)
     assert abs(details["one_bar_delay_sharpe"]) < found.value
+    late = simulate(market(), Costs(), delay=1).gross
+    ratio = late.mean() / late.std(ddof=1) * math.sqrt(252)
+    assert details["one_bar_delay_sharpe_gross"] == pytest.approx(ratio)
     assert details["label_shuffle"]["p_value"] < 0.05
 
 
