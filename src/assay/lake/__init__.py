@@ -18,7 +18,13 @@ from assay.lake.digest import frame_digest
 from assay.lake.lake import Lake
 from assay.lake.market import MarketTables, build_market
 from assay.lake.refinement import RefinementReport, refine
-from assay.lake.silver import RatesTables, build_rates, by_year, latest_as_of
+from assay.lake.silver import (
+    RatesTables,
+    as_first_known,
+    build_rates,
+    by_year,
+    latest_as_of,
+)
 from assay.lake.snapshots import Snapshot, SnapshotFile, Table
 from assay.lake.universe import Universe, UniverseRule, evaluate_universe
 
@@ -37,6 +43,7 @@ __all__ = [
     "Table",
     "Universe",
     "UniverseRule",
+    "as_first_known",
     "build_market",
     "build_rates",
     "by_year",

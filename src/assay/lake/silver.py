@@ -5,7 +5,8 @@
    at one known time are all quarantined, since nobody can say which is right.
 3. :func:`judge_moves` compares each remaining version with the last accepted rate that was known
    at its time: extreme moves are flagged, impossible ones quarantined.
-4. All versions of a fact are kept. :func:`latest_as_of` resolves them by the total order.
+4. All versions of a fact are kept. :func:`latest_as_of` resolves them by the total order;
+   :func:`as_first_known` gives the ones that a live process acted on.
 
 Nothing is dropped silently: accepted + quarantined + repeated = records of bronze.
 """
@@ -198,6 +199,16 @@ def latest_as_of(
     return visible.sort(entity, *ORDER_COLUMNS).unique(
         [entity, "event_time"], keep="last", maintain_order=True
     )
+
+
+def as_first_known(frame: pl.DataFrame, *, entity: str = "entity") -> pl.DataFrame:
+    """For each (entity, event time), the version that won when the fact was first known.
+
+    Rows come sorted by entity and event time. This is the history that a live process was fed: it
+    acted on the first version, and a later correction of a past session never reached it.
+    """
+    first = pl.col("known_time").min().over(entity, "event_time")
+    return latest_as_of(frame.filter(pl.col("known_time") == first), entity=entity)
 
 
 def by_year(frame: pl.DataFrame) -> dict[str, pl.DataFrame]:

@@ -1,4 +1,9 @@
-"""From silver to gold: run a view's program over history, and prove that events give the same."""
+"""From silver to gold: run a view's program over history, and prove that events give the same.
+
+Gold is made of every fact as it was first known, which is what a live process was fed. A value that
+a source corrects later changes labels, never a feature: computed from the correction, the features
+of every window around it could not have been known at their sessions.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +16,7 @@ import polars as pl
 
 from assay.errors import NotFound
 from assay.features import FeatureView, Manifest, OfflineDriver, OnlineDriver, ParityReport, compare
-from assay.lake import Snapshot, by_year, latest_as_of
+from assay.lake import Snapshot, as_first_known, by_year
 from assay.orchestration.desk import Desk
 from assay.orchestration.progress import Progress
 
@@ -21,7 +26,8 @@ class FeatureBuild:
     """One view's gold table.
 
     ``values`` counts feature values, NaN included; ``source_snapshot`` is what they were computed
-    from; ``changed`` is False when the same gold was there already.
+    from; ``revised`` counts the source's rows that were corrected after they were first known, and
+    entered as first known; ``changed`` is False when the same gold was there already.
     """
 
     view: str
@@ -30,6 +36,7 @@ class FeatureBuild:
     snapshot: str
     source_snapshot: str
     rows: int
+    revised: int
     features: int
     entities: int
     changed: bool
@@ -47,6 +54,7 @@ class FeatureBuild:
             "snapshot": self.snapshot,
             "source_snapshot": self.source_snapshot,
             "rows": self.rows,
+            "revised": self.revised,
             "features": self.features,
             "entities": self.entities,
             "values": self.values,
@@ -80,8 +88,9 @@ def gold_table(view: FeatureView) -> str:
     return f"gold/{view.name}"
 
 
-def read_source(desk: Desk, view: FeatureView) -> tuple[pl.DataFrame, Snapshot]:
-    """The rows that a view is computed from, as known now, and the snapshot they come from.
+def read_source(desk: Desk, view: FeatureView) -> tuple[pl.DataFrame, int, Snapshot]:
+    """The rows that a view is computed from, as first known; how many of them were revised later;
+    and the snapshot they come from.
 
     Raises
     ------
@@ -91,18 +100,25 @@ def read_source(desk: Desk, view: FeatureView) -> tuple[pl.DataFrame, Snapshot]:
     snapshot = table.current()
     if snapshot is None:
         raise NotFound(f"table {table.name} is empty", hint="assay ingest")
-    frame = latest_as_of(table.read(snapshot), entity=view.entity)
-    view.check(frame.columns)
-    return frame.with_columns(pl.col("source_rank").cast(pl.Int64)), snapshot
+    versions = table.read(snapshot)
+    view.check(versions.columns)
+    frame = as_first_known(versions, entity=view.entity)
+    revised = versions.group_by(view.entity, "event_time").len().filter(pl.col("len") > 1).height
+    return frame.with_columns(pl.col("source_rank").cast(pl.Int64)), revised, snapshot
 
 
 def build_features(desk: Desk, name: str, progress: Progress) -> FeatureBuild:
     """Compute a view over all of history and commit it to gold, under its manifest."""
     started = time.monotonic()
     view = desk.view(name)
-    frame, source = read_source(desk, view)
+    frame, revised, source = read_source(desk, view)
     manifest = Manifest.of(view)
     manifest.publish(desk.layout.lake / "manifests")
+    if revised:
+        progress.event(
+            f"{revised:,} rows of {view.source} were revised after they were first known: "
+            "features keep the first value, labels take the last"
+        )
     progress.event(f"computing {len(view.features)} features over {len(frame):,} rows")
     gold = OfflineDriver(view).run(frame, workers=desk.layout.workers)
     if len(gold) != len(frame):
@@ -118,6 +134,7 @@ def build_features(desk: Desk, name: str, progress: Progress) -> FeatureBuild:
         snapshot=snapshot.id,
         source_snapshot=source.id,
         rows=len(gold),
+        revised=revised,
         features=len(view.features),
         entities=gold[view.entity].n_unique(),
         changed=before is None or before.id != snapshot.id,
@@ -138,7 +155,7 @@ def prove_parity(desk: Desk, name: str, progress: Progress) -> ParityProof:
     snapshot = table.current()
     if snapshot is None:
         raise NotFound(f"table {table.name} is empty", hint=f"assay features build {name}")
-    frame, _ = read_source(desk, view)
+    frame, _, _ = read_source(desk, view)
     offline = table.read(snapshot, verify=True)
     progress.event(f"feeding {len(frame):,} events one by one")
     online = OnlineDriver(view).replay(frame)

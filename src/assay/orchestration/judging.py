@@ -15,7 +15,7 @@ from assay.domain.versions import ALPHA_WEIGHTS, RISK_MODEL
 from assay.errors import ConfigurationError
 from assay.features.offline.labels import Entry, ForwardReturn, forward_labels
 from assay.orchestration.desk import Desk
-from assay.orchestration.modelling import TrainingRun, load_run, price_table
+from assay.orchestration.modelling import TrainingRun, load_run, recorded_prices
 from assay.orchestration.progress import Progress
 from assay.registry import ModelMetadata
 from assay.validation import alpha_evidence, risk_evidence
@@ -85,11 +85,11 @@ def _statistics(desk: Desk, metadata: ModelMetadata, run: TrainingRun) -> list[E
     table = run.predictions()
     if metadata.kind == RISK_MODEL:
         label = ForwardReturn(recipe.label.horizon, entry=Entry.LAST_FIX)
-        table = table.with_columns(realised_return=_returns(desk, recipe.view, table, label))
+        table = table.with_columns(realised_return=_returns(desk, run, table, label))
         return risk_evidence(_with_champion(desk, metadata, table), horizon=recipe.label.horizon)
     if metadata.kind == ALPHA_WEIGHTS:
         label = ForwardReturn(1, entry=Entry.NEXT_FIX)
-        table = table.with_columns(next_return=_returns(desk, recipe.view, table, label))
+        table = table.with_columns(next_return=_returns(desk, run, table, label))
         return alpha_evidence(
             table,
             generator=np.random.default_rng(SHUFFLE_SEED),
@@ -101,8 +101,10 @@ def _statistics(desk: Desk, metadata: ModelMetadata, run: TrainingRun) -> list[E
     )
 
 
-def _returns(desk: Desk, view: str, table: pl.DataFrame, label: ForwardReturn) -> pl.Series:
-    return forward_labels(table, label, price_table(desk, view))["label"]
+def _returns(desk: Desk, run: TrainingRun, table: pl.DataFrame, label: ForwardReturn) -> pl.Series:
+    # The prices behind the recorded labels: later ones may have been revised since.
+    prices, known_at = recorded_prices(desk, run)
+    return forward_labels(table, label, prices, known_at=known_at)["label"]
 
 
 def _with_champion(desk: Desk, metadata: ModelMetadata, table: pl.DataFrame) -> pl.DataFrame:

@@ -19,6 +19,7 @@ import numpy as np
 import polars as pl
 
 from assay.domain.canonical import canonical_bytes, content_hash, sha256_hex
+from assay.domain.instants import Instant
 from assay.domain.versions import InputSchema
 from assay.errors import ConfigurationError, NotFound, Tampered, did_you_mean
 from assay.features import Sessions
@@ -100,6 +101,22 @@ def price_table(desk: Desk, view_name: str) -> PriceTable:
     if snapshot is None:
         raise NotFound(f"table {table.name} is empty", hint="assay ingest")
     return PriceTable(table.name, table.read(snapshot), snapshot.id, entity=view.entity)
+
+
+def recorded_prices(desk: Desk, run: TrainingRun) -> tuple[PriceTable, Instant]:
+    """The prices and the cut-off that a run's labels were made of.
+
+    Raises
+    ------
+    NotFound: the lake no longer holds that snapshot. Tampered: a file of it has changed.
+    """
+    query = run.record["training_set"]["query"]
+    prices = query["prices"]
+    frame = desk.lake.table(prices["table"]).read(prices["snapshot"], verify=True)
+    table = PriceTable(
+        prices["table"], frame, prices["snapshot"], prices["column"], prices["entity"]
+    )
+    return table, query["known_at"]
 
 
 def label_of(declared: LabelDeclaration) -> Label:

@@ -13,7 +13,13 @@ from assay.domain.order import VersionKey, as_of
 from assay.errors import ConfigurationError
 from assay.lake.bronze import Bronze
 from assay.lake.contracts import RatesContract, Reason
-from assay.lake.silver import RATES_SCHEMA, build_rates, by_year, latest_as_of
+from assay.lake.silver import (
+    RATES_SCHEMA,
+    as_first_known,
+    build_rates,
+    by_year,
+    latest_as_of,
+)
 from assay.testing.clocks import FixedClock
 
 DAY = 86_400_000_000_000
@@ -172,6 +178,22 @@ def test_every_version_is_kept_and_resolved_by_the_total_order():
             expected = as_of(keys, moment)
             found = got.filter(event_time=event)
             assert found["sequence"].to_list() == ([expected.sequence] if expected else [])
+
+
+def test_as_first_known_is_what_each_fact_was_when_it_appeared():
+    first = (START + 1) * DAY
+    rates = build(
+        record(START, "1.1", known=first, sequence=3),
+        record(START, "1.2", known=first + DAY, sequence=4),
+        record(START, "1.3", known=first + 2 * DAY, sequence=5),
+        record(START + 1, "1.4", known=first + 3 * DAY, sequence=1),
+    ).rates.sample(fraction=1.0, shuffle=True, seed=3)
+    found = as_first_known(rates)
+    assert found["rate"].to_list() == [1.1, 1.4]
+    for event, known, rate in found.select("event_time", "known_time", "rate").iter_rows():
+        then = latest_as_of(rates, known).filter(event_time=event)
+        assert then["rate"].to_list() == [rate]
+        assert latest_as_of(rates, known - 1).filter(event_time=event).is_empty()
 
 
 def test_reading_numbers_gives_the_bits_that_python_reads():

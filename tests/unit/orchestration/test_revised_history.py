@@ -1,0 +1,97 @@
+"""A source that corrects a past rate: what a desk knew at its decisions stays what it knew."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+import pytest
+import yaml
+
+from assay.bootstrap import Member, create_desk, open_desk
+from assay.domain.instants import NANOS_PER_SECOND, parse
+from assay.orchestration.building import build_features, prove_parity
+from assay.orchestration.desk import Desk
+from assay.orchestration.ingestion import ingest
+from assay.orchestration.judging import judge_version
+from assay.orchestration.modelling import build_training_set, register_run, train_recipe
+from assay.testing.clocks import FixedClock
+
+DAY = 86_400 * NANOS_PER_SECOND
+LABEL = ("label", "label_start", "label_end", "label_known")
+
+
+class Notes:
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def event(self, text: str) -> None:
+        self.texts.append(text)
+
+
+@pytest.fixture
+def desk(
+    tmp_path: Path, archive: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> tuple[Desk, FixedClock]:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    folder = tmp_path / "desk"
+    create_desk(folder, name=None, members=[Member("quant", ("version",))], demonstration=True)
+    archive(folder / "configs/rates.zip", sessions=620)
+    path = folder / "configs/sources.yaml"
+    document = yaml.safe_load(path.read_text())
+    document["sources"]["ecb"]["path"] = "rates.zip"
+    document["universe"]["min_observed"] = 300
+    path.write_text(yaml.safe_dump(document))
+    clock = FixedClock(parse("2024-06-01T12:00Z"))
+    return open_desk(folder, clock=clock), clock
+
+
+def correct(archive: Path, day: str, currency: str, factor: float) -> None:
+    """Publish the archive again with one rate changed."""
+    with zipfile.ZipFile(archive) as file:
+        lines = file.read("eurofxref-hist.csv").decode().splitlines()
+    column = lines[0].split(",").index(currency)
+    (number,) = [n for n, line in enumerate(lines) if line.startswith(day)]
+    cells = lines[number].split(",")
+    cells[column] = f"{float(cells[column]) * factor:.6g}"
+    lines[number] = ",".join(cells)
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("eurofxref-hist.csv", "\n".join(lines))
+
+
+def test_a_corrected_rate_changes_labels_and_no_feature_and_no_recorded_evidence(
+    desk: tuple[Desk, FixedClock],
+) -> None:
+    desk_, clock = desk
+    notes = Notes()
+    ingest(desk_, notes)
+    before = build_features(desk_, "fx_daily", notes)
+    recipe = desk_.recipe("fx_vol_baseline")
+    old = build_training_set(desk_, recipe).frame
+    run = train_recipe(desk_, "fx_vol_baseline", notes)
+    version = str(register_run(desk_, run, author="quant").version)
+    judged = judge_version(desk_, "fx_vol", version, initiated_by="quant", progress=notes)
+    assert before.revised == 0
+
+    clock.advance(DAY)
+    # Ten sessions before the end, inside the out-of-sample part and inside many windows.
+    day = pl.select(pl.lit(old["as_of"].max() - 14 * DAY).cast(pl.Datetime("ns"))).item()
+    correct(desk_.layout.root / "configs/rates.zip", day.date().isoformat(), "JPY", 1.002)
+    assert ingest(desk_, notes).pulls["ecb"].revisions == 1
+    after = build_features(desk_, "fx_daily", notes)
+
+    assert after.revised == 2, "USD_JPY and SGD_JPY"
+    assert any("2 rows of market were revised" in text for text in notes.texts)
+    gold = desk_.lake.table("gold/fx_daily")
+    assert gold.read(after.snapshot).equals(gold.read(before.snapshot)), "as they were when used"
+    assert prove_parity(desk_, "fx_daily", notes).report.to_json()["share"] == 1.0
+    new = build_training_set(desk_, recipe).frame
+    assert new.drop(LABEL).equals(old.drop(LABEL))
+    changed = new.filter(pl.Series(new["label"] != old["label"]))
+    assert set(changed["instrument"]) == {"USD_JPY", "SGD_JPY"}
+    assert (changed["label_known"] >= clock.now()).all(), "known only since the correction"
+
+    again = judge_version(desk_, "fx_vol", version, initiated_by="quant", progress=notes)
+    assert [item.value for item in again.evidence] == [item.value for item in judged.evidence]
