@@ -80,17 +80,21 @@ class SqliteFile:
             connection.close()
 
     def _connect(self, mode: str) -> sqlite3.Connection:
+        uri = f"{self.path.absolute().as_uri()}?mode={mode}"
         try:
-            uri = f"{self.path.absolute().as_uri()}?mode={mode}"
             connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=30.0)
-            connection.row_factory = sqlite3.Row
-            if mode == "ro":
-                return connection
+        except sqlite3.DatabaseError as error:
+            raise self._translate(error) from error
+        connection.row_factory = sqlite3.Row
+        if mode == "ro":
+            return connection
+        try:
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=FULL")
             connection.execute("PRAGMA foreign_keys=ON")
             connection.execute("PRAGMA wal_autocheckpoint=0")
         except sqlite3.DatabaseError as error:
+            connection.close()
             raise self._translate(error) from error
         return connection
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,16 +10,25 @@ from assay.domain.canonical import canonical_bytes
 from assay.features.definition.opcodes import VERSIONS, Opcode
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Node:
     """One value per row.
 
     ``history`` is how many earlier rows instructions read of it; ``before`` is what rows before
-    the first one read as.
+    the first one read as. Nodes are equal when the bits are: most begin with NaN.
     """
 
     history: int
     before: float
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Node) and self._bits() == other._bits()
+
+    def __hash__(self) -> int:
+        return hash(self._bits())
+
+    def _bits(self) -> bytes:
+        return struct.pack("<qd", self.history, self.before)
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,13 +101,22 @@ class Machine:
         """
         count, length = states.size // self.template.size, inputs.shape[1]
         view = segments.reshape(-1, SEGMENT_WIDTH)
-        assert all(array.flags.c_contiguous for array in (states, segments, inputs, outputs))
-        assert states.size == count * self.template.size
-        assert inputs.shape[0] == len(self.program.inputs)
-        assert outputs.shape == (len(self.program.outputs), length)
-        assert not view.size or view.min() >= 0
-        assert not view.size or view[:, 0].max() < count
-        assert not view.size or view[:, 2].max() <= length
+        floats = (states, inputs, outputs)
+        fits = (
+            all(array.flags.c_contiguous for array in (*floats, segments))
+            and all(array.dtype == np.float64 for array in floats)
+            and segments.dtype == np.int64
+            and states.size == count * self.template.size
+            and inputs.shape[0] == len(self.program.inputs)
+            and outputs.shape == (len(self.program.outputs), length)
+            and (
+                view.size == 0
+                or bool(view.min() >= 0 and view[:, 0].max() < count and view[:, 2].max() <= length)
+            )
+        )
+        if not fits:
+            # Raised, not asserted: `python -O` must not let compiled code write out of bounds.
+            raise AssertionError("arrays do not fit the program: see Machine.run")
         call = self.call(states, segments, inputs, outputs)
         self.function(call.ctypes.data)
 
