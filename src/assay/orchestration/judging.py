@@ -86,12 +86,13 @@ def _statistics(desk: Desk, metadata: ModelMetadata, run: TrainingRun) -> list[E
     if metadata.kind == RISK_MODEL:
         label = ForwardReturn(recipe.label.horizon, entry=Entry.LAST_FIX)
         table = table.with_columns(realised_return=_returns(desk, run, table, label))
-        return risk_evidence(_with_champion(desk, metadata, table), horizon=recipe.label.horizon)
+        table = one_date_per_session(_with_champion(desk, metadata, table))
+        return risk_evidence(table, horizon=recipe.label.horizon)
     if metadata.kind == ALPHA_WEIGHTS:
         label = ForwardReturn(1, entry=Entry.NEXT_FIX)
         table = table.with_columns(next_return=_returns(desk, run, table, label))
         return alpha_evidence(
-            table,
+            one_date_per_session(table),
             generator=np.random.default_rng(SHUFFLE_SEED),
             horizon=recipe.label.horizon,
         )
@@ -99,6 +100,15 @@ def _statistics(desk: Desk, metadata: ModelMetadata, run: TrainingRun) -> list[E
         f"{metadata.name} is of kind {metadata.kind!r}: evidence is measured for "
         f"{RISK_MODEL} and {ALPHA_WEIGHTS}"
     )
+
+
+def one_date_per_session(table: pl.DataFrame) -> pl.DataFrame:
+    """``table`` with one ``as_of`` for all rows whose labels start at one fix: the last of theirs.
+
+    Evidence takes dates as its sample. A rate that arrives an hour after the others must not
+    become a date of its own, on which the whole book is sold to hold one instrument.
+    """
+    return table.with_columns(pl.col("as_of").max().over("label_start"))
 
 
 def _returns(desk: Desk, run: TrainingRun, table: pl.DataFrame, label: ForwardReturn) -> pl.Series:

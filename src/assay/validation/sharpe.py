@@ -48,8 +48,8 @@ def sharpe_after_costs(
     convention = (
         "annualised Sharpe ratio of dated returns after costs of "
         f"{costs.basis_points:g} basis points of traded notional, mean / sd (ddof 1) x "
-        f"sqrt({periods_per_year}), no risk-free rate, no financing; interval from the HAC variance "
-        f"of z - SR/2 (z^2 - 1), {LAG_RULE}"
+        f"sqrt({periods_per_year}), no risk-free rate, no financing; interval from the HAC "
+        f"variance of z - SR/2 (z^2 - 1), {LAG_RULE}"
     )
     size = len(backtest.dates)
     problem = _problem(backtest)

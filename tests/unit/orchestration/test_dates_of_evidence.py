@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+
+from assay.orchestration.judging import one_date_per_session
+from assay.validation import alpha_evidence
+
+HOUR = 3_600_000_000_000
+DAY = 24 * HOUR
+
+
+def test_a_rate_that_arrives_late_makes_no_date_of_its_own() -> None:
+    generator = np.random.default_rng(4)
+    rows = [
+        {
+            "instrument": f"USD_{name}",
+            "as_of": day * DAY + 16 * HOUR,
+            "label_start": (day + 1) * DAY + 14 * HOUR,
+            "prediction": float(generator.random()),
+            "label": float(generator.normal(0, 0.01)),
+        }
+        for day in range(40)
+        for name in "ABCDEFG"
+    ]
+    punctual = pl.DataFrame(rows).with_columns(next_return="label")
+    late = punctual.with_columns(
+        as_of=pl.col("as_of") + pl.when(pl.col("instrument") == "USD_C").then(HOUR).otherwise(0)
+    )
+
+    def measured(table: pl.DataFrame) -> list[tuple[str, float | None, int]]:
+        evidence = alpha_evidence(
+            one_date_per_session(table).drop("label_start"), generator=np.random.default_rng(0)
+        )
+        return [(item.name, item.value, item.sample_size) for item in evidence]
+
+    assert one_date_per_session(punctual).equals(punctual)
+    assert measured(late) == measured(punctual)
+    assert [size for _, _, size in measured(late)] == [40] * 4
