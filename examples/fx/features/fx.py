@@ -1,7 +1,7 @@
 """Daily features of currency pairs, one row per pair and session.
 
-Source ``market``: ``mid`` is the reference rate, ``in_universe`` is true while a pair is traded freely. Windows are
-sessions: 5 is a week, 20 a month, 60 a quarter, 250 a year.
+Source ``market``: ``mid`` is the reference rate, ``in_universe`` is true while the rule admits the
+pair. Windows are sessions: 5 is a week, 20 a month, 60 a quarter, 250 a year.
 """
 
 from assay.features import (
@@ -26,7 +26,8 @@ vol_20 = ret_1.rolling_std(20)
 vol_60 = ret_1.rolling_std(60)
 vol_250 = ret_1.rolling_std(250)
 
-# RiskMetrics (1996): the variance of tomorrow is the weighted mean of past squared returns, decay 0.94.
+# RiskMetrics (1996): the variance of tomorrow is the weighted mean of past squared returns, decay
+# 0.94.
 # What lies beyond the horizon would weigh 0.94**256 = 1.3e-7. Powers of two need the fewest steps.
 ewm_vol_94 = (ret_1 * ret_1).ewm_mean(alpha=0.06, horizon=256, min_count=20).sqrt()
 ewm_vol_97 = (ret_1 * ret_1).ewm_mean(alpha=0.03, horizon=512, min_count=20).sqrt()
