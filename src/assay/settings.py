@@ -8,6 +8,7 @@ refused with the key's name, the value found, what is allowed and the nearest va
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -78,7 +79,8 @@ class DeliverySettings:
 
     policy: Path = field(default=Path("configs/gates.yaml"), metadata=_MUST_EXIST)
     promotions: Path = Path("artifacts/promotions.log")
-    approval_hours: float = field(default=24.0, metadata={"minimum": 0})
+    # At least long enough for two people to type, at most a year.
+    approval_hours: float = field(default=24.0, metadata={"minimum": 0.01, "maximum": 8_784})
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +177,9 @@ def _convert(hint: Any, value: Any, place: str, metadata: Mapping[str, Any]) -> 
     minimum = metadata.get("minimum")
     if minimum is not None and converted < minimum:
         raise ConfigurationError(f"{place} is {value!r}: expected {minimum} or more")
+    maximum = metadata.get("maximum")
+    if maximum is not None and converted > maximum:
+        raise ConfigurationError(f"{place} is {value!r}: expected {maximum} or less")
     return converted
 
 
@@ -182,8 +187,11 @@ def _convert_scalar(hint: Any, value: Any, place: str) -> Any:
     # bool is an int in Python; a threads: true would otherwise mean one thread.
     if hint is int and isinstance(value, int) and not isinstance(value, bool):
         return value
+    # NaN would pass every comparison with a bound.
     if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
+        if math.isfinite(value):
+            return float(value)
+        raise _mistyped(place, value, "a finite number")
     if hint is bool and isinstance(value, bool):
         return value
     if hint is str and isinstance(value, str):
@@ -220,6 +228,9 @@ def _with_overrides(document: dict[str, Any], environment: Mapping[str, str]) ->
             raise ConfigurationError(
                 f"environment variable {name}: unknown key {key!r}", hint=did_you_mean(key, keys)
             )
+        hint = typing.get_type_hints(typing.get_type_hints(Settings)[section])[key]
+        # Converted again with the rest; here so that a mistake names the variable.
+        _convert(hint, value, f"environment variable {name}", keys[key].metadata)
         part = merged.setdefault(section, {})
         if not isinstance(part, dict):
             part = merged[section] = {}

@@ -104,3 +104,14 @@ def test_every_setting_has_a_default_and_a_documented_section() -> None:
         value = getattr(Settings(), section.name)
         assert type(value).__doc__
         assert f"``{section.name}``" in type(value).__doc__
+
+
+def test_a_wrong_value_from_the_environment_names_its_variable(desk: Path) -> None:
+    with pytest.raises(ConfigurationError, match="variable ASSAY_TRAINING__THREADS is 'two'"):
+        load_settings(desk, {"ASSAY_TRAINING__THREADS": "two"})
+
+
+@pytest.mark.parametrize("hours", [".nan", ".inf", "-.inf", "0", "-1", "1.0e+30"])
+def test_an_approval_that_would_never_hold_or_never_end_is_refused(desk: Path, hours: str) -> None:
+    with pytest.raises(ConfigurationError, match="APPROVAL_HOURS"):
+        load_settings(desk, {"ASSAY_DELIVERY__APPROVAL_HOURS": hours})

@@ -74,7 +74,10 @@ def parse(text: str) -> Instant:
         whole = datetime.fromisoformat(head + ("+00:00" if zone in "Zz" else zone))
     except ValueError as error:
         raise ContractViolation(f"unreadable time {text!r}: {error}") from None
-    return from_datetime(whole) + int((match["fraction"] or "").ljust(9, "0"))
+    instant = from_datetime(whole) + int((match["fraction"] or "").ljust(9, "0"))
+    if not MIN_INSTANT <= instant <= MAX_INSTANT:
+        raise ContractViolation(f"time {text!r}: expected one of the years 1678 to 2261")
+    return instant
 
 
 def render(instant: Instant) -> str:

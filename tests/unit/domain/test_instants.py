@@ -51,3 +51,9 @@ def test_iso_moments_are_read_exactly(text: str, expected: int) -> None:
 def test_what_is_not_a_moment_is_refused_with_the_text(text: str) -> None:
     with pytest.raises(ContractViolation):
         instants.parse(text)
+
+
+@pytest.mark.parametrize("text", ["1500-01-01", "2300-01-01T00:00Z", "9999-12-31T23:59:59Z"])
+def test_a_time_outside_of_64_bits_is_refused(text: str) -> None:
+    with pytest.raises(ContractViolation, match="expected one of the years"):
+        instants.parse(text)
