@@ -27,8 +27,16 @@ from assay.domain.canonical import canonical_bytes
 from assay.domain.clock import Clock
 from assay.domain.instants import NANOS_PER_SECOND, render
 from assay.domain.versions import Stage
-from assay.errors import AssayError, ContractViolation, IncompatibleVersion, Refused
+from assay.errors import (
+    AssayError,
+    ContractViolation,
+    IncompatibleVersion,
+    Refused,
+    Tampered,
+    Unavailable,
+)
 from assay.registry import Entry, EventOutcome, EventType, ModelRegistry, PromotionClaim
+from assay.registry.keyring import check_identity
 from assay.registry.records import evidence_digest
 from assay.storage.files import append_line, drop_torn_tail
 from assay.storage.locks import FileLock
@@ -124,6 +132,7 @@ def promote(
     Conflict: another version became champion meanwhile.
     """
     started = monotonic()
+    check_identity(initiated_by)
     version = registry.get(name, version).version
     activation = _activated(registry, name, version, initiated_by, monotonic)
     try:
@@ -149,7 +158,7 @@ def promote(
         _trace(registry, EventType.PROMOTE, name, version, initiated_by, error)
         raise
     if promotions_log is not None:
-        follow_promotions(registry, promotions_log)
+        _deployed(registry, promotions_log, entry)
     return _done(entry, claim, activation, monotonic() - started)
 
 
@@ -176,6 +185,7 @@ def break_glass(
     if not reason.strip():
         raise ContractViolation("breaking the glass needs a reason: expected a sentence")
     started = monotonic()
+    check_identity(initiated_by)
     version = registry.get(name, version).version
     activation = _activated(registry, name, version, initiated_by, monotonic)
     try:
@@ -193,7 +203,7 @@ def break_glass(
         _trace(registry, EventType.BREAK_GLASS, name, version, initiated_by, error)
         raise
     if promotions_log is not None:
-        follow_promotions(registry, promotions_log)
+        _deployed(registry, promotions_log, entry)
     return _done(entry, claim, activation, monotonic() - started)
 
 
@@ -202,17 +212,43 @@ def follow_promotions(registry: ModelRegistry, path: Path) -> int:
 
     One JSON object per promotion. A record that a killed process did not write is written by the
     next promotion.
+
+    Raises
+    ------
+    Tampered: the last line is no deployment record.
     """
     with FileLock(path.with_name(path.name + ".lock")):
         drop_torn_tail(path)
         lines = path.read_bytes().splitlines() if path.exists() else []
-        last = json.loads(lines[-1])["seq"] if lines else 0
+        try:
+            last = int(json.loads(lines[-1])["seq"]) if lines else 0
+        except (ValueError, KeyError, TypeError) as error:
+            raise Tampered(
+                f"the last line of {path} is no deployment record: {error!r}",
+                hint=f"move {path} away: the next promotion writes it again from the registry",
+            ) from None
         missing = [
             entry for entry in registry.promotions(after=last) if entry.outcome is EventOutcome.DONE
         ]
         for entry in missing:
             append_line(path, canonical_bytes(_deployment(entry)))
     return len(missing)
+
+
+def _deployed(registry: ModelRegistry, path: Path, entry: Entry) -> None:
+    """Write the deployment record; when that fails, say first that the promotion has happened."""
+    happened = f"{entry.model} {entry.to_version} IS in production now (log entry {entry.seq})"
+    try:
+        follow_promotions(registry, path)
+    except AssayError as error:
+        raise type(error)(
+            f"{happened}, without its deployment record: {error.message}", hint=error.hint
+        ) from error
+    except OSError as error:
+        raise Unavailable(
+            f"{happened}, without its deployment record: {error}",
+            hint=f"make {path} writable: the next promotion writes what is missing",
+        ) from error
 
 
 def _deployment(entry: Entry) -> dict[str, Any]:

@@ -345,6 +345,43 @@ def test_deployment_records_follow_the_registry(registry, tmp_path):
     assert [json.loads(line) for line in log.read_bytes().splitlines()] == records
 
 
+@pytest.mark.parametrize("junk", [b"junk\n", b"[1]\n", b"{}\n"])
+def test_a_damaged_deployment_record_does_not_hide_that_the_promotion_happened(
+    registry, tmp_path, junk
+):
+    log = tmp_path / "promotions.log"
+    log.write_bytes(junk)
+    with pytest.raises(Tampered, match=r"1\.1\.0 IS in production now") as caught:
+        go(registry, "1.1.0", promotions_log=log)
+    assert registry.current("fx_vol").version == "1.1.0"
+    assert str(log) in caught.value.hint
+    assert log.read_bytes() == junk
+    log.unlink()
+    assert follow_promotions(registry, log) == 2
+
+
+def test_a_deployment_record_that_cannot_be_written_does_not_hide_it_either(registry, tmp_path):
+    log = tmp_path / "promotions.log"
+    log.mkdir()
+    with pytest.raises(Unavailable, match=r"1\.1\.0 IS in production now"):
+        go(registry, "1.1.0", promotions_log=log)
+    assert registry.current("fx_vol").version == "1.1.0"
+
+
+def test_nobody_promotes_under_a_name_that_is_none(registry):
+    before = registry.history("fx_vol")
+    with pytest.raises(ContractViolation, match="identity 'Not A Name'"):
+        promote(
+            registry,
+            "fx_vol",
+            "1.1.0",
+            initiated_by="Not A Name",
+            clock=registry.clock,
+            monotonic=time.monotonic,
+        )
+    assert registry.history("fx_vol") == before
+
+
 def test_an_unknown_version_is_not_found(registry):
     with pytest.raises(NotFound, match="did you mean"):
         go(registry, "1.1.1")
