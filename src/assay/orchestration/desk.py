@@ -80,6 +80,14 @@ class Desk:
             self.layout.registry, self.keyring, self.clock, audit_path=self.layout.audit
         )
 
+    def rebuilt_registry(self) -> ModelRegistry:
+        """The registry over a new catalogue, also where the old one is too damaged to be opened."""
+        from assay.registry import ModelRegistry
+
+        return ModelRegistry.rebuilt(
+            self.layout.registry, self.keyring, self.clock, audit_path=self.layout.audit
+        )
+
     @cached_property
     def sources(self) -> SourcesConfig:
         """What is ingested, and the rule that admits an instrument on a date."""

@@ -306,7 +306,10 @@ def _read(folder: Path) -> tuple[dict[str, bytes], list[Problem]]:
     if folder.is_symlink() or not folder.is_dir():
         if folder.is_symlink() or folder.exists():
             raise Tampered(f"version folder {folder} is not a real folder")
-        raise NotFound(f"version folder {folder} does not exist")
+        raise NotFound(
+            f"version folder {folder} does not exist",
+            hint="restore it from a backup: its digests and its signature say whether it is whole",
+        )
     for entry in sorted(os.scandir(folder), key=lambda item: item.name):
         if not entry.is_file(follow_symlinks=False):
             kind = "a symbolic link" if entry.is_symlink() else "not a plain file"

@@ -70,9 +70,16 @@ class Journal:
 
     def open(self) -> None:
         """Bring index, links, manifest and export up to the log, if they are behind."""
-        if not self._is_settled():
-            with self.locked():
-                pass
+        try:
+            if not self._is_settled():
+                with self.locked():
+                    pass
+        except Tampered as error:
+            if not isinstance(error.__cause__, sqlite3.DatabaseError):
+                raise
+            raise Tampered(
+                error.message, hint="assay models rebuild makes the index again from the log"
+            ) from error.__cause__
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -112,11 +119,17 @@ class Journal:
         return entry
 
     def rebuild(self) -> LogHead:
-        """Drop the index and build it again from the log."""
+        """Drop the index and build it again from the log.
+
+        Raises
+        ------
+        Tampered: the log was cut or replaced under the index; a new index would forget that.
+        """
         self._root.mkdir(parents=True, exist_ok=True)
         with self.catalogue.file.lock():
             self.log.repair_tail()
             try:
+                self._refuse_cut_log()
                 head = self._replay(None)
             except Tampered as error:
                 if not isinstance(error.__cause__, sqlite3.DatabaseError):
@@ -179,6 +192,13 @@ class Journal:
 
     def _recover(self) -> None:
         self.log.repair_tail()
+        applied = self._refuse_cut_log()
+        if applied != self.log.head():
+            self._replay(applied)
+        self._follow()
+
+    def _refuse_cut_log(self) -> LogHead | None:
+        """How far the index has applied the log, when the log still holds that entry."""
         applied, head = self.catalogue.applied(), self.log.head()
         if applied is not None and (
             applied.seq > head.seq
@@ -190,9 +210,7 @@ class Journal:
                 f"entry {head.seq} ({head.hash[:12]}): the log was cut or replaced",
                 hint="assay audit verify says where; restore the log from a backup",
             )
-        if applied != head:
-            self._replay(applied)
-        self._follow()
+        return applied
 
     def _replay(self, applied: LogHead | None) -> LogHead:
         with self.catalogue.file.write(locked=True) as connection:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from assay.domain.clock import Clock
 from assay.domain.evidence import Evidence
 from assay.domain.verdicts import GateResult, Outcome, decide
 from assay.domain.versions import Stage
@@ -18,8 +19,8 @@ from assay.registry.folders import (
     seal,
     write_pending,
 )
-from assay.registry.journal import NewEvent
-from assay.registry.keyring import check_identity
+from assay.registry.journal import Journal, NewEvent
+from assay.registry.keyring import KeyRing, check_identity
 from assay.registry.lifecycle import EventOutcome, EventType, PromotionGateError
 from assay.registry.log import Entry, LogHead
 from assay.registry.reading import RegistryReader
@@ -52,6 +53,19 @@ class ModelRegistry(RegistryReader):
     ------
     Tampered: the log was cut or replaced under the index.
     """
+
+    @classmethod
+    def rebuilt(
+        cls, root: Path, keyring: KeyRing, clock: Clock, *, audit_path: Path | None = None
+    ) -> ModelRegistry:
+        """Open a registry whose catalogue may be damaged, after building it again from the log.
+
+        Raises
+        ------
+        Tampered: the log was cut or replaced under the index; a new index would forget that.
+        """
+        Journal(root, keyring, clock, audit_path).rebuild()
+        return cls(root, keyring, clock, audit_path=audit_path)
 
     def register(
         self, candidate: Candidate, *, signer: str | None = None, reason: str = ""

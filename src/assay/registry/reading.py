@@ -72,6 +72,18 @@ class RegistryReader:
         """Every model that has a version."""
         return self._catalogue.names()
 
+    def check_model(self, name: str) -> None:
+        """Refuse the name of a model that has no version: silence would look like an answer.
+
+        Raises
+        ------
+        NotFound: no such model; the hint names the nearest.
+        """
+        names = self.names()
+        if name not in names:
+            hint = did_you_mean(name, names) if names else "assay train RECIPE registers one"
+            raise NotFound(f"no model {name!r}", hint=hint)
+
     def get(self, name: str, version: str) -> VersionRecord:
         """One version's record.
 
@@ -84,10 +96,7 @@ class RegistryReader:
             return record
         versions = [item.version for item in self._catalogue.select(name, None)]
         if not versions:
-            raise NotFound(
-                f"no model {name!r}", hint=did_you_mean(name, self.names()) if self.names() else
-                "assay models register adds one",
-            )  # fmt: skip
+            self.check_model(name)
         raise NotFound(f"no version {version} of {name}", hint=did_you_mean(version, versions))
 
     def current(self, name: str) -> VersionRecord | None:
@@ -107,8 +116,7 @@ class RegistryReader:
         name, at, alias = reference.partition("@")
         if at and alias != CHAMPION:
             raise NotFound(f"no alias {alias!r} in {reference!r}", hint=f"expected @{CHAMPION}")
-        if name not in self.names():
-            raise NotFound(f"no model {name!r}", hint=did_you_mean(name, self.names()))
+        self.check_model(name)
         champion = self.current(name)
         if champion is None:
             raise NotFound(
@@ -281,6 +289,7 @@ class RegistryReader:
         ------
         NotFound: there is none to go back to.
         """
+        self.check_model(name)
         for version in reversed(self._catalogue.productions(name)):
             if version is not None:
                 record = self.get(name, version)

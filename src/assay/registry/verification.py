@@ -9,7 +9,7 @@ from pathlib import Path
 
 from assay.errors import AssayError, Tampered
 from assay.registry.catalogue import Catalogue
-from assay.registry.folders import SIGNATURE
+from assay.registry.folders import SIGNATURE, pending_folder
 from assay.registry.keyring import PROMOTION, VERSION, KeyRing
 from assay.registry.lifecycle import EventOutcome, EventType
 from assay.registry.log import EMPTY, Entry, EventLog, LogProblem, LogReport
@@ -112,6 +112,11 @@ def _entry_problems(root: Path, log: EventLog, keyring: KeyRing) -> Iterator[Log
                 verify_promotion(entry, registered.get(key, ""), keyring)
             except Tampered as error:
                 yield LogProblem(entry.seq, error.message)
+    for (name, version), digest in registered.items():
+        folder = root / "artifacts" / name / str(version)
+        # A registration that was killed is given its folder by the next opening.
+        if not folder.exists() and not pending_folder(folder, digest).exists():
+            yield LogProblem(0, f"folder {name}/{version} is gone, though it was registered")
     for folder in sorted((root / "artifacts").glob("*/[0-9]*")):
         if (folder.parent.name, folder.name) not in registered:
             yield LogProblem(

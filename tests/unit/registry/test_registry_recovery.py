@@ -151,6 +151,21 @@ def test_an_index_of_another_layout_is_built_anew_when_opened(registry):
     assert dump(again(registry)) == before
 
 
+def test_a_rebuild_does_not_forget_that_the_log_was_cut(registry):
+    events = registry.root / "log" / "events.jsonl"
+    events.write_bytes(b"".join(events.read_bytes().splitlines(keepends=True)[:-1]))
+    with pytest.raises(Tampered, match="cut or replaced"):
+        registry.rebuild()
+    with pytest.raises(Tampered, match="cut or replaced"):
+        again(registry)
+
+
+def test_verification_names_a_registered_version_whose_folder_is_gone(registry):
+    shutil.rmtree(registry.root / "artifacts" / "fx_vol" / "1.1.0")
+    (problem,) = registry.verify_log().problems
+    assert "fx_vol/1.1.0 is gone" in problem.detail
+
+
 def test_a_rebuild_from_a_broken_log_is_refused_and_keeps_the_index(registry):
     before = dump(registry)
     events = registry.root / "log" / "events.jsonl"

@@ -200,7 +200,7 @@ def test_an_empty_registry_answers(registry):
     assert registry.live_at("fx_vol", T0).version is None
     assert registry.history("fx_vol") == ()
     assert registry.verify_log().ok
-    with pytest.raises(NotFound, match="assay models register"):
+    with pytest.raises(NotFound, match="assay train RECIPE"):
         registry.get("fx_vol", "1.0.0")
 
 
