@@ -33,7 +33,7 @@ def audit_verify(desk: DeskOption = HERE, as_json: JsonOption = False) -> None:
 
 @audit.command("show")
 def audit_show(
-    last: Annotated[int, typer.Option(help="How many of the latest entries.")] = 20,
+    last: Annotated[int, typer.Option(min=1, help="How many of the latest entries.")] = 20,
     desk: DeskOption = HERE,
     as_json: JsonOption = False,
 ) -> None:

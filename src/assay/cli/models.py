@@ -11,6 +11,7 @@ import typer
 from assay.cli.options import HERE, DeskOption, JsonOption, open_desk
 from assay.cli.output import Output
 from assay.domain.instants import parse, render
+from assay.errors import ContractViolation
 
 if TYPE_CHECKING:
     from assay.domain.verdicts import GateResult
@@ -137,7 +138,10 @@ def models_list(
 ) -> None:
     """List versions and their stages."""
     output = Output(as_json=as_json)
-    records = open_desk(desk).registry.list(name)
+    registry = open_desk(desk).registry
+    if name is not None:
+        registry.check_model(name)
+    records = registry.list(name)
     output.table(
         ("model", "version", "stage", "kind", "author", "registered", "digest"),
         (
@@ -190,7 +194,7 @@ def models_approve(
         valid_for=opened.layout.approval_nanos / NANOS_PER_SECOND,
     )
     count = count_approvals(
-        opened.registry, name, version, approval.gate_report_digest, now=opened.clock.now()
+        opened.registry, name, version, approval.gate_report_digest, now=opened.registry.now()
     )
     output.line(
         f"{approval.approver} approves {name} {approval.version} until "
@@ -311,8 +315,14 @@ def models_live(
 ) -> None:
     """What was in production at a moment, since when, and by which entry of the log."""
     output = Output(as_json=as_json)
-    opened = open_desk(desk)
-    answer = opened.registry.live_at(name, parse(at) if at else opened.clock.now())
+    registry = open_desk(desk).registry
+    registry.check_model(name)
+    # Not the bare clock: one that was set back would hide the latest entries.
+    now = registry.now()
+    instant = now if at is None else parse(at)
+    if instant > now:
+        raise ContractViolation(f"--at {at} has not come yet: expected {render(now)} or earlier")
+    answer = registry.live_at(name, instant)
     if answer.version is None:
         output.line(f"at {render(answer.at)} nothing was live for {name}")
     else:
@@ -331,7 +341,9 @@ def models_history(
 ) -> None:
     """Everything the log says about a model, oldest first."""
     output = Output(as_json=as_json)
-    entries = open_desk(desk).registry.history(name)
+    registry = open_desk(desk).registry
+    registry.check_model(name)
+    entries = registry.history(name)
     output.table(
         ("entry", "time", "event", "from", "to", "by", "outcome", "reason"),
         (
@@ -347,8 +359,7 @@ def models_history(
 def models_rebuild(desk: DeskOption = HERE, as_json: JsonOption = False) -> None:
     """Make the catalogue again from the version folders and the log."""
     output = Output(as_json=as_json)
-    registry = open_desk(desk).registry
-    registry.rebuild()
+    registry = open_desk(desk).rebuilt_registry()
     count = len(registry.list())
     output.line(f"catalogue rebuilt from folders and log: {count} versions")
     output.next_step("assay audit verify")

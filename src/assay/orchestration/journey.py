@@ -198,7 +198,9 @@ def travel(
         parity=parity,
         versions=tuple(_refreshed(desk, story) for story in stories),
         withdrawals=withdrawals,
-        live=tuple(desk.registry.live_at(name, desk.clock.now()) for name in desk.registry.names()),
+        live=tuple(
+            desk.registry.live_at(name, desk.registry.now()) for name in desk.registry.names()
+        ),
         problems=problems,
         log_entries=entries,
         kernel_seconds=kernel_seconds,
