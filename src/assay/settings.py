@@ -16,9 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
-
 from assay.errors import ConfigurationError, NotFound, did_you_mean
+from assay.storage.documents import parse_yaml, read_mapping
 
 FILE = "assay.yaml"
 PREFIX = "ASSAY_"
@@ -122,25 +121,10 @@ def load_settings(desk: Path, environment: Mapping[str, str]) -> Settings:
             f"no desk project in {desk}: it has no {FILE}",
             hint=f"create one with: assay init {desk}",
         )
-    document = read_yaml(path)
+    document = read_mapping(path)
     document = _with_overrides(document, environment)
     settings = structure(Settings, document, where=FILE)
     return _resolve_paths(settings, desk.absolute())
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file; anything else is refused with the file's name."""
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise NotFound(f"configuration file {path} does not exist") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path} is not readable YAML: {error}") from None
-    if document is None:
-        return {}
-    if not isinstance(document, dict):
-        raise ConfigurationError(f"{path}: found {type(document).__name__}, expected keys: values")
-    return document
 
 
 def structure(kind: type[T], document: Mapping[str, Any], *, where: str) -> T:
@@ -219,10 +203,7 @@ def _with_overrides(document: dict[str, Any], environment: Mapping[str, str]) ->
                 f"environment variable {name}: unknown section {section!r}",
                 hint=did_you_mean(section, sections),
             )
-        try:
-            value = yaml.safe_load(environment[name])
-        except yaml.YAMLError as error:
-            raise ConfigurationError(f"environment variable {name}: {error}") from None
+        value = parse_yaml(environment[name], source=f"environment variable {name}")
         keys = typing.get_type_hints(Settings)[section].__dataclass_fields__
         if key not in keys:
             raise ConfigurationError(

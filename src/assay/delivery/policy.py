@@ -31,12 +31,11 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from assay.domain.canonical import content_hash
 from assay.domain.verdicts import Severity
 from assay.domain.versions import KINDS, check_name
 from assay.errors import ConfigurationError, ContractViolation, NotFound, did_you_mean
+from assay.storage.documents import parse_yaml, read_text
 from assay.validation.known import KNOWN_EVIDENCE
 
 
@@ -155,17 +154,11 @@ def load_policy(path: Path) -> Policy:
 
     Raises
     ------
-    ConfigurationError: the file is missing, is not YAML or says something that is not allowed;
-        the message names the file and the path of the key.
+    NotFound: there is no such file.
+    ConfigurationError: it is not YAML or says something that is not allowed; the message names the
+        file and the path of the key.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(
-            f"gates file {path} cannot be read: {error}",
-            hint="give the path of the desk's configs/gates.yaml",
-        ) from None
-    return read_policy(text, source=str(path))
+    return read_policy(read_text(path), source=str(path))
 
 
 def read_policy(text: str, *, source: str) -> Policy:
@@ -175,14 +168,7 @@ def read_policy(text: str, *, source: str) -> Policy:
     ------
     ConfigurationError: see :func:`load_policy`.
     """
-    try:
-        document = yaml.load(text, Loader=_StrictLoader)  # noqa: S506 - a SafeLoader, stricter
-    except (yaml.YAMLError, ValueError) as error:
-        # ValueError: a date such as 2026-13-45 or an integer of thousands of digits.
-        raise ConfigurationError(f"{source}: not readable as YAML: {error}") from None
-    except RecursionError:
-        raise ConfigurationError(f"{source}: nested too deeply for a policy") from None
-    return parse_policy(document, source=source)
+    return parse_policy(parse_yaml(text, source=source), source=source)
 
 
 def desk_policy_text() -> str:
@@ -225,25 +211,6 @@ def parse_policy(document: Any, *, source: str) -> Policy:
     if not kinds and not named:
         raise ConfigurationError(f"{source}: no gates: expected 'kinds' or 'policies'")
     return Policy(kinds, named)
-
-
-class _StrictLoader(yaml.SafeLoader):  # type: ignore[misc]  # PyYAML ships no types
-    """YAML without silent losses: a key that stands twice is an error, not the last one wins."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if not isinstance(key, str):
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"key {key!r} is not text", key_node.start_mark
-                )
-            if key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"key {key!r} stands twice", key_node.start_mark
-                )
-            seen.add(key)
-        return dict(super().construct_mapping(node, deep=deep))
 
 
 _GATE_KEYS = (

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from assay.errors import AssayError, ConfigurationError, NotFound, did_you_mean
+from assay.errors import AssayError, ConfigurationError, did_you_mean
 from assay.lake import RatesContract, UniverseRule
 from assay.sources import Source
 from assay.sources.ecb import EcbReferenceRates
+from assay.storage.documents import read_mapping
 
 _SECTIONS = ("sources", "contract", "universe")
 
@@ -34,7 +33,7 @@ def load_sources(path: Path) -> SourcesConfig:
     NotFound: there is no such file.
     ConfigurationError: an unknown key, type or source; the message names the nearest one.
     """
-    document = _read(path)
+    document = read_mapping(path)
     for key in document:
         if key not in _SECTIONS:
             raise ConfigurationError(
@@ -51,18 +50,6 @@ def load_sources(path: Path) -> SourcesConfig:
         contract=_named(path, "contract", RatesContract.from_mapping, document),
         universe=_named(path, "universe", UniverseRule.from_mapping, document),
     )
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise NotFound(f"configuration file {path} does not exist") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path} is not readable YAML: {error}") from None
-    if not isinstance(document, dict):
-        raise ConfigurationError(f"{path}: found {type(document).__name__}, expected keys: values")
-    return document
 
 
 def _section(path: Path, document: Mapping[str, Any], name: str) -> Mapping[str, Any]:
