@@ -14,9 +14,9 @@ from typing import Any
 
 import polars as pl
 
-from assay.errors import NotFound
+from assay.errors import Conflict, NotFound
 from assay.features import FeatureView, Manifest, OfflineDriver, OnlineDriver, ParityReport, compare
-from assay.lake import Snapshot, as_first_known, by_year
+from assay.lake import Snapshot, Table, as_first_known, by_year
 from assay.orchestration.desk import Desk
 from assay.orchestration.progress import Progress
 
@@ -107,6 +107,32 @@ def read_source(desk: Desk, view: FeatureView) -> tuple[pl.DataFrame, int, Snaps
     return frame.with_columns(pl.col("source_rank").cast(pl.Int64)), revised, snapshot
 
 
+def current_gold(desk: Desk, view: FeatureView) -> tuple[Table, Snapshot]:
+    """A view's gold table and its snapshot, when that is what building it now would give.
+
+    Raises
+    ------
+    NotFound: the view has not been built.
+    Conflict: the view or its source changed since; old features would pass for new ones.
+    """
+    table = desk.lake.table(gold_table(view))
+    snapshot = table.current()
+    hint = f"assay features build {view.name}"
+    if snapshot is None:
+        raise NotFound(f"table {table.name} is empty", hint=hint)
+    source = desk.lake.table(f"silver/{view.source}").current()
+    wanted = {"manifest": Manifest.of(view).hash, "source": source.id if source else None}
+    for what, now in wanted.items():
+        built = snapshot.metadata.get(what)
+        if built != now:
+            raise Conflict(
+                f"table {table.name} was built from {what} {str(built)[:12]}, "
+                f"which is {str(now)[:12]} now",
+                hint=hint,
+            )
+    return table, snapshot
+
+
 def build_features(desk: Desk, name: str, progress: Progress) -> FeatureBuild:
     """Compute a view over all of history and commit it to gold, under its manifest."""
     started = time.monotonic()
@@ -147,14 +173,11 @@ def prove_parity(desk: Desk, name: str, progress: Progress) -> ParityProof:
 
     Raises
     ------
-    NotFound: the view has not been built.
+    NotFound: the view has not been built. Conflict: it or its source changed since.
     """
     started = time.monotonic()
     view = desk.view(name)
-    table = desk.lake.table(gold_table(view))
-    snapshot = table.current()
-    if snapshot is None:
-        raise NotFound(f"table {table.name} is empty", hint=f"assay features build {name}")
+    table, snapshot = current_gold(desk, view)
     frame, _, _ = read_source(desk, view)
     offline = table.read(snapshot, verify=True)
     progress.event(f"feeding {len(frame):,} events one by one")

@@ -81,20 +81,21 @@ def judge_version(
 
 
 def _statistics(desk: Desk, metadata: ModelMetadata, run: TrainingRun) -> list[Evidence]:
-    recipe = desk.recipe(run.record["recipe"]["name"])
+    # As it was when the model was trained: the desk's recipe of this name may say otherwise by now.
+    horizon = int(run.record["recipe"]["label"]["horizon"])
     table = run.predictions()
     if metadata.kind == RISK_MODEL:
-        label = ForwardReturn(recipe.label.horizon, entry=Entry.LAST_FIX)
+        label = ForwardReturn(horizon, entry=Entry.LAST_FIX)
         table = table.with_columns(realised_return=_returns(desk, run, table, label))
-        table = one_date_per_session(_with_champion(desk, metadata, table))
-        return risk_evidence(table, horizon=recipe.label.horizon)
+        table = one_date_per_session(_with_champion(desk, metadata, run, table))
+        return risk_evidence(table, horizon=horizon)
     if metadata.kind == ALPHA_WEIGHTS:
         label = ForwardReturn(1, entry=Entry.NEXT_FIX)
         table = table.with_columns(next_return=_returns(desk, run, table, label))
         return alpha_evidence(
             one_date_per_session(table),
             generator=np.random.default_rng(SHUFFLE_SEED),
-            horizon=recipe.label.horizon,
+            horizon=horizon,
         )
     raise ConfigurationError(
         f"{metadata.name} is of kind {metadata.kind!r}: evidence is measured for "
@@ -117,14 +118,19 @@ def _returns(desk: Desk, run: TrainingRun, table: pl.DataFrame, label: ForwardRe
     return forward_labels(table, label, prices, known_at=known_at)["label"]
 
 
-def _with_champion(desk: Desk, metadata: ModelMetadata, table: pl.DataFrame) -> pl.DataFrame:
+def _with_champion(
+    desk: Desk, metadata: ModelMetadata, run: TrainingRun, table: pl.DataFrame
+) -> pl.DataFrame:
     champion = desk.registry.current(metadata.name)
     if champion is None or champion.version == metadata.version:
         return table
     parent = desk.registry.metadata(champion.name, champion.version).parent_run
-    theirs = load_run(desk, parent or "").predictions()
+    theirs = load_run(desk, parent or "")
+    if theirs.record["recipe"]["label"] != run.record["recipe"]["label"]:
+        # Forecasts of another label do not compare; without a champion's the gate stays undecided.
+        return table
     return table.join(
-        theirs.select("instrument", "as_of", champion="prediction"),
+        theirs.predictions().select("instrument", "as_of", champion="prediction"),
         on=["instrument", "as_of"],
         how="left",
         maintain_order="left",

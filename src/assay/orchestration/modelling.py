@@ -26,7 +26,7 @@ from assay.features import Sessions
 from assay.features.offline.labels import Entry, ForwardReturn, ForwardVariance, Label, PriceTable
 from assay.features.offline.point_in_time import FeatureTable, TimeToLive
 from assay.features.offline.training_sets import Spine, TrainingSet, get_training_set, rebuild
-from assay.orchestration.building import gold_table
+from assay.orchestration.building import current_gold
 from assay.orchestration.desk import Desk
 from assay.orchestration.progress import Progress
 from assay.orchestration.provenance import git_revision
@@ -70,7 +70,10 @@ class TrainingRun:
         ------
         Tampered: the file has changed since the run was recorded.
         """
-        data = (self.folder / name).read_bytes()
+        try:
+            data = (self.folder / name).read_bytes()
+        except FileNotFoundError:
+            data = b""
         if sha256_hex(data) != self.record["files"][name]:
             raise Tampered(
                 f"file {self.folder / name} has changed since the run was recorded",
@@ -149,13 +152,10 @@ def build_training_set(desk: Desk, recipe: Recipe) -> TrainingSet:
 
     Raises
     ------
-    NotFound: the view has not been built.
+    NotFound: the view has not been built. Conflict: it or its source changed since.
     """
     view = desk.view(recipe.view)
-    table = desk.lake.table(gold_table(view))
-    snapshot = table.current()
-    if snapshot is None:
-        raise NotFound(f"table {table.name} is empty", hint=f"assay features build {view.name}")
+    table, snapshot = current_gold(desk, view)
     prices = price_table(desk, view.name)
     ttl = (
         TimeToLive(sessions=view.ttl.count)
@@ -236,7 +236,7 @@ def load_run(
 
     Raises
     ------
-    NotFound: there is none with this id.
+    NotFound: there is none with this id. Tampered: its record cannot be read.
     """
     folder = desk.layout.runs / identifier
     try:
@@ -245,6 +245,14 @@ def load_run(
         raise NotFound(
             f"no training run {identifier} in {desk.layout.runs}", hint="assay train RECIPE"
         ) from None
+    except ValueError:
+        record = None
+    # Not only for accidents: a run moved under another's name would vouch for the wrong model.
+    if not isinstance(record, dict) or record.get("id") != identifier:
+        raise Tampered(
+            f"{folder / _RECORD} is not the record of run {identifier}",
+            hint=f"remove {folder} and train again",
+        )
     return TrainingRun(identifier, record, folder, reused=reused, seconds=seconds)
 
 
