@@ -68,7 +68,8 @@ def create_desk(
     title = name or path.absolute().name
     if not _DESK_NAME.fullmatch(title):
         raise ConfigurationError(
-            f"desk name {title!r}: expected up to 64 letters, digits, spaces or . _ -"
+            f"desk name {title!r}: expected up to 64 ASCII letters, digits, spaces or . _ -",
+            hint=f"assay init '{path}' --name my-desk",
         )
     shutil.copytree(
         example_path(), path, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*_NOT_COPIED)

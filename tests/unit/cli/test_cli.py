@@ -202,3 +202,15 @@ def test_a_damaged_catalogue_is_rebuilt_by_the_command_that_its_error_names(
     assert shell.json("models", "rebuild", "--desk", str(desk)) == {"versions": 1}
     (record,) = shell.json("models", "list", "--desk", str(desk))
     assert record["version"] == "1.0.0"
+
+
+def test_a_folder_whose_name_is_no_desk_name_is_made_under_another(
+    shell: Any, tmp_path: Path
+) -> None:
+    folder = tmp_path / "börse 名"
+    refused = shell.run("init", str(folder), "--as", "quant")
+    assert refused.returncode == 1
+    assert "--name" in refused.stderr
+    assert not folder.exists()
+    assert shell.run("init", str(folder), "--as", "quant", "--name", "desk").returncode == 0
+    assert shell.run("models", "list", "--desk", str(folder)).returncode == 0
