@@ -27,6 +27,7 @@ class SqliteFile:
 
     ``read()`` gives a connection that cannot write; ``write()`` gives a transaction that commits
     when the block ends and rolls back when it raises. Connections are not shared between threads.
+    ``open_reader()`` is for many short reads, for which opening would cost more than reading.
     """
 
     def __init__(self, path: Path) -> None:
@@ -44,15 +45,22 @@ class SqliteFile:
     @contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
         """A connection for queries; a snapshot when the caller begins a transaction."""
-        if not self.path.exists():
-            raise Unavailable(f"database {self.path} does not exist")
-        connection = self._connect(mode="ro")
+        connection = self._connect_reader()
         try:
             yield connection
         except sqlite3.DatabaseError as error:
-            raise self._translate(error) from error
+            raise self.explain(error) from error
         finally:
             connection.close()
+
+    def open_reader(self) -> sqlite3.Connection:
+        """A connection like those of :meth:`read`, with plain tuples as rows, which the caller
+        keeps, uses in one thread, closes (in any), and whose errors the caller hands to
+        :meth:`explain`.
+        """
+        connection = self._connect_reader(any_thread=True)
+        connection.row_factory = None
+        return connection
 
     @contextmanager
     def write(self, *, locked: bool = False) -> Iterator[sqlite3.Connection]:
@@ -75,16 +83,27 @@ class SqliteFile:
         except sqlite3.IntegrityError:
             raise  # a constraint spoke: the caller knows what it means
         except sqlite3.DatabaseError as error:
-            raise self._translate(error) from error
+            raise self.explain(error) from error
         finally:
             connection.close()
 
-    def _connect(self, mode: str) -> sqlite3.Connection:
+    def _connect_reader(self, *, any_thread: bool = False) -> sqlite3.Connection:
+        if not self.path.exists():
+            raise Unavailable(f"database {self.path} does not exist")
+        return self._connect(mode="ro", any_thread=any_thread)
+
+    def _connect(self, mode: str, *, any_thread: bool = False) -> sqlite3.Connection:
         uri = f"{self.path.absolute().as_uri()}?mode={mode}"
         try:
-            connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=30.0)
+            connection = sqlite3.connect(
+                uri,
+                uri=True,
+                isolation_level=None,
+                timeout=30.0,
+                check_same_thread=not any_thread,
+            )
         except sqlite3.DatabaseError as error:
-            raise self._translate(error) from error
+            raise self.explain(error) from error
         connection.row_factory = sqlite3.Row
         if mode == "ro":
             return connection
@@ -95,7 +114,7 @@ class SqliteFile:
             connection.execute("PRAGMA wal_autocheckpoint=0")
         except sqlite3.DatabaseError as error:
             connection.close()
-            raise self._translate(error) from error
+            raise self.explain(error) from error
         return connection
 
     def _checkpoint(self, connection: sqlite3.Connection) -> None:
@@ -103,7 +122,8 @@ class SqliteFile:
         if wal.exists() and wal.stat().st_size > _CHECKPOINT_PAGES * 4096:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
-    def _translate(self, error: sqlite3.DatabaseError) -> Exception:
+    def explain(self, error: sqlite3.DatabaseError) -> Exception:
+        """What to raise for an error of this database: Unavailable or Tampered."""
         # SQLite calls trouble outside the file operational (full disk, no permission, a lock), and
         # a table that ought to be there as well.
         if isinstance(error, sqlite3.OperationalError) and "no such" not in str(error):
