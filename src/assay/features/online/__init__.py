@@ -1,11 +1,45 @@
-"""Features event by event.
+"""Features event by event, and the store that they are served from.
 
 1. :mod:`~assay.features.online.driver` - pushes single events or micro-batches through the one
    kernel; closes the barrier of an event time for features across entities.
 2. :mod:`~assay.features.online.checkpoint` - what a driver remembers, as bytes that refuse another
    manifest.
+3. :mod:`~assay.features.online.store` - the port of online stores: newer wins, and what is too old
+   says so. :mod:`~assay.features.online.memory` and :mod:`~assay.features.online.sqlite` implement
+   it.
+
+Serving reads a store and computes nothing: the driver (and with it the compiler) is imported when
+it is first asked for.
 """
 
-from assay.features.online.driver import FeatureRow, OnlineDriver
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["FeatureRow", "OnlineDriver"]
+from assay.features.online.memory import MemoryStore
+from assay.features.online.sqlite import SqliteStore
+from assay.features.online.store import OnlineStore, Reading, StoredRow, read_as_of
+
+if TYPE_CHECKING:
+    from assay.features.online.driver import FeatureRow, OnlineDriver
+
+_LATER = {
+    "FeatureRow": "assay.features.online.driver",
+    "OnlineDriver": "assay.features.online.driver",
+}
+
+__all__ = [
+    "FeatureRow",
+    "MemoryStore",
+    "OnlineDriver",
+    "OnlineStore",
+    "Reading",
+    "SqliteStore",
+    "StoredRow",
+    "read_as_of",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LATER:
+        return getattr(import_module(_LATER[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

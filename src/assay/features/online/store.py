@@ -1,0 +1,250 @@
+"""The port of online stores: the newest rows of each entity, and when they are too old to serve.
+
+Laws (one suite in :mod:`assay.testing.online_store` holds every store to them): the answer at a
+moment is the largest visible version by (event time, known time, source rank, sequence), whatever
+the order of writing; writing a row again changes nothing; a batch is written whole or not at all;
+values come back with the bits that went in.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from assay.domain.instants import Instant, render
+from assay.domain.order import VersionKey
+from assay.errors import (
+    ConfigurationError,
+    Conflict,
+    ContractViolation,
+    IncompatibleVersion,
+    Tampered,
+)
+from assay.features.definition.views import FeatureView, Sessions
+
+ROW_LAYOUT = 1
+"""Changes when the bytes of a stored row change their meaning."""
+
+MAX_VERSIONS = 1_000
+"""Rows that a store keeps per entity unless it is told otherwise."""
+
+# Layout and CRC-32 of what follows; four times eight bytes of the order; the manifest's hash.
+_HEADER = struct.Struct("<HxxIqqqq32s")
+_COVERED = 8
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StoredRow:
+    """One computed row of a view.
+
+    Attributes
+    ----------
+    event_time, known_time, source_rank, sequence: the place in the total order of versions.
+    manifest: hash of the manifest that the values were computed under, 64 hexadecimal digits.
+    values: float64, in the order of the view's features; missing ones NaN.
+
+    Two rows are equal when all of it is, the values by their bits.
+    """
+
+    entity: str
+    event_time: Instant
+    known_time: Instant
+    source_rank: int
+    sequence: int
+    manifest: str
+    values: NDArray[np.float64]
+
+    @property
+    def key(self) -> VersionKey:
+        """The position in the total order."""
+        return VersionKey(self.event_time, self.known_time, self.source_rank, self.sequence)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, StoredRow):
+            return NotImplemented
+        same = (self.entity, self.key, self.manifest) == (other.entity, other.key, other.manifest)
+        return same and self.values.tobytes() == other.values.tobytes()
+
+    def __hash__(self) -> int:
+        return hash((self.entity, self.key))
+
+
+class OnlineStore(Protocol):
+    """Versions of rows by view and entity. All methods may be called from several threads."""
+
+    def write(self, view: str, rows: Iterable[StoredRow]) -> int:
+        """Add rows, all or none; how many of them the store did not hold before.
+
+        A row that is older than the newest of its entity is kept as history and never hides it.
+
+        Raises
+        ------
+        Conflict: a row stands where another one with different content does.
+        ContractViolation: a row is malformed.
+        """
+        ...
+
+    def read(
+        self, view: str, entities: Sequence[str], as_of: Instant | None = None
+    ) -> list[StoredRow | None]:
+        """The newest row of each entity, in the order asked, None where there is none.
+
+        With ``as_of``, rows whose event or known time is later are not visible. The answers belong
+        to one state of the store: a batch is seen whole or not at all.
+        """
+        ...
+
+    def history(self, view: str, entity: str) -> list[StoredRow]:
+        """The versions kept for an entity, oldest first: what could have been served, and when."""
+        ...
+
+    def views(self) -> tuple[str, ...]:
+        """Names of the views that have rows, sorted."""
+        ...
+
+    def close(self) -> None:
+        """Let go of files and connections; the store is not used afterwards."""
+        ...
+
+
+class SessionCount(Protocol):
+    """Counts sessions, as the calendar of sessions of the offline side does."""
+
+    def count_between(self, after: NDArray[np.int64], upto: NDArray[np.int64]) -> NDArray[np.int64]:
+        """How many sessions lie in each interval ``(after, upto]``."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A row as of a moment.
+
+    Attributes
+    ----------
+    row: the newest one that had happened and was known.
+    age: nanoseconds from its event time to the moment.
+    sessions: sessions in (event time, moment], None where the view's time to live is a duration.
+    stale: whether the age exceeds the time to live; exactly the time to live is not stale.
+    """
+
+    row: StoredRow
+    age: int
+    sessions: int | None
+    stale: bool
+
+
+def read_as_of(
+    store: OnlineStore,
+    view: FeatureView,
+    entities: Sequence[str],
+    moment: Instant,
+    *,
+    calendar: SessionCount | None = None,
+) -> list[Reading | None]:
+    """What could be served at a moment, in the order asked; None where nothing was visible.
+
+    The same rule as the point-in-time join of training sets: visible by both times, stale by the
+    event time. A stale row is given and says so; refusing it is the caller's decision.
+
+    Parameters
+    ----------
+    calendar: needed when the view's time to live counts sessions.
+
+    Raises
+    ------
+    ConfigurationError: the view counts sessions and there is no calendar.
+    """
+    rows = store.read(view.name, entities, moment)
+    if not isinstance(view.ttl, Sessions):
+        limit = view.ttl.nanos
+        return [
+            None if row is None else Reading(row, age := moment - row.event_time, None, age > limit)
+            for row in rows
+        ]
+    if calendar is None:
+        raise ConfigurationError(
+            f"view {view.name}: a time to live of {view.ttl.count} sessions needs a calendar",
+            hint="pass calendar=SessionCalendar.of(market)",
+        )
+    events = np.array([moment if row is None else row.event_time for row in rows], dtype=np.int64)
+    counts = calendar.count_between(events, np.full_like(events, moment)).tolist()
+    return [
+        None if row is None else Reading(row, moment - row.event_time, n, n > view.ttl.count)
+        for row, n in zip(rows, counts, strict=True)
+    ]
+
+
+def pack_row(view: str, row: StoredRow) -> bytes:
+    """The bytes of a row without its entity: header, then the values, little endian.
+
+    Raises
+    ------
+    ContractViolation: values that are not one dimension of float64, an entity without a name or
+        with characters that have no UTF-8, a manifest that is no hash, times outside int64.
+    """
+    where = f"row of {row.entity!r} for view {view}"
+    if row.values.dtype != np.float64 or row.values.ndim != 1:
+        raise ContractViolation(
+            f"{where}: values {row.values.dtype}{list(row.values.shape)}, expected float64[n]"
+        )
+    try:
+        if not row.entity.encode():
+            raise ContractViolation(f"{where}: expected a name of the entity")
+        manifest = bytes.fromhex(row.manifest)
+        if len(manifest) != 32 or manifest.hex() != row.manifest:
+            raise ValueError
+        header = _HEADER.pack(ROW_LAYOUT, 0, *row.key, manifest)
+    except UnicodeEncodeError:
+        raise ContractViolation(f"{where}: the name has no UTF-8 form") from None
+    except struct.error as error:
+        raise ContractViolation(f"{where}: {error}, in {tuple(row.key)}") from None
+    except ValueError:
+        raise ContractViolation(
+            f"{where}: manifest {row.manifest!r}, expected 64 hexadecimal digits"
+        ) from None
+    body = header[_COVERED:] + row.values.astype("<f8", copy=False).tobytes()
+    return struct.pack("<HxxI", ROW_LAYOUT, zlib.crc32(body)) + body
+
+
+def unpack_row(
+    entity: str,
+    data: bytes,
+    _unpack: Any = _HEADER.unpack_from,
+    _crc: Any = zlib.crc32,
+    _size: int = _HEADER.size,
+) -> StoredRow:
+    """A row from its bytes; the values cannot be written to.
+
+    Raises
+    ------
+    Tampered: the bytes are not what was written.
+    IncompatibleVersion: another build wrote them in another layout.
+    """
+    if len(data) < _size:
+        raise Tampered(f"stored row of {entity!r} is cut short: {len(data)} bytes")
+    layout, check, event_time, known_time, rank, sequence, manifest = _unpack(data)
+    if layout != ROW_LAYOUT:
+        raise IncompatibleVersion(
+            f"stored row of {entity!r} has layout {layout}, this build reads {ROW_LAYOUT}",
+            hint="write the rows again with this build",
+        )
+    if _crc(memoryview(data)[_COVERED:]) != check:
+        raise Tampered(f"stored row of {entity!r} does not have its checksum")
+    values = np.frombuffer(data, "<f8", -1, _size)
+    return StoredRow(entity, event_time, known_time, rank, sequence, manifest.hex(), values)
+
+
+def conflicting(view: str, row: StoredRow) -> Conflict:
+    """The error for two different rows at one place of the order."""
+    return Conflict(
+        f"view {view}: {row.entity} at {render(row.event_time)}, known {render(row.known_time)}, "
+        f"rank {row.source_rank}, sequence {row.sequence} is stored with other content",
+        hint="a row is never rewritten: give a correction a later known time, "
+        "and a changed view another name",
+    )

@@ -1,0 +1,267 @@
+"""One suite that every online store passes.
+
+A store of your own is held to the port by a few lines::
+
+    class TestMyStore(OnlineStoreTests):
+        @pytest.fixture
+        def open_store(self, tmp_path):
+            return lambda **options: MyStore(tmp_path / "rows", **options)
+
+``open_store`` gives a new, empty store on its first call; stores take ``max_versions``. Further
+calls open the same content where :attr:`OnlineStoreTests.durable` is true.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable, Iterator
+from itertools import permutations
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from assay.domain.order import as_of
+from assay.errors import Conflict, ContractViolation
+from assay.features.online.store import OnlineStore, StoredRow
+
+MANIFEST = "5e" * 32
+
+
+def stored_row(
+    entity: str = "A",
+    event_time: int = 1,
+    known_time: int | None = None,
+    *,
+    source_rank: int = 0,
+    sequence: int = 0,
+    manifest: str = MANIFEST,
+    values: tuple[float, ...] | NDArray[np.float64] = (1.0, 2.0),
+) -> StoredRow:
+    """A row with defaults; ``known_time`` is the event time when it is not given."""
+    known = event_time if known_time is None else known_time
+    array = np.array(values, dtype=np.float64)
+    return StoredRow(entity, event_time, known, source_rank, sequence, manifest, array)
+
+
+class OnlineStoreTests:
+    """The promises of :class:`~assay.features.online.store.OnlineStore`."""
+
+    durable = False
+
+    @pytest.fixture
+    def open_store(self) -> Callable[..., OnlineStore]:
+        """Overridden by the subclass: opens the store under test."""
+        raise NotImplementedError
+
+    @pytest.fixture
+    def store(self, open_store: Callable[..., OnlineStore]) -> Iterator[OnlineStore]:
+        """A store that is closed afterwards."""
+        store = open_store()
+        yield store
+        store.close()
+
+    def test_an_empty_store_has_no_rows_and_no_views(self, store: OnlineStore) -> None:
+        assert store.read("fx", ["A", "B"]) == [None, None]
+        assert store.read("fx", []) == []
+        assert store.history("fx", "A") == []
+        assert store.views() == ()
+        assert store.write("fx", []) == 0
+        assert store.views() == ()
+
+    def test_answers_come_in_the_order_asked(self, store: OnlineStore) -> None:
+        rows = [stored_row(name, values=(n,)) for n, name in enumerate("ABC")]
+        assert store.write("fx", rows) == 3
+        assert store.read("fx", ["C", "?", "A", "C"]) == [rows[2], None, rows[0], rows[2]]
+
+    def test_the_newest_wins_in_whatever_order_rows_are_written(self, store: OnlineStore) -> None:
+        keys = [(1, 9, 9, 9), (2, 3, 9, 9), (2, 4, 0, 9), (2, 4, 1, 0), (2, 4, 1, 1)]
+        for number, order in enumerate(permutations(keys, 5)):
+            if number % 7:  # every seventh permutation shows it
+                continue
+            entity = f"E{number}"
+            for event, known, rank, sequence in order:
+                row = stored_row(
+                    entity, event, known, source_rank=rank, sequence=sequence, values=(known,)
+                )
+                assert store.write("fx", [row]) == 1
+            (found,) = store.read("fx", [entity])
+            assert found is not None
+            assert found.key == keys[-1]
+            assert [tuple(row.key) for row in store.history("fx", entity)] == keys
+
+    def test_as_of_a_moment_only_what_had_happened_and_was_known_is_visible(
+        self, store: OnlineStore
+    ) -> None:
+        rows = [
+            stored_row("A", event, known, sequence=sequence)
+            for event, known, sequence in [(1, 2, 0), (1, 6, 1), (3, 4, 2), (5, 5, 3), (4, 9, 4)]
+        ]
+        store.write("fx", rows)
+        for moment in range(11):
+            expected = as_of([row.key for row in rows], moment)
+            (found,) = store.read("fx", ["A"], moment)
+            assert (found.key if found else None) == expected, moment
+            assert store.read("fx", ["A", "B"], moment) == [found, None]
+
+    def test_the_same_row_again_changes_nothing(self, store: OnlineStore) -> None:
+        row = stored_row(values=(math.nan, -0.0))
+        assert store.write("fx", [row, row]) == 1
+        assert store.write("fx", [stored_row(values=(math.nan, -0.0))]) == 0
+        assert store.history("fx", "A") == [row]
+
+    @pytest.mark.parametrize(
+        "other",
+        [
+            {"values": (1.0, 2.5)},
+            {"values": (1.0,)},
+            {"values": (1.0, 2.0, 3.0)},
+            {"manifest": "00" * 32},
+        ],
+    )
+    def test_other_content_at_the_same_place_is_a_conflict_and_nothing_is_written(
+        self, store: OnlineStore, other: dict[str, Any]
+    ) -> None:
+        first = stored_row()
+        store.write("fx", [first])
+        with pytest.raises(Conflict, match="A at 1970"):
+            store.write("fx", [stored_row("B"), stored_row("A", 2), stored_row(**other)])
+        with pytest.raises(Conflict):
+            store.write("fx", [stored_row("C"), stored_row("C", **other)])
+        assert store.read("fx", ["A", "B", "C"]) == [first, None, None]
+
+    def test_zeros_of_different_sign_are_different_content(self, store: OnlineStore) -> None:
+        store.write("fx", [stored_row(values=(0.0,))])
+        with pytest.raises(Conflict):
+            store.write("fx", [stored_row(values=(-0.0,))])
+
+    def test_values_keep_every_bit(self, store: OnlineStore) -> None:
+        words = [0x7FF8000000000000, 0x7FF8000000000001, 0xFFF0000000000000, 0x8000000000000000, 1]
+        values = np.array(words, dtype=np.uint64).view(np.float64)
+        store.write("fx", [stored_row(values=values), stored_row("none", values=())])
+        found, empty = store.read("fx", ["A", "none"])
+        assert found is not None
+        assert empty is not None
+        assert found.values.view(np.uint64).tolist() == words
+        assert found.values.dtype == np.float64
+        assert empty.values.shape == (0,)
+
+    def test_what_was_written_or_read_cannot_be_changed_from_outside(
+        self, store: OnlineStore
+    ) -> None:
+        values = np.array([1.0, 2.0])
+        row = StoredRow("A", 1, 1, 0, 0, MANIFEST, values)
+        store.write("fx", [row])
+        values[0] = 9.0
+        (found,) = store.read("fx", ["A"])
+        assert found is not None
+        assert found.values.tolist() == [1.0, 2.0]
+        with pytest.raises(ValueError, match="read-only"):
+            found.values[0] = 5.0
+
+    def test_views_do_not_see_each_other(self, store: OnlineStore) -> None:
+        one, other = stored_row(values=(1.0,)), stored_row(values=(2.0,))
+        store.write("fx", [one])
+        store.write("Fx é", [other])
+        assert store.read("fx", ["A"]) == [one]
+        assert store.read("Fx é", ["A"]) == [other]
+        assert store.views() == ("Fx é", "fx")
+
+    def test_names_and_times_at_their_limits_come_back(self, store: OnlineStore) -> None:
+        names = ["'; --", "a\x00b", "ключ", "x" * 1_000, " A", "a"]
+        ends = [-(2**63), 2**63 - 1]
+        for name in names:
+            rows = [stored_row(name, end, end, source_rank=end, sequence=end) for end in ends]
+            store.write("fx", rows)
+            assert store.history("fx", name) == rows
+        assert store.read("fx", ["A", "\ud800"]) == [None, None]
+
+    @pytest.mark.parametrize(
+        "row",
+        [
+            stored_row(""),
+            stored_row("\ud800"),
+            stored_row(event_time=2**63),
+            stored_row(manifest="main"),
+            stored_row(manifest="5E" * 32),
+            StoredRow("A", 1, 1, 0, 0, MANIFEST, np.ones((1, 2))),
+            StoredRow("A", 1, 1, 0, 0, MANIFEST, np.ones(2, dtype=np.float32)),
+        ],
+        ids=["no name", "no text", "time", "manifest", "upper case", "shape", "type"],
+    )
+    def test_a_malformed_row_is_refused_and_nothing_is_written(
+        self, store: OnlineStore, row: StoredRow
+    ) -> None:
+        with pytest.raises(ContractViolation):
+            store.write("fx", [stored_row("B"), row])
+        assert store.read("fx", ["B"]) == [None]
+
+    def test_only_the_newest_versions_are_kept(
+        self, open_store: Callable[..., OnlineStore]
+    ) -> None:
+        store = open_store(max_versions=3)
+        times = [5, 1, 4, 2, 6, 3]
+        for time in times:
+            store.write("fx", [stored_row(event_time=time), stored_row("B", 7)])
+        assert [row.event_time for row in store.history("fx", "A")] == [4, 5, 6]
+        store.write("fx", [stored_row("C", time) for time in times])
+        assert [row.event_time for row in store.history("fx", "C")] == [4, 5, 6]
+        assert len(store.history("fx", "B")) == 1
+        store.close()
+
+    def test_a_store_keeps_at_least_one_version(
+        self, open_store: Callable[..., OnlineStore]
+    ) -> None:
+        with pytest.raises(ContractViolation, match="max_versions 0"):
+            open_store(max_versions=0)
+
+    def test_a_reader_sees_a_batch_whole_or_not_at_all(self, store: OnlineStore) -> None:
+        entities = [f"E{n}" for n in range(5)]
+        seen: list[set[int]] = []
+        done = threading.Event()
+
+        def watch() -> None:
+            last = False
+            while not last:
+                last = done.is_set()  # read once more after the last batch
+                found = store.read("fx", entities)
+                seen.append({row.event_time if row else 0 for row in found})
+
+        thread = threading.Thread(target=watch)
+        thread.start()
+        for time in range(1, 26):
+            store.write("fx", [stored_row(entity, time) for entity in entities])
+        done.set()
+        thread.join()
+        assert all(len(times) == 1 for times in seen), seen
+        assert seen[-1] == {25}
+        moments = [min(times) for times in seen]
+        assert moments == sorted(moments)
+
+    def test_rows_written_by_several_threads_are_all_there(self, store: OnlineStore) -> None:
+        def write(number: int) -> None:
+            for time in range(10):
+                store.write("fx", [stored_row("shared", time, sequence=number)])
+
+        threads = [threading.Thread(target=write, args=(number,)) for number in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(store.history("fx", "shared")) == 40
+
+    def test_rows_are_there_when_the_store_is_opened_again(
+        self, open_store: Callable[..., OnlineStore]
+    ) -> None:
+        if not self.durable:
+            pytest.skip("the store does not outlive its process")
+        store = open_store()
+        row = stored_row(values=(math.nan, 1.5))
+        store.write("fx", [row])
+        store.close()
+        again = open_store()
+        assert again.read("fx", ["A"]) == [row]
+        assert again.write("fx", [row]) == 0
+        again.close()
