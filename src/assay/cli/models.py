@@ -230,6 +230,7 @@ def models_promote(
         clock=opened.clock,
         monotonic=time.monotonic,
         reason=reason,
+        policy=opened.policy,
         promotions_log=opened.layout.promotions,
     )
     output.line(

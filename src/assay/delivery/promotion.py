@@ -35,7 +35,14 @@ from assay.errors import (
     Tampered,
     Unavailable,
 )
-from assay.registry import Entry, EventOutcome, EventType, ModelRegistry, PromotionClaim
+from assay.registry import (
+    Entry,
+    EventOutcome,
+    EventType,
+    ModelRegistry,
+    PromotionClaim,
+    PromotionGateError,
+)
 from assay.registry.keyring import check_identity
 from assay.registry.records import evidence_digest
 from assay.storage.files import append_line, drop_torn_tail
@@ -113,6 +120,7 @@ def promote(
     monotonic: Callable[[], float],
     reason: str = "",
     require_signed: bool = True,
+    policy: Policy | None = None,
     promotions_log: Path | None = None,
 ) -> Promotion:
     """Put a staged version into production; see the module's docstring for the steps.
@@ -121,6 +129,8 @@ def promote(
     ----------
     initiated_by: whose key signs the promotion.
     monotonic: seconds on a clock that never goes back, to measure with.
+    policy: the policy in force. Verdicts that were reached under another one do not count; without
+        it they are taken as they are recorded.
     require_signed: whether unsigned approvals count.
     promotions_log: where the deployment record goes (``artifacts/promotions.log``).
 
@@ -137,6 +147,12 @@ def promote(
     activation = _activated(registry, name, version, initiated_by, monotonic)
     try:
         record = registry.promotable(name, version)
+        if policy is not None and record.policy_digest != policy.digest:
+            raise PromotionGateError(
+                f"{name} {version} was judged under policy {record.policy_digest[:12]}, in force "
+                f"is {policy.digest[:12]}: the gates have changed since",
+                hint=f"assay gates check {name} {version}, then approve again",
+            )
         # A clock that was set back must not make a promotion end before its own entry.
         now = max(clock.now(), registry.now())
         count = require_approvals(

@@ -257,6 +257,7 @@ def _promote(desk: Desk, people: People, made: Registration) -> Promotion:
         clock=desk.clock,
         monotonic=time.monotonic,
         reason="passed its gates",
+        policy=desk.policy,
         promotions_log=desk.layout.promotions,
     )
 

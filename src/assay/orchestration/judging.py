@@ -15,7 +15,7 @@ from assay.domain.versions import ALPHA_WEIGHTS, RISK_MODEL
 from assay.errors import ConfigurationError
 from assay.features.offline.labels import Entry, ForwardReturn, forward_labels
 from assay.orchestration.desk import Desk
-from assay.orchestration.modelling import TrainingRun, load_run, recorded_prices
+from assay.orchestration.modelling import TrainingRun, recorded_prices, sealed_run
 from assay.orchestration.progress import Progress
 from assay.registry import ModelMetadata
 from assay.validation import alpha_evidence, risk_evidence
@@ -59,7 +59,7 @@ def judge_version(
     progress.event(f"{name} {version}: measuring evidence")
     opened = desk.registry.open_version(name, version)
     metadata = opened.metadata
-    run = load_run(desk, metadata.parent_run or "")
+    run = sealed_run(desk, metadata)
     evidence = [
         *_statistics(desk, metadata, run),
         onnx_parity(
@@ -124,8 +124,7 @@ def _with_champion(
     champion = desk.registry.current(metadata.name)
     if champion is None or champion.version == metadata.version:
         return table
-    parent = desk.registry.metadata(champion.name, champion.version).parent_run
-    theirs = load_run(desk, parent or "")
+    theirs = sealed_run(desk, desk.registry.metadata(champion.name, champion.version))
     if theirs.record["recipe"]["label"] != run.record["recipe"]["label"]:
         # Forecasts of another label do not compare; without a champion's the gate stays undecided.
         return table

@@ -38,6 +38,7 @@ from assay.training.run import TrainingResult
 
 GOLDEN_ROWS: Final = 16
 _RECORD: Final = "run.json"
+_BENCH: Final = "bench.json"
 _FILES: Final = ("model.onnx", "parity.json", "bench.json", "golden.json", "predictions.parquet")
 
 
@@ -62,6 +63,16 @@ class TrainingRun:
     @property
     def schema(self) -> InputSchema:
         return InputSchema.from_json(self.record["schema"])
+
+    @property
+    def seal(self) -> str:
+        """SHA-256 of what evidence rests on: the record and its files, timings left out.
+
+        A version's signed metadata holds it, so that nobody can change a run's predictions, and
+        the record to match, between training and judging.
+        """
+        files = {name: digest for name, digest in self.record["files"].items() if name != _BENCH}
+        return content_hash({**self.record, "bench": None, "files": files})
 
     def read(self, name: str) -> bytes:
         """A file of the run, checked against the record.
@@ -256,6 +267,24 @@ def load_run(
     return TrainingRun(identifier, record, folder, reused=reused, seconds=seconds)
 
 
+def sealed_run(desk: Desk, metadata: ModelMetadata) -> TrainingRun:
+    """The run that a version was registered from.
+
+    Raises
+    ------
+    NotFound: it is not recorded here. Tampered: it is not the run that the version's signature
+        vouches for.
+    """
+    run = load_run(desk, metadata.parent_run or "")
+    if run.seal != metadata.config.get("run_seal"):
+        raise Tampered(
+            f"training run {run.id} is not what {metadata.name} {metadata.version} was registered "
+            "from: its record has changed since",
+            hint=f"remove {run.folder}, train again and register the new version",
+        )
+    return run
+
+
 def register_run(desk: Desk, run: TrainingRun, *, author: str) -> Registration:
     """Register a run's model as the next version of its line; known content is not added again."""
     recipe = desk.recipe(run.record["recipe"]["name"])
@@ -272,7 +301,7 @@ def register_run(desk: Desk, run: TrainingRun, *, author: str) -> Registration:
         snapshot_ids=description["snapshots"],
         manifest_hash=description["manifest_hash"],
         git_commit=git_revision(desk.layout.root),
-        config=run.record["config"],
+        config={**run.record["config"], "run_seal": run.seal},
         environment=capture_environment(),
         metrics=run.record["metrics"],
         parent_run=run.id,

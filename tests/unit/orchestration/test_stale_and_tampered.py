@@ -93,3 +93,24 @@ def test_a_changed_training_run_is_named_and_vouches_for_nothing(
     error = refused(shell, desk, "gates", "check", "fx_vol", "1.1.0", "--as", "quant.demo")
     assert second in error
     assert "train again" in error
+
+
+@pytest.mark.xdist_group("journey")
+def test_predictions_changed_together_with_their_record_vouch_for_nothing(
+    travelled: tuple[Path, Any, Any], shell: Any, desk: Path
+) -> None:
+    import hashlib
+    import json
+
+    import polars as pl
+
+    (story,) = [one for one in travelled[1]["versions"] if one["recipe"] == "fx_vol"]
+    folder = desk / "artifacts/runs" / story["run"]["id"]
+    path = folder / "predictions.parquet"
+    pl.read_parquet(path).with_columns(prediction=pl.col("label").sqrt() + 1e-5).write_parquet(path)
+    record = json.loads((folder / "run.json").read_text())
+    record["files"]["predictions.parquet"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    (folder / "run.json").write_text(json.dumps(record))
+    error = refused(shell, desk, "gates", "check", "fx_vol", story["version"], "--as", "ops.demo")
+    assert "is not what fx_vol" in error
+    assert "was registered from" in error
