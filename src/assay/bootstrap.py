@@ -5,6 +5,7 @@ Backends other than the embedded ones will be chosen here too: nothing else impo
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -71,22 +72,27 @@ def create_desk(
             f"desk name {title!r}: expected up to 64 ASCII letters, digits, spaces or . _ -",
             hint=f"assay init '{path}' --name my-desk",
         )
-    shutil.copytree(
-        example_path(), path, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*_NOT_COPIED)
-    )
-    settings_file = path / FILE
+    # Made beside and renamed: a folder with half a desk in it would look like a desk.
+    staging = path.absolute().with_name(f".{path.absolute().name}.init")
+    shutil.rmtree(staging, ignore_errors=True)
+    ignored = shutil.ignore_patterns(*_NOT_COPIED)
+    shutil.copytree(example_path(), staging, ignore=ignored)
+    settings_file = staging / FILE
     text = settings_file.read_text(encoding="utf-8")
     settings_file.write_text(
-        re.sub(r"(?m)^  name: .*$", f"  name: {title}", text, count=1), encoding="utf-8"
+        # Quoted as JSON, which YAML reads: a desk may be called 2026 or no.
+        re.sub(r"(?m)^  name: .*$", f"  name: {json.dumps(title)}", text, count=1),
+        encoding="utf-8",
     )
-    settings = load_settings(path, os.environ)
     if not demonstration:
         from assay.delivery.policy import desk_policy_text
 
-        (path / "configs" / "gates.yaml").write_text(desk_policy_text(), encoding="utf-8")
+        (staging / "configs" / "gates.yaml").write_text(desk_policy_text(), encoding="utf-8")
+    settings = load_settings(staging, os.environ)
     private = settings.keys.private or private_key_folder(os.environ)
     for member in members:
         create_key(member.identity, private, settings.keys.public, may_sign=member.may_sign)
+    staging.replace(path)
     return [member.identity for member in members]
 
 

@@ -1,7 +1,7 @@
 """The command line, ``assay``.
 
 1. :mod:`~assay.cli.app` - the commands, grouped by intent; each opens a desk and calls one step.
-2. :mod:`~assay.cli.output` - lines, tables, the next command, or one JSON object.
+2. :mod:`~assay.cli.output` - lines, tables, the next command, or one JSON document.
 
 Heavy libraries are imported inside the commands that need them: ``assay --help`` stays quick.
 """

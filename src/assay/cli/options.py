@@ -14,7 +14,7 @@ DeskOption: TypeAlias = Annotated[
     Path, typer.Option("--desk", metavar="DIR", help="The desk project's folder.")
 ]
 JsonOption: TypeAlias = Annotated[
-    bool, typer.Option("--json", help="Print one JSON object; progress goes to standard error.")
+    bool, typer.Option("--json", help="Print one JSON document; progress goes to standard error.")
 ]
 HERE = Path()
 

@@ -1,7 +1,7 @@
-"""What commands print: one line per event, tables, the next command, or one JSON object.
+"""What commands print: one line per event, tables, the next command, or one JSON document.
 
 Lines for people go to standard output unless ``--json`` was asked for; then standard output holds
-exactly one JSON object and progress goes to standard error.
+exactly one JSON document and progress goes to standard error.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ class Output:
 
     Parameters
     ----------
-    as_json: whether standard output is reserved for one JSON object.
+    as_json: whether standard output is reserved for one JSON document.
     """
 
     def __init__(self, *, as_json: bool) -> None:
@@ -54,6 +54,6 @@ class Output:
             self.line("next: " + "\n      ".join(commands))
 
     def result(self, document: Any) -> None:
-        """The one JSON object, when asked for."""
+        """The one JSON document, when asked for."""
         if self.as_json:
             sys.stdout.write(json.dumps(document, indent=1, allow_nan=False) + "\n")

@@ -95,6 +95,17 @@ def test_init_never_overwrites_a_folder_that_holds_something(
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
+def test_an_init_that_died_halfway_leaves_no_desk_and_can_be_repeated(
+    shell: Any, tmp_path: Path
+) -> None:
+    folder = tmp_path / "2026"
+    (tmp_path / ".2026.init").mkdir()
+    (tmp_path / ".2026.init/assay.yaml").write_text("half")
+    assert shell.run("init", str(folder), "--as", "quant").returncode == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["2026"]
+    assert shell.run("models", "list", "--desk", str(folder)).returncode == 0
+
+
 def test_the_example_desk_holds_no_data_and_no_keys() -> None:
     names = {path.name for path in example_path().iterdir()}
     assert names & {"data", "artifacts", "keys"} == set()
