@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from assay.cli import audit, data, models
+from assay.cli import audit, data, models, report
 from assay.cli.options import JsonOption
 from assay.cli.output import Output
 
@@ -75,5 +75,6 @@ app.add_typer(data.parity, rich_help_panel=DATA)
 app.command(rich_help_panel=MODELS)(models.train)
 app.add_typer(models.gates, rich_help_panel=MODELS)
 app.add_typer(models.models, rich_help_panel=MODELS)
+app.command(rich_help_panel=RECORD)(report.report)
 app.add_typer(audit.audit, rich_help_panel=RECORD)
 app.command(rich_help_panel=RECORD)(audit.doctor)
