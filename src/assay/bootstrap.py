@@ -12,12 +12,17 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from assay.domain.clock import Clock, SystemClock
 from assay.domain.instants import NANOS_PER_SECOND
 from assay.errors import ConfigurationError, Conflict
 from assay.orchestration.desk import Desk, DeskLayout
 from assay.settings import FILE, Settings, load_settings
+
+if TYPE_CHECKING:
+    from assay.serving import KillSwitch
+    from assay.serving.service import Service
 
 _DESK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._ -]{0,63}")
 _NOT_COPIED = ("data", "artifacts", "observability", "reports", "__pycache__", "keys")
@@ -38,12 +43,52 @@ def open_desk(path: Path, *, clock: Clock | None = None) -> Desk:
     ------
     NotFound: there is no desk. ConfigurationError: a setting is wrong.
     """
-    from assay.registry.keyring import KeyRing
+    return _desk(path, load_settings(path, os.environ), clock)
+
+
+def open_service(
+    path: Path, *, champion: str | None = None, killed: bool = False, clock: Clock | None = None
+) -> Service:
+    """The prediction service of the desk in ``path``, loaded and verified, not started.
+
+    Parameters
+    ----------
+    champion: the default model instead of ``serving.champion``.
+    killed: begin with the kill switch on.
+
+    Raises
+    ------
+    NotFound: nothing is in production. IntegrityError: something does not verify, load or fit.
+    """
+    from importlib.metadata import version
+
+    from assay.orchestration.service import ServingLayout, make_service
+    from assay.serving import Limits
 
     settings = load_settings(path, os.environ)
-    private = settings.keys.private or private_key_folder(os.environ)
-    keyring = KeyRing(settings.keys.public, private if private.is_dir() else None)
-    return Desk(_layout(path.absolute(), settings), keyring, clock or SystemClock())
+    serving = settings.serving
+    layout = ServingLayout(
+        champion=champion or serving.champion,
+        limits=Limits(serving.require_manifest, serving.refuse_stale, serving.batch_rows),
+        body_bytes=serving.body_bytes,
+        poll_seconds=serving.poll_seconds,
+        kill_file=serving.kill_file,
+        record=serving.record,
+        predictions=serving.predictions,
+        feedback=serving.feedback,
+        queue=serving.queue,
+    )
+    desk = _desk(path, settings, clock)
+    return make_service(desk, layout, killed=killed, process=os.getpid(), version=version("assay"))
+
+
+def open_kill_switch(path: Path) -> KillSwitch:
+    """The kill switch of the desk in ``path``, without its service."""
+    from assay.serving import KillSwitch, ServiceRecord
+
+    serving = load_settings(path, os.environ).serving
+    record = ServiceRecord(serving.record, SystemClock(), process=os.getpid())
+    return KillSwitch(serving.kill_file, record)
 
 
 def create_desk(
@@ -110,6 +155,14 @@ def example_path() -> Path:
         if (path / FILE).is_file():
             return path
     raise ConfigurationError(f"the example desk is missing from this installation: {packaged}")
+
+
+def _desk(path: Path, settings: Settings, clock: Clock | None) -> Desk:
+    from assay.registry.keyring import KeyRing
+
+    private = settings.keys.private or private_key_folder(os.environ)
+    keyring = KeyRing(settings.keys.public, private if private.is_dir() else None)
+    return Desk(_layout(path.absolute(), settings), keyring, clock or SystemClock())
 
 
 def _layout(root: Path, settings: Settings) -> DeskLayout:

@@ -83,6 +83,26 @@ class DeliverySettings:
 
 
 @dataclass(frozen=True, slots=True)
+class ServingSettings:
+    """``serving``: what the service accepts, and where it writes.
+
+    ``champion`` names the desk's default model; none means the only one that is live.
+    """
+
+    champion: str | None = None
+    require_manifest: bool = True
+    refuse_stale: bool = True
+    batch_rows: int = field(default=1_024, metadata={"minimum": 1})
+    body_bytes: int = field(default=1_048_576, metadata={"minimum": 1_024})
+    poll_seconds: float = field(default=60.0, metadata={"minimum": 0.1})
+    kill_file: Path = Path("artifacts/KILL")
+    record: Path = Path("artifacts/serving.jsonl")
+    predictions: Path = Path("artifacts/predictions.jsonl")
+    feedback: Path = Path("artifacts/feedback.jsonl")
+    queue: int = field(default=20_000, metadata={"minimum": 0})
+
+
+@dataclass(frozen=True, slots=True)
 class KeysSettings:
     """``keys``: public keys and trust policy in the desk; private keys outside of it.
 
@@ -104,6 +124,7 @@ class Settings:
     training: TrainingSettings = field(default_factory=TrainingSettings)
     registry: RegistrySettings = field(default_factory=RegistrySettings)
     delivery: DeliverySettings = field(default_factory=DeliverySettings)
+    serving: ServingSettings = field(default_factory=ServingSettings)
     keys: KeysSettings = field(default_factory=KeysSettings)
 
 

@@ -7,11 +7,12 @@ from typing import Annotated
 
 import typer
 
-from assay.cli import audit, data, models, report
+from assay.cli import audit, data, models, report, serve
 from assay.cli.options import JsonOption
 from assay.cli.output import Output
 
 START, DATA, MODELS, RECORD = "Start", "Data and features", "Models", "The record"
+SERVING = "Serving"
 
 app = typer.Typer(
     name="assay",
@@ -76,5 +77,7 @@ app.command(rich_help_panel=MODELS)(models.train)
 app.add_typer(models.gates, rich_help_panel=MODELS)
 app.add_typer(models.models, rich_help_panel=MODELS)
 app.command(rich_help_panel=RECORD)(report.report)
+app.command(rich_help_panel=SERVING)(serve.serve)
+app.command(rich_help_panel=SERVING)(serve.kill)
 app.add_typer(audit.audit, rich_help_panel=RECORD)
 app.command(rich_help_panel=RECORD)(audit.doctor)

@@ -1,8 +1,43 @@
-"""From a verified model to a number.
+"""From a verified model to an answered request.
 
 1. :mod:`~assay.serving.onnx_model` loads one ONNX model from bytes and answers rows of floats.
+2. :mod:`~assay.serving.live_model`: immutable snapshots of what is live, and the side of the
+   registry that serving sees.
+3. :mod:`~assay.serving.feature_source`: where an instrument's features come from.
+4. :mod:`~assay.serving.predictor` answers in process: it checks names, order, types, manifest, age
+   and the kill switch (:mod:`~assay.serving.kill_switch`), and refuses with a reason
+   (:mod:`~assay.serving.rejections`).
+5. :mod:`~assay.serving.reloading` exchanges what is live without losing a request.
+6. :mod:`~assay.serving.prediction_log` writes down what was answered, and what became of it.
+7. :mod:`~assay.serving.service` is the HTTP face: prediction routes in plain ASGI
+   (:mod:`~assay.serving.inference`, :mod:`~assay.serving.wire`), the rest through FastAPI
+   (:mod:`~assay.serving.control`). It is imported by name, because FastAPI takes time to load.
 """
 
+from assay.serving.feature_source import FeatureSource, SourceRow, SourceState
+from assay.serving.kill_switch import Kill, KillSwitch
+from assay.serving.live_model import CHAMPION, LiveModel, LiveModels, LiveSource
 from assay.serving.onnx_model import OnnxModel
+from assay.serving.predictor import BatchPrediction, Limits, Prediction, Predictor
+from assay.serving.rejections import Kind, Rejected
+from assay.serving.service_record import ServiceRecord
 
-__all__ = ["OnnxModel"]
+__all__ = [
+    "CHAMPION",
+    "BatchPrediction",
+    "FeatureSource",
+    "Kill",
+    "KillSwitch",
+    "Kind",
+    "Limits",
+    "LiveModel",
+    "LiveModels",
+    "LiveSource",
+    "OnnxModel",
+    "Prediction",
+    "Predictor",
+    "Rejected",
+    "ServiceRecord",
+    "SourceRow",
+    "SourceState",
+]

@@ -32,6 +32,11 @@ class OnnxModel:
         self._input = _check_input(session, schema)
         self._output, self.task = _choose_output(session)
 
+    @property
+    def gives_probability(self) -> bool:
+        """Whether the answers are probabilities of a rise."""
+        return self.task == _CLASSIFICATION
+
     @classmethod
     def from_bytes(
         cls, onnx: bytes, schema: InputSchema, *, allow_missing: bool = False

@@ -1,0 +1,81 @@
+"""What the registry says should be live, verified and loaded for serving.
+
+Serving and registry do not know each other; this is the only way from one to the other. A version
+is handed over after its files, its signature and the statement that promoted it were verified and
+its golden rows were predicted: what :mod:`~assay.delivery.activation` does before a promotion is
+done again by every process that loads.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from assay.delivery.activation import activate
+from assay.errors import IncompatibleVersion
+from assay.registry import ModelRegistry
+from assay.serving import LiveModel
+
+
+class RegistryLiveSource:
+    """The versions in production of one registry, as :class:`assay.serving.LiveSource`.
+
+    Parameters
+    ----------
+    open_registry: opens the registry; called at each look, so that a damaged registry is an error
+        of that look and not of the process.
+    root: the registry's folder; its ``latest`` links are the pointer.
+    monotonic: seconds on a clock that never goes back.
+    """
+
+    def __init__(
+        self,
+        open_registry: Callable[[], ModelRegistry],
+        root: Path,
+        *,
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._open_registry = open_registry
+        self._latest = os.fspath(root / "latest")
+        self._monotonic = monotonic
+
+    def pointer(self) -> object:
+        """The targets of all ``latest`` links: each is replaced atomically by a promotion."""
+        try:
+            with os.scandir(self._latest) as entries:
+                links = [item for item in entries if item.is_symlink()]
+            return sorted((item.name, Path(item.path).readlink()) for item in links)
+        except FileNotFoundError:
+            return None
+
+    def wanted(self) -> Mapping[str, str]:
+        """Name -> digest of every version in production."""
+        registry = self._open_registry()
+        champions = {name: registry.current(name) for name in registry.names()}
+        return {name: record.digest for name, record in champions.items() if record is not None}
+
+    def load(self, name: str) -> LiveModel:
+        """The version of ``name`` in production, its bytes and its promotion verified.
+
+        Raises
+        ------
+        NotFound: nothing is in production. Tampered: a file or the promotion does not verify.
+        IncompatibleVersion: it does not load or predict.
+        """
+        registry = self._open_registry()
+        record = registry.resolve(name)
+        registry.verify_promoted(name, record.version)
+        ready = activate(registry, name, record.version, monotonic=self._monotonic)
+        version = ready.version
+        if version.digest != record.digest:
+            raise IncompatibleVersion(f"{name} {record.version} is not the version in production")
+        return LiveModel(
+            name=name,
+            version=version.version,
+            digest=version.digest,
+            kind=version.metadata.kind,
+            manifest=version.metadata.manifest_hash,
+            model=ready.model,
+            loaded_at=registry.clock.now(),
+        )

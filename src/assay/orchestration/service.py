@@ -1,0 +1,279 @@
+"""A desk's service: production versions from the registry, features from the online store.
+
+1. The feature views of the desk become feature sources, by the hash of their manifest.
+2. Every version in production is verified, loaded and exercised; anything refused stops the start.
+3. A predictor over both, with the desk's kill switch, becomes the service.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from assay.delivery.live import RegistryLiveSource
+from assay.domain.instants import NANOS_PER_SECOND, Instant, render
+from assay.domain.order import ORDER_COLUMNS
+from assay.errors import AssayError, NotFound, did_you_mean
+from assay.features import FeatureView, Manifest, ManifestSet
+from assay.features.offline.sessions import SessionCalendar
+from assay.features.online import MemoryStore, OnlineStore, SqliteStore, StoredRow, read_as_of
+from assay.orchestration.building import gold_table
+from assay.orchestration.desk import Desk
+from assay.serving import (
+    FeatureSource,
+    KillSwitch,
+    Limits,
+    LiveModels,
+    Predictor,
+    ServiceRecord,
+    SourceRow,
+    SourceState,
+)
+from assay.serving.reloading import load_all
+from assay.serving.service import Service, ServiceFiles
+
+ONLINE_STORE = "online.db"
+"""The online store's file, inside the lake's folder."""
+
+_NANOS_PER_DAY = 86_400 * NANOS_PER_SECOND
+_FROM_GOLD = 500  # sessions per entity that are kept where no online store is fed
+
+
+@dataclass(frozen=True, slots=True)
+class ServingLayout:
+    """What a service of the desk accepts, and where it writes; every path is absolute.
+
+    ``champion`` is the default model; None means the only one that is live.
+    """
+
+    champion: str | None
+    limits: Limits
+    body_bytes: int
+    poll_seconds: float
+    kill_file: Path
+    record: Path
+    predictions: Path
+    feedback: Path
+    queue: int
+
+
+def make_service(
+    desk: Desk, layout: ServingLayout, *, killed: bool, process: int, version: str
+) -> Service:
+    """A service over everything that is in production, ready to be run.
+
+    Parameters
+    ----------
+    killed: begin with the kill switch on. process: the number that its records carry.
+    version: of the package.
+
+    Raises
+    ------
+    NotFound: nothing is in production, or the default model is not.
+    IntegrityError: a version does not verify, load, predict, or fit the desk's views.
+    """
+    source = RegistryLiveSource(
+        # Opened anew at each look: that is what brings it up to date after another's crash.
+        lambda: Desk(desk.layout, desk.keyring, desk.clock).registry,
+        desk.layout.registry,
+        monotonic=time.monotonic,
+    )
+    live = load_all(source, layout.champion)
+    if not live.models:
+        raise NotFound(
+            "nothing is in production, so there is nothing to serve",
+            hint="assay models list; then assay models promote NAME VERSION",
+        )
+    if live.champion is None and len(live.models) == 1:
+        live = LiveModels(live.models, next(iter(live.models)))
+    if live.champion is not None and live.champion not in live.models:
+        raise NotFound(
+            f"the default model {live.champion!r} is not in production",
+            hint=did_you_mean(live.champion, live.models),
+        )
+    record = ServiceRecord(layout.record, desk.clock, process=process)
+    switch = KillSwitch(layout.kill_file, record, at_start=killed)
+    predictor = Predictor(
+        live, feature_sources(desk), desk.clock, switch=switch, limits=layout.limits
+    )
+
+    def registry_state() -> str:
+        return f"{len(source.wanted())} models in production"
+
+    return Service(
+        predictor,
+        source,
+        switch,
+        record,
+        ServiceFiles(layout.predictions, layout.feedback),
+        desk.clock,
+        registry_state,
+        version=version,
+        body_bytes=layout.body_bytes,
+        queue=layout.queue,
+        poll_seconds=layout.poll_seconds,
+    )
+
+
+def feature_sources(desk: Desk) -> dict[str, FeatureSource]:
+    """A source per view of the desk, by the hash of the set of its manifest.
+
+    The online store answers when it holds rows of the view; otherwise the newest rows of gold do,
+    so that a desk can serve before anything feeds its store.
+    """
+    path = desk.layout.lake / ONLINE_STORE
+    store = SqliteStore(path) if path.exists() else None
+    fed = store.views() if store is not None else ()
+    sources: dict[str, FeatureSource] = {}
+    for view in desk.views.values():
+        found: FeatureSource
+        if store is not None and view.name in fed:
+            found = StoreFeatures(desk, view, store)
+        else:
+            found = GoldFeatures(desk, view)
+        sources[found.manifest] = found
+    return sources
+
+
+class StoreFeatures:
+    """One view's rows in an online store, as :class:`assay.serving.FeatureSource`."""
+
+    origin = "online store"
+
+    def __init__(self, desk: Desk, view: FeatureView, store: OnlineStore) -> None:
+        self._desk = desk
+        self._view = view
+        self._store = store
+        # Rows name the manifest of their view; models name the set of manifests they were trained
+        # on, which for the features of one view is the set of that one.
+        self._row_manifest = Manifest.of(view).hash
+        self._manifest = ManifestSet.of([view]).hash
+        self._snapshot: str | None = None
+        self._entities: frozenset[str] = frozenset()
+        self._calendar = ExpectedSessions(SessionCalendar(np.empty(0, np.int64)))
+        StoreFeatures.refresh(self)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the view's features in order."""
+        return self._view.feature_names
+
+    @property
+    def manifest(self) -> str:
+        """Hash of the set of the view's manifest: what models and requests name."""
+        return self._manifest
+
+    def rows(self, entities: Sequence[str], as_of: Instant) -> list[SourceRow | None]:
+        """The newest row of each entity that had happened and was known at ``as_of``."""
+        readings = read_as_of(self._store, self._view, entities, as_of, calendar=self._calendar)
+        return [
+            None
+            if one is None
+            else SourceRow(
+                one.row.values,
+                one.row.event_time,
+                one.row.known_time,
+                self._manifest if one.row.manifest == self._row_manifest else one.row.manifest,
+                one.stale,
+            )
+            for one in readings
+        ]
+
+    def entities(self) -> Collection[str]:
+        """Every entity of the view's source table."""
+        return self._entities
+
+    def refresh(self) -> None:
+        """Read sessions and entities again when the source table changed."""
+        table = self._desk.lake.table(f"silver/{self._view.source}")
+        snapshot = table.current()
+        if snapshot is None or snapshot.id == self._snapshot:
+            return
+        frame = table.read(snapshot)
+        self._calendar = ExpectedSessions(SessionCalendar.of(frame))
+        self._entities = frozenset(frame[self._view.entity].cast(pl.String).unique().to_list())
+        self._snapshot = snapshot.id
+
+    def state(self, as_of: Instant) -> SourceState:
+        """Whether the store answers, and whether any entity's row is fresh."""
+        try:
+            rows = [row for row in self.rows(sorted(self._entities), as_of) if row is not None]
+        except AssayError as error:
+            return SourceState(reachable=False, fresh=False, detail=error.message)
+        if not rows:
+            return SourceState(reachable=True, fresh=False, detail=f"{self.origin}: no rows")
+        fresh = sum(not row.stale for row in rows)
+        newest = max(row.event_time for row in rows)
+        return SourceState(
+            reachable=True,
+            fresh=fresh > 0,
+            detail=f"{self._view.name} from {self.origin}: {fresh} of {len(rows)} entities fresh, "
+            f"newest {render(newest)}",
+        )
+
+
+class GoldFeatures(StoreFeatures):
+    """The newest rows of a view's gold table, kept in memory."""
+
+    origin = "gold"
+
+    def __init__(self, desk: Desk, view: FeatureView) -> None:
+        super().__init__(desk, view, MemoryStore(max_versions=_FROM_GOLD))
+        self._gold: str | None = None
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Read gold again when it was built again."""
+        super().refresh()
+        table = self._desk.lake.table(gold_table(self._view))
+        snapshot = table.current()
+        if snapshot is None or snapshot.id == self._gold:
+            return
+        store = MemoryStore(max_versions=_FROM_GOLD)
+        frame = table.read(snapshot, verify=True)
+        store.write(
+            self._view.name, gold_rows(self._view, frame, snapshot.metadata["manifest"], _FROM_GOLD)
+        )
+        self._store, self._gold = store, snapshot.id
+
+
+def gold_rows(view: FeatureView, frame: pl.DataFrame, manifest: str, last: int) -> list[StoredRow]:
+    """The last rows of each entity of a gold table, as an online store keeps them."""
+    newest = frame.sort(view.entity, *ORDER_COLUMNS).group_by(view.entity).tail(last)
+    values = newest.select(view.feature_names).to_numpy().astype(np.float64)
+    keys = newest.select(pl.col(view.entity).cast(pl.String), *ORDER_COLUMNS).rows()
+    return [
+        StoredRow(entity, event, known, rank, sequence, manifest, row)
+        for (entity, event, known, rank, sequence), row in zip(keys, values, strict=True)
+    ]
+
+
+class ExpectedSessions:
+    """The sessions that are known, and after the last of them one on every weekday.
+
+    Without the second part nothing could ever go stale: when facts stop coming, sessions stop as
+    well. A holiday counts as a session there, so a row may be called stale a day early.
+    """
+
+    def __init__(self, known: SessionCalendar) -> None:
+        self._known = known
+        self._last = int(known.times[-1]) if len(known) else None
+
+    def count_between(self, after: NDArray[np.int64], upto: NDArray[np.int64]) -> NDArray[np.int64]:
+        """How many sessions lie in each interval ``(after, upto]``."""
+        return self._known.count_between(after, upto) + self._weekdays(upto) - self._weekdays(after)
+
+    def _weekdays(self, moments: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Weekdays after the last session, by the time of day of that session."""
+        if self._last is None:
+            return np.zeros_like(moments)
+        days = np.maximum(moments - self._last, 0) // _NANOS_PER_DAY
+        start = np.datetime64(self._last // _NANOS_PER_DAY, "D") + np.timedelta64(1, "D")
+        counted = np.busday_count(start, start + days.astype("timedelta64[D]"))
+        return np.asarray(counted, dtype=np.int64)

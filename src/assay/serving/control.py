@@ -1,0 +1,306 @@
+"""Everything of the service that is asked rarely: health, feedback, reload, the kill switch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Annotated, Any, Literal
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, PlainTextResponse, Response
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from starlette.exceptions import HTTPException
+
+from assay.domain.clock import Clock
+from assay.domain.instants import render
+from assay.errors import AssayError
+from assay.serving.kill_switch import KillSwitch
+from assay.serving.metrics import CONTENT_TYPE, Metrics, Sample
+from assay.serving.openapi import complete, docs_page
+from assay.serving.prediction_log import FeedbackLog, PredictionLog
+from assay.serving.predictor import Predictor
+from assay.serving.rejections import (
+    INVALID_BODY,
+    MALFORMED_BODY,
+    UNAVAILABLE,
+    UNKNOWN_PATH,
+    WRONG_METHOD,
+    Rejected,
+)
+from assay.serving.reloading import Reloader
+from assay.serving.wire import encode, read_timestamp
+
+Name = Annotated[str, Field(min_length=1, max_length=200)]
+Reason = Annotated[str, Field(min_length=1, max_length=1_000)]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Feedback(_Body):
+    """What became of a prediction: the direction that was realised, the value, or both."""
+
+    instrument: Name
+    timestamp: str
+    realized_direction: Literal["bullish", "bearish"] | None = None
+    realized_value: float | None = None
+    model: str | None = None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Feedback:
+        if self.realized_direction is None and self.realized_value is None:
+            raise ValueError("expected realized_direction or realized_value")
+        return self
+
+
+class Switching(_Body):
+    """Who turns the kill switch, and why."""
+
+    by: Name
+    reason: Reason
+
+
+class ControlPlane:
+    """The routes that FastAPI carries, and the documentation of all routes.
+
+    Parameters
+    ----------
+    registry_state: asked by ``GET /health``; says what the registry is like, or raises.
+    version: of the package.
+    """
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        reloader: Reloader,
+        switch: KillSwitch,
+        predictions: PredictionLog,
+        feedback: FeedbackLog,
+        metrics: Metrics,
+        clock: Clock,
+        registry_state: Callable[[], str],
+        *,
+        version: str,
+    ) -> None:
+        self._predictor = predictor
+        self._reloader = reloader
+        self._switch = switch
+        self._predictions = predictions
+        self._feedback = feedback
+        self._metrics = metrics
+        self._clock = clock
+        self._registry_state = registry_state
+        self._version = version
+        metrics.ask(self._samples)
+        self.app = self._build()
+
+    def _build(self) -> FastAPI:
+        app = FastAPI(
+            title="Assay",
+            version=self._version,
+            description="Predictions of models that passed their gates, from features that are "
+            "the ones they were trained on.",
+            docs_url=None,
+            redoc_url=None,
+        )
+        routes: tuple[tuple[str, str, Callable[..., Any], str], ...] = (
+            ("GET", "/health", self.health, "Every dependency, and what is live"),
+            ("GET", "/inference/health", self.health, "The same as /health"),
+            ("GET", "/health/live", self.live, "The process answers"),
+            ("GET", "/health/ready", self.ready, "Predictions are answered"),
+            ("GET", "/model", self.model, "What is loaded, with names and order of its columns"),
+            ("POST", "/model/reload", self.reload, "Bring what is live up to the registry now"),
+            ("POST", "/feedback", self.feedback, "Say what became of a prediction"),
+            ("POST", "/kill", self.kill, "Switch predictions off from the next request on"),
+            ("POST", "/unkill", self.unkill, "Let predictions go on"),
+        )
+        for method, path, function, summary in routes:
+            app.add_api_route(
+                path, function, methods=[method], summary=summary, response_model=None
+            )
+        for path, function in (("/metrics", self.metrics), ("/docs", self.docs)):
+            app.add_api_route(path, function, methods=["GET"], include_in_schema=False)
+        for kind, function in (
+            (AssayError, _on_error),
+            (RequestValidationError, _on_invalid),
+            (HTTPException, _on_http),
+        ):
+            app.add_exception_handler(kind, function)
+        made = app.openapi
+        app.openapi = lambda: complete(made())  # type: ignore[method-assign]
+        return app
+
+    # -- routes; plain functions run in a thread, so that a slow disk delays no prediction ---------
+
+    def health(self) -> Response:
+        now = self._clock.now()
+        live = self._predictor.live
+        killed = self._switch.observe()
+        stores = {key[:12]: source.state(now) for key, source in self._predictor.sources.items()}
+        try:
+            registry = {"ok": True, "detail": self._registry_state()}
+        except (AssayError, OSError) as error:
+            registry = {"ok": False, "detail": str(error)}
+        store_ok = all(state.reachable for state in stores.values())
+        fresh = all(state.fresh for state in stores.values())
+        able = killed is None and bool(live.models) and store_ok
+        well = able and fresh and registry["ok"] and self._reloader.trouble is None
+        document = {
+            "status": "killed" if killed else "ok" if well else "degraded" if able else "down",
+            "version": self._version,
+            "time": render(now),
+            "dependencies": {
+                "online_store": {
+                    "ok": store_ok,
+                    "detail": {key: state.to_json() for key, state in stores.items()},
+                },
+                "registry": registry,
+                "model_loaded": {
+                    "ok": bool(live.models) and self._reloader.trouble is None,
+                    "detail": self._reloader.trouble or {m.name: m.label for m in _models(live)},
+                },
+                "features_fresh": {"ok": fresh, "detail": "within their time to live"
+                                   if fresh else "stale"},
+                "prediction_log": {
+                    "ok": self._predictions.trouble is None,
+                    "detail": self._predictions.trouble
+                    or {"written": self._predictions.written, "dropped": self._predictions.dropped},
+                },
+            },
+            "killed": None if killed is None else {"by": killed.by, "reason": killed.reason},
+        }  # fmt: skip
+        return _json(document, 200 if able else 503)
+
+    def live(self) -> Response:
+        return _json({"status": "ok"})
+
+    def ready(self) -> Response:
+        killed, live = self._switch.observe(), self._predictor.live
+        ready = killed is None and bool(live.models)
+        return _json({"ready": ready, "killed": killed is not None}, 200 if ready else 503)
+
+    def model(self) -> Response:
+        live = self._predictor.live
+        return _json(
+            {"champion": live.champion, "models": [one.to_json() for one in _models(live)]}
+        )
+
+    def reload(self) -> Response:
+        changed = self._reloader.reload()
+        live = self._predictor.live
+        champion = live.models.get(live.champion) if live.champion else None
+        return _json(
+            {
+                "reloaded": True,
+                "version": champion.label if champion else None,
+                "changed": {one.name: one.label for one in changed},
+                "models": {one.name: one.label for one in _models(live)},
+            }
+        )
+
+    def feedback(self, body: Feedback) -> Response:
+        joined = self._feedback.record(
+            body.instrument,
+            read_timestamp(body.timestamp),
+            direction=body.realized_direction,
+            value=body.realized_value,
+            model=body.model,
+        )
+        self._metrics.feedback["joined"] += 1
+        return _json({"recorded": True, "answers": joined})
+
+    def kill(self, body: Switching) -> Response:
+        done = self._switch.on(by=body.by, reason=body.reason)
+        return _json({"killed": True, "by": done.by, "reason": done.reason})
+
+    def unkill(self, body: Switching) -> Response:
+        self._switch.off(by=body.by, reason=body.reason)
+        return _json({"killed": False, "by": body.by, "reason": body.reason})
+
+    def metrics(self) -> Response:
+        return PlainTextResponse(self._metrics.text(), media_type=CONTENT_TYPE)
+
+    def docs(self) -> Response:
+        return HTMLResponse(docs_page(self.app.openapi()))
+
+    def _samples(self) -> Iterable[Sample]:
+        for model in _models(self._predictor.live):
+            labels = {"model": model.name, "version": model.label, "digest": model.digest}
+            yield "assay_model_info", "gauge", "Which bytes are live.", labels, 1
+        killed = self._switch.observe() is not None
+        yield "assay_killed", "gauge", "1 while predictions are switched off.", {}, int(killed)
+        log = self._predictions
+        for name, kind, what, value in (
+            ("predictions_logged_total", "counter", "Lines written.", log.written),
+            ("predictions_dropped_total", "counter", "Lines that were not written.", log.dropped),
+            ("predictions_waiting", "gauge", "Lines that wait to be written.", log.waiting),
+        ):
+            yield f"assay_{name}", kind, what, {}, value
+
+
+def _models(live: Any) -> list[Any]:
+    return [live.models[name] for name in sorted(live.models)]
+
+
+def _json(document: Any, status: int = 200) -> Response:
+    return Response(encode(document), status, media_type="application/json")
+
+
+def _problem(problem: Rejected) -> Response:
+    status = problem.kind.status
+    return Response(encode(problem.document()), status, media_type="application/problem+json")
+
+
+def _on_error(_: Request, error: Exception) -> Response:
+    if isinstance(error, Rejected):
+        return _problem(error)
+    assert isinstance(error, AssayError)
+    return _problem(
+        Rejected(UNAVAILABLE, error.message, found="a refusal", expected="a working dependency",
+                 hint=error.hint)
+    )  # fmt: skip
+
+
+def _on_invalid(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    if first["type"] == "json_invalid":
+        reason = first.get("ctx", {}).get("error", "")
+        return _problem(
+            Rejected(MALFORMED_BODY, f"the body is not JSON: {reason}", expected="a JSON object")
+        )
+    place = ".".join(str(part) for part in first["loc"] if part != "body")
+    found = first.get("input")
+    return _problem(
+        Rejected(
+            INVALID_BODY,
+            f"{place[:120] or 'the body'}: {first['msg'][:300]}",
+            found=sorted(map(str, found)) if isinstance(found, dict) else found,
+            expected=first["msg"],
+        )
+    )
+
+
+def _on_http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    if error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "")
+        made = _problem(
+            Rejected(
+                WRONG_METHOD,
+                f"{request.method} {request.url.path[:120]}: expected {allowed}",
+                found=request.method,
+                expected=allowed,
+            )
+        )
+        made.headers["Allow"] = allowed
+        return made
+    if error.status_code == 404:
+        path = request.url.path
+        return _problem(
+            Rejected(UNKNOWN_PATH, f"no path {path[:120]!r}", found=path,
+                     expected="one of the paths in /docs")
+        )  # fmt: skip
+    kind = MALFORMED_BODY if error.status_code < 500 else UNAVAILABLE
+    return _problem(Rejected(kind, str(error.detail)[:300]))

@@ -1,0 +1,156 @@
+"""What is live in this process: immutable values, exchanged whole."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Protocol
+
+from assay.domain.instants import Instant, render
+from assay.domain.versions import InputSchema
+from assay.errors import did_you_mean
+from assay.serving.onnx_model import OnnxModel
+from assay.serving.rejections import UNKNOWN_MODEL, Rejected
+
+CHAMPION = "champion"
+"""The alias of the desk's default model, and of a model's version in production."""
+
+
+@dataclass(frozen=True, slots=True)
+class LiveModel:
+    """One version, loaded and exercised: everything a request needs to know about it.
+
+    Attributes
+    ----------
+    name, version, digest: which bytes answer. kind: the registry's kind of model.
+    manifest: hash of the feature manifest whose columns the model reads; None for none.
+    model: the loaded session with its input schema.
+    loaded_at: when this process loaded it.
+    """
+
+    name: str
+    version: str
+    digest: str
+    kind: str
+    manifest: str | None
+    model: OnnxModel = field(repr=False)
+    loaded_at: Instant
+
+    @property
+    def schema(self) -> InputSchema:
+        """Names and order of the input columns."""
+        return self.model.schema
+
+    @property
+    def label(self) -> str:
+        """The version as answers carry it, such as ``v1.2.0``."""
+        return f"v{self.version}"
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "version": self.label,
+            "digest": self.digest,
+            "kind": self.kind,
+            "manifest": self.manifest,
+            "task": self.model.task,
+            "schema": self.schema.to_json(),
+            "loaded_at": render(self.loaded_at),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class LiveModels:
+    """All live models by name, and which of them is meant by ``champion``.
+
+    ``champion`` is the name of the desk's default model, or None when there is no default.
+    """
+
+    models: Mapping[str, LiveModel]
+    champion: str | None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "models", MappingProxyType(dict(self.models)))
+
+    def find(self, reference: str) -> LiveModel:
+        """The model that ``champion``, ``name``, ``name@champion`` or ``name/1.2.0`` means.
+
+        Raises
+        ------
+        Rejected: nothing live has this name, alias or version.
+        """
+        found = self.models.get(reference)
+        if found is not None:
+            return found
+        if reference == CHAMPION:
+            return self._default()
+        name, slash, version = reference.partition("/")
+        name, at, alias = (name, "", "") if slash else reference.partition("@")
+        live = self.models.get(name)
+        if live is None:
+            raise Rejected(
+                UNKNOWN_MODEL,
+                f"no model {reference!r} is live here",
+                found=reference,
+                expected=[CHAMPION, *sorted(self.models)] if self.champion else sorted(self.models),
+                hint=did_you_mean(name, self.models) if self.models else None,
+            )
+        if slash and version.removeprefix("v") != live.version:
+            raise Rejected(
+                UNKNOWN_MODEL,
+                f"{name} v{live.version} is live here, not {version}",
+                found=reference,
+                expected=f"{name}/v{live.version}",
+            )
+        if at and alias != CHAMPION:
+            raise Rejected(
+                UNKNOWN_MODEL,
+                f"no alias {alias!r} of {name}",
+                found=reference,
+                expected=f"{name}@{CHAMPION}",
+            )
+        return live
+
+    def _default(self) -> LiveModel:
+        if self.champion is not None and self.champion in self.models:
+            return self.models[self.champion]
+        what = (
+            "no default model is set" if self.champion is None else f"{self.champion} is not live"
+        )
+        raise Rejected(
+            UNKNOWN_MODEL,
+            f"{what}, so {CHAMPION!r} means nothing here",
+            found=CHAMPION,
+            expected=sorted(self.models),
+            hint="name a model, or set serving.champion in assay.yaml",
+        )
+
+
+class LiveSource(Protocol):
+    """Where live models come from: the side of the registry that serving sees.
+
+    ``delivery`` implements it; serving never reads a registry by itself.
+    """
+
+    def pointer(self) -> object:
+        """Compares unequal once another version was made live; asking costs microseconds."""
+        ...
+
+    def wanted(self) -> Mapping[str, str]:
+        """Name -> digest of every version that should be live now.
+
+        Raises
+        ------
+        AssayError: it cannot be known now.
+        """
+        ...
+
+    def load(self, name: str) -> LiveModel:
+        """The version of a model that should be live, verified, loaded and exercised.
+
+        Raises
+        ------
+        AssayError: it does not verify, load or predict.
+        """
+        ...

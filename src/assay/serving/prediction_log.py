@@ -1,0 +1,251 @@
+"""Predictions written down beside the requests, and the outcomes that answer them.
+
+Writing is asynchronous and bounded: a slow disk delays no answer, and what could not be written is
+counted. Decisions that must not be lost go through an event log, not through this file.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from assay.domain.clock import Clock
+from assay.domain.instants import Instant, parse, render
+from assay.errors import AssayError
+from assay.serving.predictor import BatchPrediction, Prediction
+from assay.serving.rejections import NO_PREDICTION, Rejected
+from assay.storage.files import append_line, drop_torn_tail
+from assay.storage.locks import FileLock
+
+_REMEMBERED = 50_000
+_READ_BACK = 32 * 2**20  # bytes of the log's end from which memory is filled at a start
+_PAUSE = 0.05
+_encode = msgspec.json.Encoder().encode
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A prediction as feedback needs it."""
+
+    model: str
+    version: str
+    prediction: float
+    direction: str | None
+
+
+class _Line(msgspec.Struct):
+    """The part of a line that is remembered."""
+
+    timestamp: str
+    model: str
+    version: str
+    instrument: str | None = None
+    prediction: float | None = None
+    direction: str | None = None
+
+
+class PredictionLog:
+    """``artifacts/predictions.jsonl``: one line per request that was answered with numbers.
+
+    A line holds what is needed to repeat the prediction bit for bit: the features as float64, the
+    digest of the version, the manifest, the moment.
+
+    Parameters
+    ----------
+    path: the file; several processes may append to it.
+    capacity: lines that may wait; further ones are dropped and counted.
+    """
+
+    def __init__(self, path: Path, *, capacity: int = 20_000) -> None:
+        self.path = path
+        self.capacity = capacity
+        self.written = 0
+        self.dropped = 0
+        self.trouble: str | None = None
+        self._waiting: deque[Prediction | BatchPrediction] = deque()
+        self._recent: OrderedDict[tuple[str, Instant], tuple[Answered, ...]] = OrderedDict()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._lock = FileLock(path.with_name(path.name + ".lock"))
+
+    def start(self) -> None:
+        """Remember the file's last predictions and begin to write."""
+        for line in self._last_lines():
+            if line.instrument is not None and line.prediction is not None:
+                answered = Answered(line.model, line.version, line.prediction, line.direction)
+                self._remember(line.instrument, parse(line.timestamp), answered)
+        self._thread = threading.Thread(target=self._write_on, name="prediction-log", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Write what waits, and end."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+        self._write()
+
+    def offer(self, made: Prediction | BatchPrediction) -> None:
+        """Take a prediction to be written; never waits."""
+        if isinstance(made, Prediction) and made.instrument is not None:
+            model = made.model
+            answered = Answered(model.name, model.label, made.value, made.direction)
+            self._remember(made.instrument, made.at, answered)
+        if len(self._waiting) >= self.capacity:
+            self.dropped += 1
+        else:
+            self._waiting.append(made)
+
+    @property
+    def waiting(self) -> int:
+        """Lines that are not written yet."""
+        return len(self._waiting)
+
+    def find(self, instrument: str, at: Instant, model: str | None) -> tuple[Answered, ...]:
+        """The predictions for an instrument and a moment, by one model or by any.
+
+        Raises
+        ------
+        Rejected: none is remembered.
+        """
+        found = tuple(
+            one
+            for one in self._recent.get((instrument, at), ())
+            if model is None or one.model == model
+        )
+        if not found:
+            raise Rejected(
+                NO_PREDICTION,
+                f"no prediction for {instrument[:80]!r} at {render(at)}"
+                + (f" by {model[:80]}" if model else "")
+                + f" among the last {_REMEMBERED:,}",
+                found=f"{instrument[:80]} at {render(at)}",
+                expected="instrument and timestamp of an answer of POST /predict",
+            )
+        return found
+
+    def _remember(self, instrument: str, at: Instant, answered: Answered) -> None:
+        key = (instrument, at)
+        earlier = tuple(one for one in self._recent.get(key, ()) if one.model != answered.model)
+        self._recent[key] = (*earlier, answered)
+        while len(self._recent) > _REMEMBERED:
+            self._recent.popitem(last=False)
+
+    def _last_lines(self) -> Iterator[_Line]:
+        if not self.path.exists():
+            return
+        with self.path.open("rb") as handle:
+            size = handle.seek(0, 2)
+            handle.seek(max(0, size - _READ_BACK))
+            lines = handle.read().splitlines()
+        decoder = msgspec.json.Decoder(_Line)
+        for line in lines[-_REMEMBERED:]:
+            try:
+                yield decoder.decode(line)
+            except (msgspec.DecodeError, AssayError):
+                continue  # cut off at the beginning, or torn by a crash
+
+    def _write_on(self) -> None:
+        while not self._stop.wait(_PAUSE):
+            self._write()
+
+    def _write(self) -> None:
+        lines: list[bytes] = []
+        while self._waiting:
+            lines.append(_encode(_line_of(self._waiting.popleft())))
+        if not lines:
+            return
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self._lock:
+                drop_torn_tail(self.path)
+                with self.path.open("ab") as handle:
+                    handle.write(b"\n".join(lines) + b"\n")
+            self.written += len(lines)
+            self.trouble = None
+        except (OSError, AssayError) as error:
+            self.dropped += len(lines)
+            self.trouble = str(error)
+
+
+class FeedbackLog:
+    """``artifacts/feedback.jsonl``: what became of predictions, each line joined to them."""
+
+    def __init__(self, path: Path, predictions: PredictionLog, clock: Clock) -> None:
+        self._path = path
+        self._predictions = predictions
+        self._clock = clock
+        self._mutex = threading.Lock()
+
+    def record(
+        self,
+        instrument: str,
+        at: Instant,
+        *,
+        direction: str | None,
+        value: float | None,
+        model: str | None = None,
+    ) -> list[dict[str, Any]]:
+        """Write one realised outcome durably; return the predictions that it answers.
+
+        Raises
+        ------
+        Rejected: no such prediction is remembered.
+        """
+        joined = [
+            {
+                "model": one.model,
+                "model_version": one.version,
+                "prediction": one.prediction,
+                "direction": one.direction,
+                "correct": None
+                if direction is None or one.direction is None
+                else one.direction == direction,
+            }
+            for one in self._predictions.find(instrument, at, model)
+        ]
+        line = _encode(
+            {
+                "at": render(self._clock.now()),
+                "instrument": instrument,
+                "timestamp": render(at),
+                "realized_direction": direction,
+                "realized_value": value,
+                "answers": joined,
+            }
+        )
+        with self._mutex, FileLock(self._path.with_name(self._path.name + ".lock")):
+            drop_torn_tail(self._path)
+            append_line(self._path, line)
+        return joined
+
+
+def _line_of(made: Prediction | BatchPrediction) -> dict[str, Any]:
+    model = made.model
+    line: dict[str, Any] = {
+        "timestamp": render(made.at),
+        "model": model.name,
+        "version": model.label,
+        "digest": model.digest,
+        "manifest": model.manifest,
+        "latency_ms": made.elapsed / 1e6,
+    }
+    if isinstance(made, BatchPrediction):
+        return line | {"batch": made.features, "predictions": made.values}
+    line |= {"features": made.features, "prediction": made.value, "direction": made.direction}
+    if made.instrument is None:
+        return line
+    assert made.event_time is not None
+    assert made.known_time is not None
+    return line | {
+        "instrument": made.instrument,
+        "confidence": made.confidence,
+        "event_time": render(made.event_time),
+        "known_time": render(made.known_time),
+        "stale": made.stale,
+    }

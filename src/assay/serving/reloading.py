@@ -1,0 +1,184 @@
+"""How another version becomes live in a running process."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from time import monotonic, perf_counter_ns
+
+from assay.domain.clock import Clock
+from assay.errors import AssayError
+from assay.serving.kill_switch import KillSwitch
+from assay.serving.live_model import LiveModel, LiveModels, LiveSource
+from assay.serving.metrics import Metrics
+from assay.serving.predictor import Predictor
+from assay.serving.rejections import RELOAD_FAILED, Rejected
+from assay.serving.service_record import ServiceRecord
+
+_LOG = logging.getLogger("assay.serving")
+
+WATCH_SECONDS = 0.02
+"""How often the pointer is looked at; a look costs some microseconds."""
+_REFRESH_SECONDS = 1.0
+
+
+def load_all(source: LiveSource, champion: str | None) -> LiveModels:
+    """Everything that should be live, for a process that starts.
+
+    Raises
+    ------
+    AssayError: something does not verify, load or predict. Then nothing may start.
+    """
+    return LiveModels({name: source.load(name) for name in source.wanted()}, champion)
+
+
+class Reloader:
+    """Follows what should be live: verify, load, exercise, then exchange one reference.
+
+    A version that is refused changes nothing: the one before it goes on answering, and the refusal
+    is recorded. A model that is no longer in production stops answering.
+
+    The push is the registry's own pointer, exchanged atomically when a version goes live, which
+    :meth:`start` watches. A look at the registry itself every ``poll_seconds`` is the fallback.
+
+    Parameters
+    ----------
+    predictor: whose models are exchanged.
+    source: what should be live.
+    switch: its file is looked at as well, so that a kill is recorded when it happens.
+    """
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        source: LiveSource,
+        record: ServiceRecord,
+        metrics: Metrics,
+        clock: Clock,
+        switch: KillSwitch,
+        *,
+        poll_seconds: float = 60.0,
+        ticks: Callable[[], int] = perf_counter_ns,
+    ) -> None:
+        self._predictor = predictor
+        self._source = source
+        self._record = record
+        self._metrics = metrics
+        self._clock = clock
+        self._switch = switch
+        self._poll_seconds = poll_seconds
+        self._ticks = ticks
+        self._mutex = threading.Lock()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self.trouble: str | None = None
+
+    def start(self) -> None:
+        """Record what is live, and watch in a thread of its own."""
+        for model in self._predictor.live.models.values():
+            self._record_load(model, None, 0)
+        self._thread = threading.Thread(target=self._watch, name="reloader", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the watching."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def reload(self) -> list[LiveModel]:
+        """Bring what is live up to what should be; the versions that were exchanged.
+
+        Raises
+        ------
+        Rejected: a version was refused; whatever was live before it still is.
+        """
+        with self._mutex:
+            try:
+                changed, refused = self._exchange()
+            except AssayError as error:
+                changed, refused = [], [error.message]
+            self.trouble = "; ".join(refused) or None
+            self._metrics.reloads["refused" if refused else "done"] += 1
+            if refused:
+                self._record.append("reload_refused", reason=self.trouble)
+                raise Rejected(
+                    RELOAD_FAILED,
+                    f"{self.trouble}; what was live before goes on answering",
+                    found=self.trouble,
+                    expected="a version that verifies, loads and predicts",
+                    hint="assay models history NAME; assay models rollback NAME --reason ...",
+                )
+            return changed
+
+    def _exchange(self) -> tuple[list[LiveModel], list[str]]:
+        before = self._predictor.live
+        models: dict[str, LiveModel] = {}
+        changed: list[tuple[LiveModel, int]] = []
+        refused: list[str] = []
+        for name, digest in self._source.wanted().items():
+            old = before.models.get(name)
+            if old is not None and old.digest == digest:
+                models[name] = old
+                continue
+            started = self._ticks()
+            try:
+                model = self._source.load(name)
+                self._predictor.check_fits(model)
+            except AssayError as error:
+                refused.append(error.message)
+                if old is not None:
+                    models[name] = old
+                continue
+            models[name] = model
+            changed.append((model, self._ticks() - started))
+        withdrawn = sorted(set(before.models) - set(models))
+        if changed or withdrawn:
+            self._predictor.use(LiveModels(models, before.champion))
+        for model, nanos in changed:
+            self._record_load(model, before.models.get(model.name), nanos)
+        for name in withdrawn:
+            self._record.append("withdrawn", model=name, version=before.models[name].version)
+        return [model for model, _ in changed], refused
+
+    def _record_load(self, model: LiveModel, before: LiveModel | None, nanos: int) -> None:
+        self._record.append(
+            "loaded",
+            model=model.name,
+            version=model.version,
+            digest=model.digest,
+            manifest=model.manifest,
+            before=None if before is None else before.version,
+            milliseconds=nanos / 1e6,
+        )
+
+    def _refresh(self) -> None:
+        for source in self._predictor.sources.values():
+            try:
+                source.refresh()
+            except (AssayError, OSError) as error:
+                _LOG.warning("features cannot be refreshed: %s", error)
+
+    def _watch(self) -> None:
+        seen: object = object()  # unequal to every pointer: the first look always reloads
+        polled = refreshed = monotonic()
+        while not self._stop.wait(WATCH_SECONDS):
+            try:
+                self._switch.observe()
+                if monotonic() - refreshed >= _REFRESH_SECONDS:
+                    refreshed = monotonic()
+                    self._refresh()
+                pointer = self._source.pointer()
+                due = monotonic() - polled >= self._poll_seconds
+                if pointer == seen and not due:
+                    continue
+                # Remembered before loading: what changes meanwhile is seen by the next look. A
+                # version that was refused is tried again by the poll, not fifty times a second.
+                seen = pointer
+                polled = monotonic()
+                self.reload()
+            except Rejected:
+                continue  # recorded, and told by GET /health
+            except (AssayError, OSError) as error:
+                self.trouble = str(error)

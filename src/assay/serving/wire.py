@@ -1,0 +1,292 @@
+"""Bodies of the prediction routes: what is read, what is answered, and what was wrong with them."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import Any
+
+import msgspec
+
+from assay.domain.instants import Instant, parse, render
+from assay.errors import ContractViolation
+from assay.serving.live_model import CHAMPION, LiveModel
+from assay.serving.predictor import BatchPrediction, Prediction
+from assay.serving.rejections import (
+    FEATURE_TYPE,
+    FEATURE_VALUE,
+    INVALID_BODY,
+    INVALID_TIMESTAMP,
+    MALFORMED_BODY,
+    Rejected,
+)
+
+_COMPLAINT = re.compile(r"Expected `(?P<expected>.+?)`, got `(?P<found>.+?)`")
+_FEATURE = re.compile(r"\$\.(features|batch\[\d+\])\[")
+_PLACE = re.compile(r"- at `(?P<place>[^`]+)`$")
+_STEP = re.compile(r"\.(?P<key>\w+)|\[(?P<index>\d+)\]|(?P<any>\[\.\.\.\])")
+
+
+class PredictRequest(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """Predict for an instrument, with the features that were known at a moment."""
+
+    instrument: str
+    timestamp: str | None = None
+    model: str = CHAMPION
+
+
+class InferenceRequest(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """Predict from features: numbers in the model's order, or by name.
+
+    ``feature_names`` says which order the caller has in mind, and is checked.
+    """
+
+    features: list[float] | dict[str, float]
+    model_name: str = CHAMPION
+    feature_names: list[str] | None = None
+
+
+class BatchRequest(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """Predict from several rows of features."""
+
+    batch: list[list[float] | dict[str, float]]
+    model_name: str = CHAMPION
+    feature_names: list[str] | None = None
+
+
+class FeatureTimes(msgspec.Struct, frozen=True):
+    """When the features happened, and when they were known."""
+
+    event_time: str
+    known_time: str
+
+
+class PredictAnswer(msgspec.Struct, frozen=True):
+    """A prediction for an instrument, and what it rests on."""
+
+    instrument: str
+    prediction: float
+    direction: str | None
+    confidence: float | None
+    features_used: dict[str, float]
+    model: str
+    model_version: str
+    manifest: str | None
+    feature_times: FeatureTimes
+    stale: bool
+    timestamp: str
+    latency_ms: float
+
+
+class InferenceAnswer(msgspec.Struct, frozen=True):
+    """A prediction from features."""
+
+    prediction: float
+    model_name: str
+    model_version: str
+    latency_ms: float
+    timestamp: str
+
+
+class BatchAnswer(msgspec.Struct, frozen=True):
+    """Predictions from rows of features, in their order, all by one version."""
+
+    predictions: list[float]
+    model_name: str
+    model_version: str
+    latency_ms: float
+    timestamp: str
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """A problem document (RFC 9457) with the value found and what was expected."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    found: Any
+    expected: Any
+    hint: str | msgspec.UnsetType = msgspec.UNSET
+
+
+encode = msgspec.json.Encoder().encode
+decode_predict = msgspec.json.Decoder(PredictRequest).decode
+decode_inference = msgspec.json.Decoder(InferenceRequest).decode
+decode_batch = msgspec.json.Decoder(BatchRequest).decode
+
+
+def predict_answer(made: Prediction) -> bytes:
+    """The body that answers ``POST /predict``."""
+    model = made.model
+    assert made.instrument is not None
+    assert made.event_time is not None
+    assert made.known_time is not None
+    return encode(
+        PredictAnswer(
+            made.instrument,
+            made.value,
+            made.direction,
+            made.confidence,
+            dict(zip(model.schema.names, made.features, strict=True)),
+            model.name,
+            model.label,
+            model.manifest,
+            FeatureTimes(render(made.event_time), render(made.known_time)),
+            bool(made.stale),
+            render(made.at),
+            made.elapsed / 1e6,
+        )
+    )
+
+
+def inference_answer(made: Prediction) -> bytes:
+    """The body that answers ``POST /inference/predict``."""
+    model = made.model
+    return encode(
+        InferenceAnswer(made.value, model.name, model.label, made.elapsed / 1e6, render(made.at))
+    )
+
+
+def batch_answer(made: BatchPrediction) -> bytes:
+    """The body that answers ``POST /inference/batch``."""
+    model = made.model
+    return encode(
+        BatchAnswer(made.values, model.name, model.label, made.elapsed / 1e6, render(made.at))
+    )
+
+
+def read_timestamp(text: str) -> Instant:
+    """The moment that a request's timestamp means.
+
+    Raises
+    ------
+    Rejected: it has no zone, or is no time.
+    """
+    try:
+        return parse(text)
+    except ContractViolation as error:
+        raise Rejected(
+            INVALID_TIMESTAMP,
+            error.message if len(text) < 100 else "the timestamp is too long to be one",
+            found=text,
+            expected="ISO 8601 with a time zone, such as 2026-01-15T10:30:00Z",
+            hint=error.hint,
+        ) from None
+
+
+def explain(body: bytes, error: Exception, model: LiveModel | None) -> Rejected:
+    """What is wrong with a body that could not be read, as precisely as can be told.
+
+    JSON as Python writes it may hold NaN and Infinity. They are no JSON, but saying so would not
+    help the sender: they are read here, and refused as the feature values that they are.
+    """
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        return Rejected(
+            MALFORMED_BODY, f"the body is not JSON: {error}", found=_start(body),
+            expected="a JSON object",
+        )  # fmt: skip
+    if not isinstance(error, msgspec.ValidationError):
+        special = _special_number(document)
+        if special is None:
+            return Rejected(
+                MALFORMED_BODY, f"the body is not JSON: {error}", found=_start(body),
+                expected="JSON as in RFC 8259",
+            )  # fmt: skip
+        place, value = special
+        return Rejected(
+            FEATURE_VALUE,
+            f"{_named(place, model)} is {value}: expected a finite number",
+            found=value,
+            expected="a finite number",
+        )
+    return _explain_form(document, str(error), model)
+
+
+def _explain_form(document: Any, complaint: str, model: LiveModel | None) -> Rejected:
+    at = _PLACE.search(complaint)
+    place = at["place"] if at else "$"
+    kinds = _COMPLAINT.search(complaint)
+    place, found = _follow(document, place, complaint)
+    text = complaint[: at.start()].strip() if at else complaint
+    if "out of range" in complaint and _FEATURE.match(place):
+        return Rejected(
+            FEATURE_VALUE,
+            f"{_named(place, model)} is out of range: expected a number of float32's range",
+            found=found,
+            expected="a finite number of float32's range",
+        )
+    if kinds is not None and _FEATURE.match(place):
+        return Rejected(
+            FEATURE_TYPE,
+            f"{_named(place, model)} is {kinds['found']}: expected a number",
+            found=found,
+            expected="a number",
+        )
+    return Rejected(
+        INVALID_BODY,
+        f"{text[0].lower()}{text[1:]}" + (f", at {place}" if at else ""),
+        found=sorted(document) if place == "$" and isinstance(document, dict) else found,
+        expected=kinds["expected"] if kinds else "the documented fields; see /docs",
+    )
+
+
+def _follow(document: Any, place: str, complaint: str) -> tuple[str, Any]:
+    """The value at a place such as ``$.features[3]``; ``[...]`` is the first one that offends."""
+    value, path = document, "$"
+    for step in _STEP.finditer(place):
+        if step["key"] is not None:
+            value, path = value.get(step["key"]), f"{path}.{step['key']}"
+        elif step["index"] is not None:
+            value, path = value[int(step["index"])], f"{path}[{step['index']}]"
+        else:
+            offends = _is_out_of_range if "out of range" in complaint else _is_no_number
+            name = next((key for key, item in value.items() if offends(item)), None)
+            if name is None:
+                break
+            value, path = value[name], f"{path}[{name}]"
+    return path, value
+
+
+def _is_no_number(value: Any) -> bool:
+    return isinstance(value, bool) or not isinstance(value, int | float)
+
+
+def _is_out_of_range(value: Any) -> bool:
+    return isinstance(value, float | int) and not abs(value) < 1e308
+
+
+def _special_number(document: Any) -> tuple[str, float] | None:
+    """The first NaN or infinity of a document, and where it stands."""
+    waiting: list[tuple[str, Any]] = [("$", document)]
+    while waiting:
+        place, value = waiting.pop()
+        if isinstance(value, float) and not math.isfinite(value):
+            return place, value
+        if isinstance(value, dict):
+            join = "{}[{}]" if place.startswith(("$.features", "$.batch")) else "{}.{}"
+            waiting.extend((join.format(place, key), item) for key, item in value.items())
+        elif isinstance(value, list):
+            waiting.extend((f"{place}[{n}]", item) for n, item in enumerate(value))
+    return None
+
+
+def _named(place: str, model: LiveModel | None) -> str:
+    """``$.features[3]`` as a person says it, with the column's name where the model is known."""
+    steps = re.findall(r"\[([^\]]*)\]", place)
+    if not steps or not place.startswith(("$.features", "$.batch")):
+        return place[:120]
+    row = f"row {steps[0]}: " if place.startswith("$.batch") and len(steps) > 1 else ""
+    last = steps[-1]
+    if not last.isdigit():
+        return f"{row}feature {last[:80]}"
+    names = model.schema.names if model is not None else ()
+    name = f" ({names[int(last)]})" if int(last) < len(names) else ""
+    return f"{row}feature {last}{name}"
+
+
+def _start(body: bytes) -> str:
+    return body[:80].decode("utf-8", "replace") or "nothing"
