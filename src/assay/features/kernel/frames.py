@@ -114,3 +114,15 @@ def _check_order(view: FeatureView, keys: pl.DataFrame) -> None:
         hint="deduplicate by the total order, then sort: "
         f"frame.sort({view.entity!r}, 'event_time')",
     )
+
+
+def batch_starts(arrivals: pl.DataFrame) -> list[int]:
+    """First rows of the batches of a table of arrivals, and its height at the end.
+
+    A batch is what reaches a process at once. Where the table has a column ``batch``, a new one
+    starts where that changes; otherwise where the known time changes.
+    """
+    name = "batch" if "batch" in arrivals.columns else "known_time"
+    column = arrivals[name]
+    changes = (column != column.shift(1)).fill_null(True).arg_true()
+    return [*changes.to_list(), arrivals.height]

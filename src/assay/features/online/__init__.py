@@ -7,6 +7,8 @@
 3. :mod:`~assay.features.online.store` - the port of online stores: newer wins, and what is too old
    says so. :mod:`~assay.features.online.memory` and :mod:`~assay.features.online.sqlite` implement
    it.
+4. :mod:`~assay.features.online.feed` - takes facts as they arrive, late and revised ones too, keeps
+   a store up to date and survives being killed.
 
 Serving reads a store and computes nothing: the driver (and with it the compiler) is imported when
 it is first asked for.
@@ -21,20 +23,27 @@ from assay.features.online.store import OnlineStore, Reading, StoredRow, read_as
 
 if TYPE_CHECKING:
     from assay.features.online.driver import FeatureRow, OnlineDriver
+    from assay.features.online.feed import Arrival, OnlineFeed, batches_of
 
 _LATER = {
+    "Arrival": "assay.features.online.feed",
     "FeatureRow": "assay.features.online.driver",
     "OnlineDriver": "assay.features.online.driver",
+    "OnlineFeed": "assay.features.online.feed",
+    "batches_of": "assay.features.online.feed",
 }
 
 __all__ = [
+    "Arrival",
     "FeatureRow",
     "MemoryStore",
     "OnlineDriver",
+    "OnlineFeed",
     "OnlineStore",
     "Reading",
     "SqliteStore",
     "StoredRow",
+    "batches_of",
     "read_as_of",
 ]
 

@@ -1,8 +1,8 @@
-"""The bytes of an online driver's memory.
+"""The bytes of what an online driver, or a feed, remembers.
 
-Layout: the mark ``ASSAYCKP``, the length of the header (8 bytes, little endian), the header
-(canonical JSON), the words of all states and of all open rows (little endian). The header names the
-manifest and the layout; the SHA-256 of header and words together stands at the end.
+Layout: a mark of eight letters, the length of the header (8 bytes, little endian), the header
+(canonical JSON), the words of all arrays (little endian). The header names the manifest, the layout
+and the shapes of the arrays; the SHA-256 of everything before it stands at the end.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from assay.domain.canonical import canonical_bytes
 from assay.errors import IncompatibleVersion, Tampered
 from assay.features.kernel.layout import LAYOUT_VERSION
 
-_MARK = b"ASSAYCKP"
+_DRIVER = b"ASSAYCKP"
+_FEED = b"ASSAYFED"
+_FEED_LAYOUT = 1
 _DIGEST = 32
 
 
@@ -47,28 +49,15 @@ class Checkpoint:
 
     def to_bytes(self) -> bytes:
         """The file content."""
-        header = canonical_bytes(
-            {
-                "layout": LAYOUT_VERSION,
-                "manifest": self.manifest,
-                "entities": self.entities,
-                "last_times": self.last_times,
-                "closed": self.closed,
-                "waiting": self.waiting,
-                "states": self.states.shape,
-                "open_rows": self.open_rows.shape,
-            }
-        )
-        body = b"".join(
-            (
-                _MARK,
-                len(header).to_bytes(8, "little"),
-                header,
-                self.states.astype("<f8", copy=False).tobytes(),
-                self.open_rows.astype("<f8", copy=False).tobytes(),
-            )
-        )
-        return body + hashlib.sha256(body).digest()
+        header = {
+            "layout": LAYOUT_VERSION,
+            "manifest": self.manifest,
+            "entities": self.entities,
+            "last_times": self.last_times,
+            "closed": self.closed,
+            "waiting": self.waiting,
+        }
+        return _seal(_DRIVER, header, self.states, self.open_rows)
 
     @classmethod
     def from_bytes(cls, data: bytes, *, manifest: str) -> Checkpoint:
@@ -79,30 +68,133 @@ class Checkpoint:
         Tampered: the bytes are not what was written.
         IncompatibleVersion: another manifest, or another layout of the state.
         """
-        body = memoryview(data)[:-_DIGEST]
-        if data[: len(_MARK)] != _MARK or hashlib.sha256(body).digest() != data[-_DIGEST:]:
-            raise Tampered("checkpoint is damaged or is not one")
-        length = int.from_bytes(body[8:16], "little")
-        header: dict[str, Any] = json.loads(bytes(body[16 : 16 + length]))
-        if header["layout"] != LAYOUT_VERSION:
-            raise IncompatibleVersion(
-                f"checkpoint has layout {header['layout']}, this build reads {LAYOUT_VERSION}",
-                hint="warm up from history instead",
-            )
-        if header["manifest"] != manifest:
-            raise IncompatibleVersion(
-                f"checkpoint of manifest {header['manifest'][:12]}, this view is {manifest[:12]}",
-                hint="warm up from history, or restore it into the view that it was taken from",
-            )
-        words = np.frombuffer(bytes(body[16 + length :]), dtype="<f8")
-        states = words[: int(np.prod(header["states"]))].reshape(header["states"])
-        open_rows = words[states.size :].reshape(header["open_rows"])
+        header, (states, open_rows) = _open(_DRIVER, data, LAYOUT_VERSION, manifest)
         return cls(
             manifest=header["manifest"],
             entities=tuple(header["entities"]),
             last_times=tuple(header["last_times"]),
             closed=header["closed"],
             waiting=tuple((t, e, r, s) for t, e, r, s in header["waiting"]),
-            states=np.array(states, dtype=np.float64),
-            open_rows=np.array(open_rows, dtype=np.float64),
+            states=states,
+            open_rows=open_rows,
         )
+
+
+@dataclass(frozen=True)
+class FeedCheckpoint:
+    """Everything that a feed remembers; the driver's states follow from the facts.
+
+    Attributes
+    ----------
+    manifest: the hash of the view's manifest.
+    margin: event times back to which rows are issued again.
+    position: arrivals consumed.
+    latest, is_open: the latest event time seen (None before the first), and whether it is open.
+    times: the last event times that were closed, at most ``margin``.
+    entities: names; ``facts`` and ``issued`` say how many rows each has in the arrays below.
+    fact_keys, fact_values: per fact its place in the total order (int64), and its columns.
+    issued_keys, issued_values: per row issued its event and known time (int64), and its features.
+    """
+
+    manifest: str
+    margin: int
+    position: int
+    latest: int | None
+    is_open: bool
+    times: tuple[int, ...]
+    entities: tuple[str, ...]
+    facts: tuple[int, ...]
+    issued: tuple[int, ...]
+    fact_keys: NDArray[np.int64]
+    fact_values: NDArray[np.float64]
+    issued_keys: NDArray[np.int64]
+    issued_values: NDArray[np.float64]
+
+    def to_bytes(self) -> bytes:
+        """The file content."""
+        header = {
+            "layout": _FEED_LAYOUT,
+            "manifest": self.manifest,
+            "margin": self.margin,
+            "position": self.position,
+            "latest": self.latest,
+            "is_open": self.is_open,
+            "times": self.times,
+            "entities": self.entities,
+            "facts": self.facts,
+            "issued": self.issued,
+        }
+        return _seal(
+            _FEED,
+            header,
+            self.fact_keys.view(np.float64),
+            self.fact_values,
+            self.issued_keys.view(np.float64),
+            self.issued_values,
+        )
+
+    @classmethod
+    def from_bytes(cls, data: bytes, *, manifest: str, margin: int) -> FeedCheckpoint:
+        """Read a checkpoint that was written under the same manifest and margin.
+
+        Raises
+        ------
+        Tampered: the bytes are not what was written.
+        IncompatibleVersion: another manifest, margin or layout.
+        """
+        header, arrays = _open(_FEED, data, _FEED_LAYOUT, manifest)
+        if header["margin"] != margin:
+            raise IncompatibleVersion(
+                f"checkpoint with a margin of {header['margin']} event times, expected {margin}",
+                hint="open the feed with the same margin, or warm up from history",
+            )
+        return cls(
+            manifest=manifest,
+            margin=margin,
+            position=header["position"],
+            latest=header["latest"],
+            is_open=header["is_open"],
+            times=tuple(header["times"]),
+            entities=tuple(header["entities"]),
+            facts=tuple(header["facts"]),
+            issued=tuple(header["issued"]),
+            fact_keys=arrays[0].view(np.int64),
+            fact_values=arrays[1],
+            issued_keys=arrays[2].view(np.int64),
+            issued_values=arrays[3],
+        )
+
+
+def _seal(mark: bytes, header: dict[str, Any], *arrays: NDArray[np.float64]) -> bytes:
+    head = canonical_bytes({**header, "shapes": [array.shape for array in arrays]})
+    parts = [mark, len(head).to_bytes(8, "little"), head]
+    parts += [array.astype("<f8", copy=False).tobytes() for array in arrays]
+    body = b"".join(parts)
+    return body + hashlib.sha256(body).digest()
+
+
+def _open(
+    mark: bytes, data: bytes, layout: int, manifest: str
+) -> tuple[dict[str, Any], list[NDArray[np.float64]]]:
+    body = memoryview(data)[:-_DIGEST]
+    if data[: len(mark)] != mark or hashlib.sha256(body).digest() != data[-_DIGEST:]:
+        raise Tampered("checkpoint is damaged or is not one")
+    length = int.from_bytes(body[8:16], "little")
+    header: dict[str, Any] = json.loads(bytes(body[16 : 16 + length]))
+    if header["layout"] != layout:
+        raise IncompatibleVersion(
+            f"checkpoint has layout {header['layout']}, this build reads {layout}",
+            hint="warm up from history instead",
+        )
+    if header["manifest"] != manifest:
+        raise IncompatibleVersion(
+            f"checkpoint of manifest {header['manifest'][:12]}, this view is {manifest[:12]}",
+            hint="warm up from history, or restore it into the view that it was taken from",
+        )
+    words = np.frombuffer(bytes(body[16 + length :]), dtype="<f8")
+    arrays, start = [], 0
+    for shape in header["shapes"]:
+        stop = start + int(np.prod(shape))
+        arrays.append(np.array(words[start:stop].reshape(shape), dtype=np.float64))
+        start = stop
+    return header, arrays

@@ -15,7 +15,7 @@ from assay.features.definition.manifest import Manifest
 from assay.features.definition.views import FeatureView
 from assay.features.kernel.calendar import calendar_around, calendar_inputs
 from assay.features.kernel.engine import SEGMENT_WIDTH
-from assay.features.kernel.frames import check_rows, result_frame
+from assay.features.kernel.frames import Rows, check_rows, result_frame
 from assay.features.kernel.layout import Machine, features_of
 from assay.features.online.checkpoint import Checkpoint
 
@@ -243,19 +243,61 @@ class OnlineDriver:
         obeys the same contract as offline; its event times count as closed.
         """
         rows = check_rows(self.view, frame)
-        if rows.count == 0:
-            return
         for entity, start in zip(rows.entities, rows.starts[:-1], strict=True):
             self._check_order(entity, int(rows.event_times[start]), self._last_of(entity))
+        self._take(rows, afresh=False)
+
+    def rebuild(self, frame: pl.DataFrame, since: Instant) -> pl.DataFrame:
+        """Take the history of some entities in place of all that they gave before.
+
+        This is how a late or revised row enters: what the driver remembers of these entities is
+        forgotten, and their rows are taken again with it. Where a row has at least
+        ``view.look_back`` rows of its entity before it in the frame, or all that there are, the
+        result has the bits of a driver that took everything in order.
+
+        Parameters
+        ----------
+        frame: the contract is that of the offline driver. For a view with a barrier it holds the
+            rows of all entities, from ``since`` on completely; its event times count as closed.
+        since: rows are given for event times from here on.
+
+        Raises
+        ------
+        Conflict: rows wait behind the barrier.
+        """
+        if self._waiting:
+            raise Conflict(f"view {self.view.name}: rows wait for their event time to be closed")
+        rows = check_rows(self.view, frame)
+        first = self._take(rows, afresh=True)
+        outputs = np.empty((1 + len(self.view.features), rows.count))
+        if self.view.plan.second is None:
+            outputs[...] = first
+        else:
+            # Stable: inside an event time, rows stay in the order of entity names.
+            order = np.argsort(rows.event_times, kind="stable")
+            order = order[np.searchsorted(rows.event_times[order], since) :]
+            starts = np.flatnonzero(np.diff(rows.event_times[order], prepend=_NEVER))
+            for section in np.split(order, starts[1:]):
+                if section.size:
+                    outputs[:, section] = self._across(first[:, section])
+        wanted = pl.Series(rows.event_times >= since)
+        return result_frame(self.view, rows, list(outputs)).filter(wanted)
+
+    def _take(self, rows: Rows, *, afresh: bool) -> NDArray[np.float64]:
+        """Run the first stage over histories; the event times of a view with a barrier close."""
+        outputs = np.empty((len(self._machine.program.outputs), rows.count))
+        if rows.count == 0:
+            return outputs
         segments = np.zeros((len(rows.entities), SEGMENT_WIDTH), dtype=np.int64)
         segments[:, 0] = [self._slot_of(entity) for entity in rows.entities]
         segments[:, 1], segments[:, 2] = rows.starts[:-1], rows.starts[1:]
-        outputs = np.empty((len(self._machine.program.outputs), rows.count))
+        segments[:, 3] = afresh
         self._machine.run(self._states, segments, rows.inputs, outputs)
         for entity, stop in zip(rows.entities, rows.starts[1:], strict=True):
             self._last[self._slots[entity]] = int(rows.event_times[stop - 1])
-        if self.view.plan.second is not None:
+        if self._barrier:
             self._closed = max(int(rows.event_times.max()), self._closed)
+        return outputs
 
     def replay(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Push every row of a frame in the order of event times; the same layout as offline."""
@@ -340,7 +382,7 @@ class OnlineDriver:
             raise OutOfOrder(
                 f"view {self.view.name}: event of {entity} at {render(event_time)}, expected one "
                 f"after its last, {render(earlier)}",
-                hint="late and revised facts belong to a rebuild from history: warm up again",
+                hint="late and revised facts enter by a rebuild from history: see OnlineFeed",
             )
         if event_time <= self._closed:
             raise OutOfOrder(

@@ -136,7 +136,7 @@ class SqliteStore:
                 connection.close()
             self._readers.clear()
 
-    def _all(self, query: str, *values: str) -> list[tuple[bytes]]:
+    def _all(self, query: str, *values: str) -> list[tuple[Any]]:
         try:
             return self._reader().execute(query, values).fetchall()
         except sqlite3.DatabaseError as error:
