@@ -70,6 +70,8 @@ class ParityProof:
     view: str
     manifest: str
     snapshot: str
+    offline_values: int
+    online_values: int
     report: ParityReport
     seconds: float
 
@@ -78,6 +80,8 @@ class ParityProof:
             "view": self.view,
             "manifest": self.manifest,
             "snapshot": self.snapshot,
+            "offline_values": self.offline_values,
+            "online_values": self.online_values,
             **self.report.to_json(),
             "seconds": self.seconds,
         }
@@ -188,6 +192,8 @@ def prove_parity(desk: Desk, name: str, progress: Progress) -> ParityProof:
         view=name,
         manifest=snapshot.metadata["manifest"],
         snapshot=snapshot.id,
+        offline_values=len(offline) * len(view.features),
+        online_values=len(online) * len(view.features),
         report=report,
         seconds=time.monotonic() - started,
     )
