@@ -104,11 +104,13 @@ def parity_run(
 ) -> None:
     """Feed history event by event and compare every value with gold; exits 1 on any difference."""
     from assay.orchestration.building import prove_parity
+    from assay.orchestration.report import keep_proof
 
     output = Output(as_json=as_json)
     opened = open_desk(desk)
     proofs = [prove_parity(opened, name, output) for name in ([view] if view else opened.views)]
     for proof in proofs:
+        keep_proof(opened, proof)
         report = proof.report
         output.line(
             f"{proof.view}: {report.bitwise_equal:,} of {report.values_compared:,} values equal "

@@ -26,6 +26,7 @@ def run_demo(folder: Path, output: Output) -> None:
     started = time.monotonic()
     from assay import bootstrap
     from assay.orchestration.journey import People, travel
+    from assay.orchestration.report import keep_proof, write_report
     from assay.settings import FILE
 
     if not (folder / FILE).exists():
@@ -37,9 +38,14 @@ def run_demo(folder: Path, output: Output) -> None:
     desk = bootstrap.open_desk(folder)
     people = People(author=AUTHOR, approvers=APPROVERS, operator=OPERATOR)
     journey = travel(desk, people, output, recipes=RECIPES, view=VIEW)
+    keep_proof(desk, journey.parity)
+    page = write_report(desk, folder / "reports" / "demo.html")
     seconds = time.monotonic() - started
     _show(journey, folder, seconds, output)
-    output.result({"desk": str(folder), **journey.to_json(), "total_seconds": seconds})
+    output.line(f"report: {page}     (one page about this desk; opens in any browser)")
+    output.result(
+        {"desk": str(folder), **journey.to_json(), "report": str(page), "total_seconds": seconds}
+    )
 
 
 def _members() -> list[Member]:

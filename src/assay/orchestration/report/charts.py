@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 from assay.domain.instants import from_datetime, to_datetime
@@ -20,23 +21,31 @@ from assay.orchestration.report.words import MONTHS, figure, minus
 
 BOX: Final = 1000
 """Side of the inner drawing in its own units."""
+_GAP: Final = 8.0
+"""A line is broken where points are this many usual steps apart."""
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A curve and how it is drawn: ``look`` is a style class; ``dots`` marks every point."""
+    """A curve and how it is drawn.
+
+    ``look`` is a style class; ``dots`` marks every point; ``filled`` fills the ground below instead
+    of drawing a line.
+    """
 
     curve: Curve
     look: str
     dots: bool = False
+    filled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """A horizontal line with a word to it."""
+    """A horizontal line that the legend names; ``look`` tells a second one from the first."""
 
     at: float
     label: str
+    look: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,16 +131,7 @@ def line_chart(
     inner = element(
         "svg",
         None if band is None else element("path", d=_area(*band, x, y), class_="band"),
-        [
-            element(
-                "path",
-                d=_path(line.curve, x, y),
-                class_=f"line {line.look}",
-                data_name=line.curve.name,
-            )
-            for line in lines
-            if line.curve.x
-        ],
+        [_drawn(line, x, y) for line in lines if line.curve.x],
         viewBox=f"0 0 {BOX} {BOX}",
         preserveAspectRatio="none",
         width="100%",
@@ -193,6 +193,18 @@ def bar_chart(
     return _frame(title, description, join(_grid(x, y, upright=False), bars))
 
 
+def _drawn(line: Line, x: Axis, y: Axis) -> Markup:
+    outline = element(
+        "path",
+        d=_path(line.curve, x, y),
+        class_=f"line {line.look}",
+        data_name=line.curve.name,
+    )
+    if not line.filled:
+        return outline
+    return join(element("path", d=_ground(line.curve, x, y), class_="area"), outline)
+
+
 def _frame(title: str, description: str, *content: object, **data: object) -> Markup:
     drawing = element(
         "svg",
@@ -230,23 +242,34 @@ def _grid(x: Axis, y: Axis, *, upright: bool = True) -> Markup:
 
 def _level(level: Level, y: Axis) -> Markup:
     at = _percent(1 - y.place(level.at))
-    return join(
-        element("line", x1="0", x2="100%", y1=at, y2=at, class_="level"),
-        element("text", level.label, x="100%", y=at, dy="-6", dx="-4", class_="tick end strong"),
-    )
+    look = f"level {level.look}".strip()
+    return element("line", x1="0", x2="100%", y1=at, y2=at, class_=look)
 
 
 def _path(curve: Curve, x: Axis, y: Axis) -> str:
-    points = (
-        f"{BOX * x.place(a):.1f} {BOX * (1 - y.place(b)):.1f}"
-        for a, b in zip(curve.x, curve.y, strict=True)
+    """The points joined by lines, with a gap where nothing was known for a while."""
+    steps = [b - a for a, b in pairwise(curve.x)]
+    longest = _GAP * sorted(steps)[len(steps) // 2] if steps else 0.0
+    joints = ["M", *("M" if step > longest else "L" for step in steps)]
+    return "".join(
+        f"{joint}{BOX * x.place(a):.1f} {BOX * (1 - y.place(b)):.1f}"
+        for joint, a, b in zip(joints, curve.x, curve.y, strict=True)
     )
-    return "M" + "L".join(points)
+
+
+def _ground(curve: Curve, x: Axis, y: Axis) -> str:
+    """The area between a curve and the bottom, one piece per stretch without a gap."""
+    pieces = []
+    for piece in _path(curve, x, y).split("M")[1:]:
+        first, last = piece.split("L")[0], piece.split("L")[-1]
+        pieces.append(f"M{first.split()[0]} {BOX}L{piece}L{last.split()[0]} {BOX}Z")
+    return "".join(pieces)
 
 
 def _area(low: Curve, high: Curve, x: Axis, y: Axis) -> str:
-    back = Curve(high.name, high.x[::-1], high.y[::-1])
-    return f"{_path(low, x, y)}L{_path(back, x, y)[1:]}Z"
+    there = _path(low, x, y).replace("M", "L")[1:]
+    back = _path(high, x, y).replace("M", "L")[1:].split("L")[::-1]
+    return f"M{there}L{'L'.join(back)}Z"
 
 
 def _percent(place: float) -> str:

@@ -80,12 +80,15 @@ def universe(sheet: UniverseSheet | None) -> Markup:
         return element("p", "No universe has been evaluated yet.", class_="empty")
     lines = [Line(sheet.known, "s3 dashed"), Line(sheet.members, "s1")]
     says = (
-        f"{len(sheet.latest)} of {words.count(int(sheet.known.y[-1]))} instruments are in since "
-        f"{words.day(sheet.as_of)}. The rule looks only at what was known on that day."
+        f"{len(sheet.latest)} of {words.count(int(sheet.known.y[-1]))} instruments are in, by the "
+        f"rule's evaluation of {words.day(sheet.as_of)} on what was known then."
     )
+    together: dict[str, list[str]] = {}
+    for name, reasons in sheet.out:
+        together.setdefault(reasons, []).append(name.replace("_", "/"))
     rows = [
-        element("tr", element("th", name, scope="row"), element("td", reasons))
-        for name, reasons in sheet.out
+        element("div", element("dt", ", ".join(names)), element("dd", reasons))
+        for reasons, names in together.items()
     ]
     chart = panel(
         "Universe over time",
@@ -102,16 +105,14 @@ def universe(sheet: UniverseSheet | None) -> Markup:
     )
     out = element(
         "article",
-        element("h4", f"Out now, and why ({len(rows)})"),
-        element("table", element("tbody", rows), class_="pairs plain")
-        if rows
-        else "Nobody is out.",
+        element("h4", f"Out now, and why ({len(sheet.out)})"),
+        element("dl", rows, class_="reasons") if rows else "Nobody is out.",
         element(
             "details",
             element("summary", f"In now ({len(sheet.latest)})"),
             element("p", ", ".join(one.replace("_", "/") for one in sheet.latest)),
         ),
-        class_="card panel out",
+        class_="card panel wide",
     )
     return join(chart, out)
 

@@ -268,10 +268,14 @@ def _universe(desk: Desk) -> UniverseSheet | None:
         # A currency that is out takes its instruments with it: its reasons are the reasons.
         currencies = desk.lake.table("silver/universe_currencies").read()
         now = currencies.filter(pl.col("event_time") == currencies["event_time"].max())
+        alone = [row for row in out if " is out" not in row[1]]
         out = now.filter(~pl.col("member")).sort("currency").select("currency", "reasons").rows()
+        out += alone
     return UniverseSheet(
         members=Curve("in the universe", when, tuple(float(one) for one in monthly["member"])),
-        known=Curve("instruments known", when, tuple(float(one) for one in monthly["len"])),
+        known=Curve(
+            "instruments there could be", when, tuple(float(one) for one in monthly["len"])
+        ),
         latest=tuple(last.filter("member")["instrument"].to_list()),
         as_of=int(monthly["known_at"][-1]),
         out=tuple((str(name), str(reasons)) for name, reasons in out),

@@ -31,15 +31,23 @@ def pictures_of(model: ModelSheet) -> Markup:
 
 
 def panel(
-    heading: str, says: str, lines: Sequence[Line], drawing: Markup, how: str, *, wide: bool = False
+    heading: str,
+    says: str,
+    lines: Sequence[Line],
+    drawing: Markup,
+    how: str,
+    *,
+    levels: Sequence[Level] = (),
+    wide: bool = False,
 ) -> Markup:
     """A plot with its heading, what it says in one sentence, its legend, and how it was made."""
+    named = [
+        *((line.curve.name, "filled" if line.filled else line.look) for line in lines),
+        *((level.label, f"level {level.look}".strip()) for level in levels),
+    ]
     legend = element(
         "ul",
-        [
-            element("li", element("span", class_=f"swatch {line.look}"), line.curve.name)
-            for line in lines
-        ],
+        [element("li", element("span", class_=f"swatch {look}"), name) for name, look in named],
         class_="legend",
     )
     return element(
@@ -48,7 +56,7 @@ def panel(
             "figcaption",
             element("h4", heading),
             element("p", says),
-            legend if len(lines) > 1 else None,
+            legend if len(named) > 1 else None,
         ),
         drawing,
         element("details", element("summary", "How this is measured"), element("p", how)),
@@ -80,13 +88,14 @@ def _exceedances(picture: VolatilityPicture) -> Markup:
     curves = _roles(picture, picture.exceedances)
     lines = [Line(curve, look) for curve, look in zip(curves, _LOOKS, strict=False)]
     expected = 100 * picture.level
+    levels = [Level(expected, f"expected {words.signed(expected, 0)}%")]
     says = "Too few dates for a rolling year."
     if curves[0].y:
         below = sum(y < expected for y in curves[0].y) / len(curves[0].y)
         last = words.signed(curves[0].y[-1], 1)
         says = (
-            f"{last}% in the latest year, {words.signed(expected, 0)}% expected. Below the line "
-            f"{words.share(below, 0)} of the time: "
+            f"{picture.candidate}: {last}% in the latest year, {words.signed(expected, 0)}% "
+            f"expected. Below the line {words.share(below, 0)} of the time: "
             + (
                 "it asks for more capital than losses justified."
                 if below > 0.5
@@ -102,12 +111,14 @@ def _exceedances(picture: VolatilityPicture) -> Markup:
             description=says,
             lines=lines,
             unit="%",
-            levels=[Level(expected, f"expected {words.signed(expected, 0)}%")],
+            levels=levels,
             zero=True,
         ),
         "Each session, the share of instruments whose log return fell below the Gaussian "
         f"{words.share(picture.level, 0)} quantile of the forecast; mean of the 250 sessions up to "
         f"the date. {words.count(picture.rows)} forecasts out of sample.",
+        levels=levels,
+        wide=True,
     )
 
 
@@ -115,12 +126,14 @@ def _loss(picture: VolatilityPicture) -> Markup | None:
     curve = picture.loss_difference
     if curve is None or not curve.y:
         return None
-    total = curve.y[-1]
-    better = "better" if total < 0 else "no better"
+    mean = curve.y[-1] / max(1, picture.dates)
+    less = "less" if mean < 0 else "more"
     says = (
-        f"It ends at {words.figure(total)}: over the whole record {picture.candidate} forecast "
-        f"{better} than {picture.champion}. A falling line is the candidate winning."
+        f"Over {words.count(picture.dates)} dates {picture.candidate} lost "
+        f"{words.figure(abs(mean))} {less} a date than {picture.champion}. While the line falls, "
+        "the candidate is the better one."
     )
+    levels = [Level(0.0, "equally good")]
     line = Line(curve, "s1")
     return panel(
         "Forecast loss, candidate minus champion, added up",
@@ -130,10 +143,11 @@ def _loss(picture: VolatilityPicture) -> Markup | None:
             title="Running sum of the difference in QLIKE loss, candidate minus champion",
             description=says,
             lines=[line],
-            levels=[Level(0.0, "equally good")],
+            levels=levels,
         ),
         "QLIKE loss log h + r²/h with h the forecast variance and r the log return that followed; "
         "difference averaged over instruments on each session, then added up.",
+        levels=levels,
     )
 
 
@@ -146,6 +160,7 @@ def _calibration(picture: VolatilityPicture) -> Markup:
         f"{words.share(abs(worst - 1), 0)} of what was forecast."
     )
     ticks = tuple((float(k), str(k)) for k in range(1, 11))
+    levels = [Level(1.0, "as forecast")]
     return panel(
         "Calibration by tenth of the forecast",
         says,
@@ -154,27 +169,30 @@ def _calibration(picture: VolatilityPicture) -> Markup:
             title="Realised over forecast volatility by tenth of the forecast",
             description=says,
             lines=lines,
-            levels=[Level(1.0, "as forecast")],
+            levels=levels,
             x_axis=Axis(0.5, 10.5, ticks),
         ),
         "All forecasts sorted by size and cut into ten equal parts, 1 the calmest. In each part: "
         "root of mean squared return over root of mean forecast variance. Above 1, more happened "
         "than was forecast.",
+        levels=levels,
     )
 
 
 def _forecast(picture: VolatilityPicture, one: ForecastPicture) -> Markup:
     curves = _roles(picture, one.forecasts)
     lines = [
-        Line(one.outcome, "s3 thin"),
+        Line(one.outcome, "s3 thin", filled=True),
         *(Line(curve, f"{look} thin") for curve, look in zip(curves, _LOOKS, strict=False)),
     ]
-    highest = max(one.outcome.y)
-    when: Instant = int(one.outcome.x[one.outcome.y.index(highest)])
-    says = (
-        f"Forecast against what followed. The wildest stretch, from {words.day(when)}: "
-        f"{words.signed(highest, 0)}% a year."
-    )
+    says = "The price did not move."
+    if one.outcome.y:
+        highest = max(one.outcome.y)
+        when: Instant = int(one.outcome.x[one.outcome.y.index(highest)])
+        says = (
+            f"The latest five years at most. The wildest month began on {words.day(when)}: "
+            f"{words.signed(highest, 0)}% a year."
+        )
     return panel(
         f"{one.instrument.replace('_', '/')} volatility",
         says,
@@ -188,7 +206,7 @@ def _forecast(picture: VolatilityPicture, one: ForecastPicture) -> Markup:
         ),
         "Annualised with 252 sessions, logarithmic scale. The outcome at a date is the root mean "
         "square of the 20 daily returns after it, so it is not known at that date; the forecast is "
-        "of the next session. About one point a week.",
+        "of the next session.",
     )
 
 
@@ -200,6 +218,7 @@ def _direction(picture: DirectionPicture) -> Markup:
 def _equity(picture: DirectionPicture) -> Markup:
     lines = [Line(curve, look) for curve, look in zip(
         picture.equity, ("s3", "s1", "s2 dashed", "s5 dotted"), strict=False)]  # fmt: skip
+    levels = [Level(100.0, "start")]
     ends = {curve.name: curve.y[-1] for curve in picture.equity if curve.y}
     says = "; ".join(f"{name} {words.signed(end, 0)}" for name, end in ends.items())
     says = f"100 at the start became: {says}." if ends else "There is no dated return."
@@ -211,13 +230,15 @@ def _equity(picture: DirectionPicture) -> Markup:
             title=f"Equity from trading version {picture.candidate}, at several costs",
             description=says,
             lines=lines,
-            levels=[Level(100.0, "start")],
+            levels=levels,
             logarithmic=True,
         ),
         "A simulation out of sample: scores less their mean across instruments, gross exposure 1, "
         "entered at the first fix after the decision and held to the next. Costs of "
         f"{words.figure(picture.basis_points)} basis points of traded notional, one way. No "
         "financing, no market impact. Logarithmic scale.",
+        levels=levels,
+        wide=True,
     )
 
 
@@ -251,7 +272,8 @@ def _ic(picture: DirectionPicture) -> Markup | None:
     )
     levels = [Level(0.0, "no skill")]
     if picture.ic_required is not None:
-        levels.append(Level(picture.ic_required, f"required {words.figure(picture.ic_required)}"))
+        label = f"required {words.figure(picture.ic_required)} over all"
+        levels.append(Level(picture.ic_required, label, look="b"))
     return panel(
         "Information coefficient, rolling year",
         says,
@@ -266,4 +288,5 @@ def _ic(picture: DirectionPicture) -> Markup | None:
         "Pearson correlation across instruments of score and forward return on each date, mean of "
         "the 250 dates up to it. The band is its 95% interval with Newey-West variance. The gate "
         "is about the mean over the whole record.",
+        levels=levels,
     )

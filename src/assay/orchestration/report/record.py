@@ -14,7 +14,8 @@ from assay.registry import Entry, EventOutcome, EventType, GateRecord
 
 SHOWN: Final = 40
 """Latest entries in the picture; the list has all of them."""
-_LANE: Final = 64
+_LANE: Final = 74
+_COLUMN: Final = 36
 _MARKS: Final = {
     EventType.REGISTER: ("+", "registered"),
     EventType.EVIDENCE: ("·", "measured"),
@@ -42,11 +43,14 @@ def timeline(report: DeskReport) -> Markup:
         "ul",
         [element("li", element("span", mark, class_="mark"), word)
          for kind, (mark, word) in _MARKS.items() if any(one.type is kind for one in shown)],
+        element("li", element("span", class_="swatch block"), "live"),
+        element("li", element("span", class_="swatch block forced"), "live by force"),
         class_="legend",
     )  # fmt: skip
     return element(
         "figure",
         element("figcaption", element("p", says), legend),
+        element("p", "Swipe sideways for later entries.", class_="hint"),
         element("div", _picture(report.models, shown, says), class_="scroll"),
         element(
             "details",
@@ -59,7 +63,7 @@ def timeline(report: DeskReport) -> Markup:
 
 def _picture(models: Sequence[ModelSheet], shown: Sequence[Entry], says: str) -> Markup:
     columns = {entry.seq: k for k, entry in enumerate(shown)}
-    width = 100 / len(shown)
+    width = 100 / (len(shown) + 0.5)
     lanes = [
         _lane(model, row * _LANE, columns, shown[0].seq, width) for row, model in enumerate(models)
     ]
@@ -81,6 +85,7 @@ def _picture(models: Sequence[ModelSheet], shown: Sequence[Entry], says: str) ->
         class_="lanes",
         width="100%",
         height=height,
+        style=f"min-width:{_COLUMN * len(shown)}px",
     )
 
 
@@ -101,8 +106,8 @@ def _lane(model: ModelSheet, top: int, columns: dict[int, int], first: int, widt
                         "title", f"{model.name} {entry.to_version} live from entry {entry.seq}"
                     ),
                     x=f"{(start + 0.5) * width:.2f}%",
-                    y=top + 40,
-                    width=f"{(end - start - (0.5 if following is None else 0)) * width:.2f}%",
+                    y=top + 46,
+                    width=f"{(end - start) * width:.2f}%",
                     height=16,
                     rx=3,
                     class_="span forced" if forced else "span",
@@ -112,7 +117,7 @@ def _lane(model: ModelSheet, top: int, columns: dict[int, int], first: int, widt
                     entry.to_version,
                     x=f"{(start + 0.5) * width:.2f}%",
                     dx=5,
-                    y=top + 52,
+                    y=top + 58,
                     class_="spanlabel",
                 ),
             )
@@ -123,7 +128,7 @@ def _lane(model: ModelSheet, top: int, columns: dict[int, int], first: int, widt
             element("title", _sentence(entry)),
             _MARKS[entry.type][0],
             x=f"{(columns[entry.seq] + 0.5) * width:.2f}%",
-            y=top + 33,
+            y=top + 38,
             class_="mark middle " + _look(entry),
         )
         for entry in model.events
@@ -131,8 +136,8 @@ def _lane(model: ModelSheet, top: int, columns: dict[int, int], first: int, widt
     ]
     return join(
         element("line", x1="0", x2="100%", y1=top + 0.5, y2=top + 0.5, class_="grid"),
-        element("text", model.name, x="0", y=top + 15, class_="tick strong"),
-        element("rect", x="0", y=top + 40, width="100%", height=16, rx=3, class_="span none"),
+        element("text", model.name, x="0", y=top + 16, class_="tick strong"),
+        element("rect", x="0", y=top + 46, width="100%", height=16, rx=3, class_="span none"),
         spans,
         marks,
     )

@@ -24,8 +24,10 @@ WINDOW = 250
 """Dates in a rolling mean: about a year."""
 AHEAD = 20
 """Sessions over which "what followed" is measured."""
-POINTS = 600
+POINTS = 500
 """Points of a drawn line at most, about."""
+LATEST = 1250
+"""Sessions of one instrument that are drawn: about five years."""
 
 
 def volatility_picture(
@@ -53,6 +55,7 @@ def volatility_picture(
         candidate=candidate,
         champion=champion,
         rows=len(table),
+        dates=table["as_of"].n_unique(),
         forecasts=_forecasts(table, forecasts, YEAR / horizon),
         calibration=tuple(
             _calibration(name, forecast, realised) for name, forecast in forecasts.items()
@@ -87,7 +90,12 @@ def direction_picture(
         next_return=_floats(table, "next_return"),
     )
     book = simulate(market, costs)
-    names = {0.0: "before costs", 1.0: "after costs", 2.0: "twice the costs", 3.0: "three times"}
+    names = {
+        0.0: "before costs",
+        1.0: "after costs",
+        2.0: "twice the costs",
+        3.0: "three times the costs",
+    }
     return DirectionPicture(
         candidate=candidate,
         basis_points=costs.basis_points,
@@ -103,9 +111,11 @@ def _floats(table: pl.DataFrame, name: str) -> FloatArray:
 
 
 def _curve(name: str, x: IntArray | FloatArray, y: FloatArray, points: int = POINTS) -> Curve:
-    """A series with at most about ``points`` points, the last one always among them."""
-    step = max(1, len(x) // points)
-    chosen = np.unique(np.append(np.arange(0, len(x), step), max(0, len(x) - 1)))[: len(x)]
+    """At most about ``points`` points; the last one and both extremes are always among them."""
+    if len(x) == 0:
+        return Curve(name, (), ())
+    kept = [len(x) - 1, int(y.argmin()), int(y.argmax())]
+    chosen = np.unique(np.append(np.arange(0, len(x), max(1, len(x) // points)), kept))
     return Curve(name, tuple(float(v) for v in x[chosen]), tuple(float(v) for v in y[chosen]))
 
 
@@ -143,18 +153,14 @@ def _forecasts(
     places = np.linspace(0, len(names) - 1, min(4, len(names))).round().astype(int)
     pictures = []
     for place in places:
-        rows = held.filter(pl.col("instrument") == names[place])
-        dates, realised = rows["as_of"].to_numpy(), rows["label"].to_numpy()
+        rows = held.filter(pl.col("instrument") == names[place]).tail(LATEST)
         if len(rows) <= AHEAD:
             continue
-        sums = np.cumsum(np.concatenate(([0.0], realised)))
-        ahead = np.sqrt((sums[AHEAD:] - sums[:-AHEAD]).clip(0.0) / AHEAD * year)
+        dates, outcome = rows["as_of"].to_numpy(), _ahead(rows, year)
         pictures.append(
             ForecastPicture(
                 instrument=names[place],
-                outcome=_curve(
-                    f"what followed ({AHEAD} sessions)", dates[: len(ahead)], 100 * ahead
-                ),
+                outcome=outcome,
                 forecasts=tuple(
                     _curve(name, dates, 100 * np.sqrt(year) * rows[name].to_numpy())
                     for name in forecasts
@@ -162,6 +168,17 @@ def _forecasts(
             )
         )
     return tuple(pictures)
+
+
+def _ahead(rows: pl.DataFrame, year: float) -> Curve:
+    """Root mean square of the next sessions' returns, where the sessions follow each other."""
+    dates = rows["as_of"].to_numpy()
+    squares = np.lib.stride_tricks.sliding_window_view(rows["label"].to_numpy(), AHEAD).mean(axis=1)
+    spans = dates[AHEAD - 1 :] - dates[: len(squares)]
+    # A price that never moved has no place on a logarithmic scale.
+    keep = (spans <= 2 * np.median(spans)) & (squares > 0.0)
+    values = 100 * np.sqrt(squares[keep] * year)
+    return _curve("what followed", dates[: len(squares)][keep], values)
 
 
 def _calibration(name: str, forecast: FloatArray, realised: FloatArray) -> Curve:

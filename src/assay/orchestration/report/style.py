@@ -40,8 +40,8 @@ border-top:1px solid var(--edge);padding-top:12px}
 a{color:var(--s1)}
 .card{background:var(--card);border:1px solid var(--edge);border-radius:10px;padding:18px 20px;
 min-width:0}
-.facts{display:grid;grid-template-columns:repeat(auto-fit,minmax(150px,1fr));gap:12px 20px;
-margin-top:16px}
+.facts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,170px),1fr));
+gap:12px 20px;margin-top:16px}
 .facts dt{font-size:.85rem;color:var(--muted)}
 .facts dd{margin:0;font-weight:600;font-size:1.05rem;line-height:1.35}
 .facts .pass{color:var(--pass)}.facts .fail{color:var(--fail)}.facts .open{color:var(--open)}
@@ -51,7 +51,7 @@ margin-top:22px}
 .headlines .card.live{border-left-color:var(--live)}
 .headlines p+p{margin-top:10px}
 .who{display:flex;flex-wrap:wrap;align-items:baseline;gap:4px 12px}
-.name{font-size:1.35rem;font-weight:700}.version{font-size:1.35rem;color:var(--muted)}
+.name{font-size:1.35rem;font-weight:700}.which{font-size:1.35rem;color:var(--muted)}
 .badge,.verdict{display:inline-block;border-radius:6px;padding:1px 9px;font-size:.85rem;
 font-weight:650;white-space:nowrap}
 .badge.live{background:var(--live);color:var(--card)}
@@ -73,14 +73,12 @@ vertical-align:top}
 .gates tbody>tr>th{width:48%}
 details summary{cursor:pointer}
 details summary:focus-visible,a:focus-visible{outline:2px solid var(--s1);outline-offset:2px}
+.card>details{margin-top:12px}
 figure details,.aside,footer details{margin-top:12px;font-size:.92rem;color:var(--muted)}
 figure details p{margin-top:6px}
 .pairs{margin:8px 0;font-size:.88rem}
 .pairs th{color:var(--muted);padding:3px 14px 3px 0;vertical-align:top;width:11em}
 .pairs td{padding:3px 0;overflow-wrap:anywhere;white-space:normal!important;border:0!important}
-.pairs.plain{font-size:.95rem;margin-top:10px}
-.pairs.plain th{width:4.5em;font-weight:600;color:var(--ink)}
-.pairs.plain td,.pairs.plain th{border-top:1px solid var(--edge)!important;padding:7px 14px 7px 0}
 .numbers{margin-top:8px;font-size:.9rem}
 .numbers td,.numbers thead th+th{text-align:right}
 .numbers td,.numbers th{padding:3px 0 3px 12px;border-top:1px solid var(--edge)}
@@ -89,7 +87,11 @@ figure details p{margin-top:6px}
 .panel{display:flex;flex-direction:column}
 .panel figcaption{flex:1}
 .panel figcaption p{margin-top:4px}
-.out .pairs{max-width:100%}
+.wide{grid-column:1/-1}
+.reasons{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,480px),1fr));
+gap:0 36px;margin-top:10px;font-size:.95rem}
+.reasons div{border-top:1px solid var(--edge);padding:7px 0}
+.reasons dt{font-weight:600}.reasons dd{margin:0}
 .plot{height:280px;padding:16px 14px 32px 58px;position:relative}
 .chart,.lanes{display:block;overflow:visible}
 .grid{stroke:var(--grid);stroke-width:1}
@@ -97,8 +99,8 @@ figure details p{margin-top:6px}
 .tick{fill:var(--muted);font-size:13px}
 .end{text-anchor:end}.middle{text-anchor:middle}
 .strong{fill:var(--ink);font-weight:600}
-.level{stroke:var(--ink);stroke-width:1.4;stroke-dasharray:2 3}
-.tick.strong{paint-order:stroke;stroke:var(--card);stroke-width:4px;stroke-linejoin:round}
+.level{stroke:var(--ink);stroke-width:1.6}.level.b{stroke-dasharray:6 3 1 3}
+.area{fill:var(--s3);opacity:.28}
 .line{fill:none;stroke-width:2.2;vector-effect:non-scaling-stroke;stroke-linejoin:round}
 .line.thin{stroke-width:1.5}
 .dashed{stroke-dasharray:7 4}.dotted{stroke-dasharray:2 3.5}.dashdot{stroke-dasharray:8 3 2 3}
@@ -113,11 +115,15 @@ font-size:.92rem}
 .swatch{width:26px;height:0;border-top:3px solid var(--s3)}
 .swatch.dashed{border-top-style:dashed}.swatch.dotted{border-top-style:dotted}
 .swatch.dashdot{border-top-style:dashed}
+.swatch.level{border-top:2px solid var(--ink)}.swatch.level.b{border-top-style:dashed}
+.swatch.filled{height:12px;border:0;background:var(--s3);opacity:.45}
+.swatch.block{height:12px;border:0;background:var(--live)}
+.swatch.block.forced{background:var(--s2)}
 .swatch.s1{border-color:var(--s1)}.swatch.s2{border-color:var(--s2)}
 .swatch.s3{border-color:var(--s3)}.swatch.s4{border-color:var(--s4)}
 .swatch.s5{border-color:var(--s5)}
 .scroll{overflow-x:auto;padding:10px 2px 2px}
-.lanes{min-width:640px}
+.hint{display:none;font-size:.85rem;color:var(--muted)}
 .span{fill:var(--live)}.span.forced{fill:var(--s2)}.span.none{fill:var(--grid)}
 .spanlabel{fill:var(--card);font-size:12px;font-weight:650}
 text.mark{fill:var(--ink);font-size:15px}
@@ -139,11 +145,12 @@ h1{font-size:1.7rem}
 .tick{font-size:12px}
 .gates thead{display:none}
 .gates,.gates tbody,.gates tbody>tr{display:block}
-.gates tbody>tr{border-top:1px solid var(--edge);padding:10px 0;display:grid;
-grid-template-columns:1fr 1fr;gap:4px 14px}
-.gates tbody>tr>td,.gates tbody>tr>th{display:block;border:0;padding:0;width:auto;
-white-space:normal}
-.gates tbody>tr>td:first-child,.gates tbody>tr>th{grid-column:1/-1}
+.gates tbody>tr{border-top:1px solid var(--edge);padding:10px 0;display:flex;flex-wrap:wrap;
+gap:3px 16px}
+.gates tbody>tr>td,.gates tbody>tr>th{display:block;border:0;padding:0;width:auto}
+.gates tbody>tr>td:first-child{flex:0 0 4.8em}
+.gates tbody>tr>th{flex:1 0 calc(100% - 4.8em - 16px);width:0}
+.hint{display:block}
 .gates td[data-label]::before{content:attr(data-label)": ";color:var(--muted)}
 .gates .pairs tr{display:table-row}
 .pairs th{width:7.5em}
@@ -166,7 +173,7 @@ SCRIPT: Final = """
   var names = 'Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec'.split(' ');
   function points(path) {
     if (path.points) { return path.points; }
-    path.points = path.getAttribute('d').slice(1).split('L').map(function (pair) {
+    path.points = path.getAttribute('d').split(/[ML]/).slice(1).map(function (pair) {
       return pair.split(' ').map(Number);
     });
     return path.points;

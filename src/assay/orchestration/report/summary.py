@@ -109,7 +109,7 @@ def _card(model: ModelSheet) -> Markup:
             "p",
             element("span", "Live" if live else "Not live", class_=f"badge {state}"),
             element("span", model.name, class_="name"),
-            element("span", live.version if live else "no version", class_="version"),
+            element("span", live.version if live else "no version", class_="which"),
             class_="who",
         ),
         element("p", _live_sentence(model), class_="lead"),

@@ -47,6 +47,7 @@ class VolatilityPicture:
     candidate: str
     champion: str | None
     rows: int
+    dates: int
     forecasts: tuple[ForecastPicture, ...]
     calibration: tuple[Curve, ...]
     exceedances: tuple[Curve, ...]

@@ -15,6 +15,7 @@ MONTHS: Final = (
     *("Jul", "Aug", "Sep", "Oct", "Nov", "Dec"),
 )
 _MINUS: Final = "\N{MINUS SIGN}"
+_TOGETHER: Final = "\N{NO-BREAK SPACE}"
 _TIMES: Final = "\N{MULTIPLICATION SIGN}"
 _COMPUTER: Final = re.compile(r"-?\d+(\.\d+)?e[+-]?\d+")
 _SUPERSCRIPTS: Final = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -100,7 +101,7 @@ def figure(number: float) -> str:
     if size < 1e-3 or size >= 1e9:
         mantissa, _, exponent = f"{number:.1e}".partition("e")
         power = str(int(exponent)).translate(_SUPERSCRIPTS)
-        return f"{minus(mantissa.removesuffix('.0'))} {_TIMES} 10{power}"
+        return f"{minus(mantissa.removesuffix('.0'))}{_TOGETHER}{_TIMES}{_TOGETHER}10{power}"
     if float(number).is_integer() and size >= 1000:
         return minus(count(int(number)))
     return minus(f"{number:.4g}" if size < 1000 else f"{number:,.1f}")
@@ -165,7 +166,7 @@ def measured(gate: str, value: float | None) -> str:
     if gate in _YES_NO and value in {0.0, 1.0}:
         return "yes" if value else "no"
     if gate in _P_VALUES:
-        return f"p = {figure(value)}"
+        return f"p{_TOGETHER}={_TOGETHER}{figure(value)}"
     return figure(value)
 
 
