@@ -138,7 +138,9 @@ def _picture(
 ) -> VolatilityPicture | DirectionPicture | None:
     if sheet.metadata is None:
         raise NotFound("its files do not verify")
-    run = load_run(desk, sheet.metadata.parent_run or "")
+    if not sheet.metadata.parent_run:
+        raise NotFound("it names no training run")
+    run = load_run(desk, sheet.metadata.parent_run)
     horizon = run.record["recipe"]["label"]["horizon"]
     if sheet.record.kind == RISK_MODEL:
         label = ForwardReturn(horizon, entry=LabelEntry.LAST_FIX)

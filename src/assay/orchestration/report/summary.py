@@ -31,7 +31,8 @@ def header(report: DeskReport) -> Markup:
 
 def headlines(report: DeskReport) -> Markup:
     """One card per model."""
-    cards = [_card(model) for model in report.models]
+    manifests = {gold.manifest for gold in report.gold}
+    cards = [_card(model, manifests) for model in report.models]
     if not cards:
         cards = [element("p", "No model has been registered yet.", class_="empty")]
     return element("div", cards, class_="headlines")
@@ -100,7 +101,7 @@ def _fact(name: str, value: str, look: str) -> Markup:
     return element("div", element("dt", name), element("dd", mark + value, class_=look or None))
 
 
-def _card(model: ModelSheet) -> Markup:
+def _card(model: ModelSheet, manifests: set[str]) -> Markup:
     live = model.live.version
     state = "live" if live is not None else "idle"
     return element(
@@ -113,6 +114,7 @@ def _card(model: ModelSheet) -> Markup:
             class_="who",
         ),
         element("p", _live_sentence(model), class_="lead"),
+        _other_features(model, manifests),
         [
             element("p", _refused_sentence(sheet, model))
             for sheet in model.versions
@@ -126,6 +128,23 @@ def _card(model: ModelSheet) -> Markup:
             and sheet.record.stage is Stage.STAGED
         ],
         class_=f"card {state}",
+    )
+
+
+def _other_features(model: ModelSheet, manifests: set[str]) -> Markup | None:
+    live = model.live.version
+    made = next(
+        (one.metadata for one in model.versions if live and one.record.version == live.version),
+        None,
+    )
+    if made is None or not made.manifest_hash or not manifests or made.manifest_hash in manifests:
+        return None
+    return element(
+        "p",
+        "Its features are those of manifest ",
+        element("code", made.manifest_hash[:12]),
+        ", but the desk's tables are built by another one now: it cannot be served from them.",
+        class_="because",
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from assay.domain.evidence import Evidence
@@ -160,7 +160,6 @@ class DeskReport:
     gold: tuple[GoldSheet, ...] = ()
     data: DataSheet | None = None
     universe: UniverseSheet | None = None
-    revision: str | None = field(default=None)
 
     @property
     def problems(self) -> tuple[str, ...]:
