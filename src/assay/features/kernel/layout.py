@@ -22,7 +22,8 @@ from assay.features.kernel.engine import (
 LAYOUT_VERSION = 1
 """Changes when the order or meaning of the words in a state changes."""
 
-_LEAST_ROOM = 64
+LEAST_ROOM = 64
+"""Rows that a state has room for at least; machines of up to so many at a time share it."""
 
 Floats = NDArray[np.float64]
 Words = NDArray[np.int64]
@@ -49,7 +50,7 @@ class Machine:
         """Lay a program out for calls of up to ``chunk`` rows."""
         kept = [node.history for node in program.nodes if node.history > 0]
         # Moving the histories to the front costs each row one word for each node on average.
-        room = max(chunk, _LEAST_ROOM, -(-sum(kept) // max(1, len(kept)))) if kept else chunk
+        room = max(chunk, LEAST_ROOM, -(-sum(kept) // max(1, len(kept)))) if kept else chunk
         offsets, size = np.zeros(len(program.nodes), dtype=np.int64), 1
         for index, node in enumerate(program.nodes):
             if node.history == 0:
@@ -119,6 +120,18 @@ class Machine:
             raise AssertionError("arrays do not fit the program: see Machine.run")
         call = self.call(states, segments, inputs, outputs)
         self.function(call.ctypes.data)
+
+    def adopt(self, own: Floats, other: Machine, state: Floats) -> None:
+        """Make one state ``own`` continue where ``state`` stands, which ``other`` has run.
+
+        Both machines have the same program and hold as many rows before they move histories; only
+        the rows that they take at a time differ, and with it the words that nothing looks back at.
+        """
+        fixed, theirs = int(self.words[2]), int(other.words[2])
+        if self.program is not other.program or self.words[1] != other.words[1]:
+            raise AssertionError("states of different layouts: see Machine.adopt")
+        own[0] = state[0]
+        own[fixed:] = state[theirs:]
 
     def call(self, states: Floats, segments: Words, inputs: Floats, outputs: Floats) -> Words:
         """The addresses that ``function`` takes, for a caller that uses the same arrays again.
