@@ -41,11 +41,15 @@ class RegistryLiveSource:
         self._monotonic = monotonic
 
     def pointer(self) -> object:
-        """The targets of all ``latest`` links: each is replaced atomically by a promotion."""
+        """Which ``latest`` links there are: each is replaced atomically by a promotion.
+
+        The link itself is looked at, not where it leads: from one version to another and back
+        again are two changes, and the second one must not look like none.
+        """
         try:
             with os.scandir(self._latest) as entries:
-                links = [item for item in entries if item.is_symlink()]
-            return sorted((item.name, Path(item.path).readlink()) for item in links)
+                links = [(item.name, item.stat(follow_symlinks=False)) for item in entries]
+            return sorted((name, state.st_ino, state.st_ctime_ns) for name, state in links)
         except FileNotFoundError:
             return None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, TypeAlias
 
-from assay.serving.rejections import BODY_TOO_LARGE, NOT_JSON, Rejected
+from assay.serving.rejections import BODY_TOO_LARGE, NOT_JSON, WRONG_METHOD, Rejected
 from assay.serving.wire import encode
 
 Scope: TypeAlias = MutableMapping[str, Any]
@@ -67,24 +67,24 @@ async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
     return body
 
 
-async def answer(send: Send, status: int, body: bytes, kind: bytes, *, close: bool = False) -> None:
-    """Send a whole answer."""
-    headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode("ascii"))]
-    if close:
-        headers.append((b"connection", b"close"))
+async def answer(
+    send: Send, status: int, body: bytes, kind: bytes, *more: tuple[bytes, bytes]
+) -> None:
+    """Send a whole answer; ``more`` are further headers."""
+    length = str(len(body)).encode("ascii")
+    headers = [(b"content-type", kind), (b"content-length", length), *more]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
 
 async def refuse(send: Send, problem: Rejected) -> None:
-    """Send a problem document; the connection ends where the body was not read to its end."""
-    await answer(
-        send,
-        problem.kind.status,
-        encode(problem.document()),
-        PROBLEM,
-        close=problem.kind is BODY_TOO_LARGE,
-    )
+    """Send a problem document."""
+    more: list[tuple[bytes, bytes]] = []
+    if problem.kind is BODY_TOO_LARGE:
+        more.append((b"connection", b"close"))  # the rest of the body was not read
+    if problem.kind is WRONG_METHOD:
+        more.append((b"allow", str(problem.expected).encode("ascii")))
+    await answer(send, problem.kind.status, encode(problem.document()), PROBLEM, *more)
 
 
 def _too_large(size: int, limit: int) -> Rejected:

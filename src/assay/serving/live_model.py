@@ -134,7 +134,9 @@ class LiveSource(Protocol):
     """
 
     def pointer(self) -> object:
-        """Compares unequal once another version was made live; asking costs microseconds."""
+        """Compares unequal after every change of what is live, also after one there and one back;
+        asking costs microseconds.
+        """
         ...
 
     def wanted(self) -> Mapping[str, str]:

@@ -1,0 +1,45 @@
+"""Age in sessions grows when facts stop coming."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from assay.domain.instants import from_datetime
+from assay.features.offline.sessions import SessionCalendar
+from assay.orchestration.service import ExpectedSessions
+
+FRIDAY = datetime(2023, 12, 22, 13, 10, tzinfo=UTC)
+KNOWN = [FRIDAY - timedelta(days=n) for n in (4, 3, 1, 0)]  # Wednesday was a holiday
+
+
+def count(after: datetime, upto: datetime) -> int:
+    calendar = ExpectedSessions(
+        SessionCalendar(np.array([from_datetime(moment) for moment in KNOWN], dtype=np.int64))
+    )
+    times = [np.array([from_datetime(moment)], dtype=np.int64) for moment in (after, upto)]
+    return int(calendar.count_between(*times)[0])
+
+
+def expected(after: datetime, upto: datetime) -> int:
+    """Known sessions, and every later weekday at the same time of day, counted one by one."""
+    later = [FRIDAY + timedelta(days=n) for n in range(1, 80)]
+    sessions = [*KNOWN, *(moment for moment in later if moment.weekday() < 5)]
+    return sum(after < moment <= upto for moment in sessions)
+
+
+@given(st.integers(0, 3), st.integers(-60, 60 * 24 * 60))
+def test_sessions_are_the_known_ones_and_every_weekday_after_them(row: int, minutes: int) -> None:
+    upto = FRIDAY + timedelta(minutes=minutes)
+    if upto >= KNOWN[row]:
+        assert count(KNOWN[row], upto) == expected(KNOWN[row], upto)
+
+
+def test_a_weekend_ages_nothing_and_a_silent_week_does() -> None:
+    assert count(FRIDAY, FRIDAY + timedelta(days=2)) == 0
+    assert count(FRIDAY, FRIDAY + timedelta(days=3) - timedelta(minutes=1)) == 0
+    assert count(FRIDAY, FRIDAY + timedelta(days=3)) == 1
+    assert count(FRIDAY, FRIDAY + timedelta(days=7)) == 5

@@ -1,0 +1,135 @@
+"""The kill switch stops the next request, however it is turned, and every turn is recorded."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from assay.serving import KillSwitch, ServiceRecord
+from assay.testing.clocks import FixedClock
+
+OK = {"features": [1.0, 2.0, 3.0]}
+INFER = "/inference/predict"
+
+
+def events(stage: Any) -> list[tuple[str, str, str]]:
+    return [
+        (line["event"], line["by"], line["reason"])
+        for line in stage.recorded()
+        if line["event"] in {"killed", "unkilled"}
+    ]
+
+
+def test_a_file_made_by_hand_stops_the_next_request_and_its_removal_lets_go(stage: Any) -> None:
+    assert stage.ask("POST", INFER, OK).status == 200
+    stage.switch.path.parent.mkdir()
+    stage.switch.path.write_text("prices are wrong")
+    answer = stage.ask("POST", INFER, OK)
+    assert (answer.status, answer.json()["type"]) == (503, "urn:assay:problem:killed")
+    assert "prices are wrong" in answer.json()["detail"]
+    stage.switch.path.unlink()
+    assert stage.ask("POST", INFER, OK).status == 200
+    assert events(stage) == [
+        ("killed", "a file", "prices are wrong"),
+        ("unkilled", "a file", "the file was removed"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [(INFER, OK), ("/inference/batch", {"batch": [[1, 2, 3]]}),
+     ("/predict", {"instrument": "USD_SGD"})],
+)  # fmt: skip
+def test_the_api_stops_every_prediction_route(stage: Any, path: str, body: Any) -> None:
+    turn = {"by": "risk.officer", "reason": "limit broken"}
+    assert stage.ask("POST", "/kill", turn).json()["killed"] is True
+    answer = stage.ask("POST", path, body)
+    assert answer.status == 503
+    assert "risk.officer: limit broken" in answer.json()["detail"]
+    assert stage.ask("GET", "/health").status == 503
+    assert stage.ask("GET", "/health").json()["status"] == "killed"
+    assert stage.ask("GET", "/health/ready").status == 503
+    assert stage.ask("GET", "/health/live").status == 200
+    assert "assay_killed 1\n" in stage.ask("GET", "/metrics").body.decode()
+    assert stage.ask("POST", "/unkill", turn | {"reason": "limit repaired"}).status == 200
+    assert stage.ask("POST", path, body).status == 200
+    assert events(stage) == [
+        ("killed", "risk.officer", "limit broken"),
+        ("unkilled", "risk.officer", "limit repaired"),
+    ]
+
+
+def test_a_start_that_asks_for_it_begins_stopped(staged: Any) -> None:
+    stage = staged(killed=True)
+    assert stage.ask("POST", INFER, OK).status == 503
+    stage.ask("POST", "/unkill", {"by": "ops", "reason": "checked"})
+    assert stage.ask("POST", INFER, OK).status == 200
+    assert [event for event, _, _ in events(stage)] == ["killed", "unkilled"]
+
+
+def test_a_kill_outlives_the_process_that_was_told(stage: Any, staged: Any) -> None:
+    stage.ask("POST", "/kill", {"by": "ops", "reason": "stop"})
+    assert staged().ask("POST", INFER, OK).status == 503
+
+
+def test_two_processes_of_a_desk_are_stopped_and_let_go_together(stage: Any, staged: Any) -> None:
+    other = staged()
+    stage.ask("POST", "/kill", {"by": "ops", "reason": "stop"})
+    assert other.ask("POST", INFER, OK).status == 503
+    other.ask("POST", "/unkill", {"by": "ops", "reason": "go on"})
+    assert stage.ask("POST", INFER, OK).status == 200
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may look into every folder")
+def test_a_switch_that_cannot_be_looked_at_counts_as_on(stage: Any) -> None:
+    stage.switch.path.parent.mkdir()
+    stage.switch.path.parent.chmod(0)
+    try:
+        assert stage.ask("POST", INFER, OK).status == 503
+    finally:
+        stage.switch.path.parent.chmod(0o755)
+
+
+def test_a_path_through_a_file_counts_as_on(tmp_path: Path) -> None:
+    (tmp_path / "stop").write_text("a file where a folder belongs")
+    record = ServiceRecord(tmp_path / "record.jsonl", FixedClock(0), process=1)
+    switch = KillSwitch(tmp_path / "stop" / "KILL", record)
+    assert switch.observe() is not None
+
+
+def test_this_process_stops_even_where_the_file_cannot_be_written(tmp_path: Path) -> None:
+    record = ServiceRecord(tmp_path / "record.jsonl", FixedClock(0), process=1)
+    switch = KillSwitch(tmp_path / "stop" / "KILL", record)
+    (tmp_path / "stop").write_text("a file where a folder belongs")
+    with pytest.raises(OSError, match="stop"):
+        switch.on(by="ops", reason="stop")
+    (tmp_path / "stop").unlink()
+    assert switch.observe() is not None
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[", "[1]", "{}", '{"by": 1, "reason": 2}', "\x00", "[" * 9**5]
+)
+def test_whatever_the_file_holds_stops(stage: Any, text: str) -> None:
+    stage.switch.path.parent.mkdir()
+    stage.switch.path.write_text(text)
+    assert stage.ask("POST", INFER, OK).status == 503
+
+
+def test_a_dangling_link_stops_too(stage: Any) -> None:
+    stage.switch.path.parent.mkdir()
+    stage.switch.path.symlink_to("nowhere")
+    assert stage.ask("POST", INFER, OK).status == 503
+
+
+def test_the_record_survives_a_torn_line(tmp_path: Path) -> None:
+    path = tmp_path / "record.jsonl"
+    path.write_bytes(b'{"event": "started"}\n{"event": "kil')
+    ServiceRecord(path, FixedClock(0), process=7).append("loaded", model="fx_vol")
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [line["event"] for line in lines] == ["started", "loaded"]
+    assert (lines[1]["process"], lines[1]["at"]) == (7, "1970-01-01T00:00:00Z")
