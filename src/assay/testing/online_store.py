@@ -76,6 +76,14 @@ class OnlineStoreTests:
         assert store.write("fx", rows) == 3
         assert store.read("fx", ["C", "?", "A", "C"]) == [rows[2], None, rows[0], rows[2]]
 
+    def test_a_thousand_entities_are_read_at_once(self, store: OnlineStore) -> None:
+        rows = [stored_row(f"E{number:04}", values=(number,)) for number in range(1_100)]
+        store.write("fx", rows)
+        for count in (2, 499, 500, 501, 1_000, 1_100):
+            asked = [f"E{number:04}" for number in range(count)][::-1]
+            assert store.read("fx", asked) == rows[:count][::-1]
+            assert store.read("fx", asked, 0) == [None] * count
+
     def test_the_newest_wins_in_whatever_order_rows_are_written(self, store: OnlineStore) -> None:
         keys = [(1, 9, 9, 9), (2, 3, 9, 9), (2, 4, 0, 9), (2, 4, 1, 0), (2, 4, 1, 1)]
         for number, order in enumerate(permutations(keys, 5)):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Iterable, Sequence
 from contextlib import closing, suppress
+from functools import lru_cache
 from pathlib import Path
 from threading import Lock, local
 from typing import Any
@@ -31,14 +33,15 @@ CREATE TABLE IF NOT EXISTS online_rows (
 ) WITHOUT ROWID
 """
 _NEWEST = (
-    "SELECT packed FROM online_rows WHERE view = ? AND entity = ? "
+    "SELECT packed FROM online_rows WHERE view = ?1 AND entity = {entity}{visible} "
     "ORDER BY event_time DESC, known_time DESC, source_rank DESC, sequence DESC LIMIT 1"
 )
-_VISIBLE = (
-    "SELECT packed FROM online_rows WHERE view = ? AND entity = ? "
-    "AND event_time <= ? AND known_time <= ? "
-    "ORDER BY event_time DESC, known_time DESC, source_rank DESC, sequence DESC LIMIT 1"
+_EACH = (
+    "WITH asked(place, entity) AS (VALUES {asked}) SELECT place, ({newest}) FROM asked "
+    "ORDER BY place"
 )
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_AT_ONCE = 500  # entities in one query
 _HISTORY = (
     "SELECT packed FROM online_rows WHERE view = ? AND entity = ? "
     "ORDER BY event_time, known_time, source_rank, sequence"
@@ -101,22 +104,22 @@ class SqliteStore:
         self, view: str, entities: Sequence[str], as_of: Instant | None = None
     ) -> list[StoredRow | None]:
         """See :meth:`assay.features.online.store.OnlineStore.read`."""
-        query, rest = (_NEWEST, ()) if as_of is None else (_VISIBLE, (as_of, as_of))
-        several = len(entities) > 1
         connection = self._reader()
+        several = len(entities) > _AT_ONCE
+        found: list[bytes | None] = []
         try:
-            execute = connection.execute
             if several:
-                execute("BEGIN")  # one state of the store for all entities
-            found = [_first(execute, query, (view, entity, *rest)) for entity in entities]
+                connection.execute("BEGIN")  # one state of the store for all queries
+            for start in range(0, len(entities), _AT_ONCE):
+                found += _newest(connection, view, entities[start : start + _AT_ONCE], as_of)
             if several:
-                execute("COMMIT")
+                connection.execute("COMMIT")
         except sqlite3.DatabaseError as error:
             with suppress(sqlite3.Error):
                 connection.rollback()
             raise self._explain(error) from error
         return [
-            None if data is None else unpack_row(entity, data[0])
+            None if data is None else unpack_row(entity, data)
             for entity, data in zip(entities, found, strict=True)
         ]
 
@@ -173,9 +176,27 @@ class SqliteStore:
                 raise self._file.explain(error) from error
 
 
-def _first(execute: Any, query: str, values: tuple[str | Instant, ...]) -> tuple[bytes] | None:
+def _newest(
+    connection: sqlite3.Connection, view: str, entities: Sequence[str], as_of: Instant | None
+) -> list[bytes | None]:
+    query = _query(len(entities), as_of is not None)
     try:
-        row: tuple[bytes] | None = execute(query, values).fetchone()
-    except UnicodeEncodeError:  # such a name cannot have been written
-        return None
-    return row
+        rows = connection.execute(query, (view, as_of, *entities)).fetchall()
+    except UnicodeEncodeError:
+        # A name without UTF-8 cannot have been written, and no entity is called "".
+        names = ["" if _SURROGATE.search(name) else name for name in entities]
+        rows = connection.execute(query, (view, as_of, *names)).fetchall()
+    if len(entities) == 1:
+        return [rows[0][0] if rows else None]
+    return [data for _, data in rows]
+
+
+@lru_cache(maxsize=256)
+def _query(count: int, as_of: bool) -> str:
+    """One statement for all entities: each costs less than a statement of its own."""
+    visible = " AND event_time <= ?2 AND known_time <= ?2" if as_of else " AND ?2 IS NULL"
+    if count == 1:
+        return _NEWEST.format(entity="?3", visible=visible)
+    asked = ", ".join(f"({place}, ?{place + 3})" for place in range(count))
+    newest = _NEWEST.format(entity="asked.entity", visible=visible)
+    return _EACH.format(asked=asked, newest=newest)

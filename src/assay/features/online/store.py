@@ -12,7 +12,7 @@ import struct
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,10 +37,10 @@ MAX_VERSIONS = 1_000
 # Layout and CRC-32 of what follows; four times eight bytes of the order; the manifest's hash.
 _HEADER = struct.Struct("<HxxIqqqq32s")
 _COVERED = 8
+_new_tuple = tuple.__new__
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class StoredRow:
+class StoredRow(NamedTuple):
     """One computed row of a view.
 
     Attributes
@@ -68,8 +68,11 @@ class StoredRow:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, StoredRow):
             return NotImplemented
-        same = (self.entity, self.key, self.manifest) == (other.entity, other.key, other.manifest)
+        same = tuple(self[:6]) == tuple(other[:6])
         return same and self.values.tobytes() == other.values.tobytes()
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
 
     def __hash__(self) -> int:
         return hash((self.entity, self.key))
@@ -237,7 +240,8 @@ def unpack_row(
     if _crc(memoryview(data)[_COVERED:]) != check:
         raise Tampered(f"stored row of {entity!r} does not have its checksum")
     values = np.frombuffer(data, "<f8", -1, _size)
-    return StoredRow(entity, event_time, known_time, rank, sequence, manifest.hex(), values)
+    row = (entity, event_time, known_time, rank, sequence, manifest.hex(), values)
+    return _new_tuple(StoredRow, row)  # half the time of StoredRow(...), and reads are many
 
 
 def conflicting(view: str, row: StoredRow) -> Conflict:
