@@ -7,6 +7,7 @@
 5. :mod:`~assay.delivery.activation` loads and exercises a version before it may go live.
 6. :mod:`~assay.delivery.promotion` is the one way into production, and
    :mod:`~assay.delivery.rollback` the one way back.
+7. :mod:`~assay.delivery.guard` judges what a live version answers, and withdraws a wrong one.
 """
 
 from assay.delivery.gates import GateReport, SwitchedOff, evaluate

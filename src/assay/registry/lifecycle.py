@@ -10,7 +10,8 @@
     production --rollback to another---> failed      (archived with ``keep``)
 
 Nothing else moves a version, and at most one version of a model is in production. ``failed`` is
-the end: no event leaves it.
+the end: no event leaves it. A ``rollback.requested`` moves nothing: it says why the rollback that
+follows was wanted, so that one which could not be done leaves its reason behind all the same.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ class EventType(StrEnum):
     PROMOTE = "promote"
     BREAK_GLASS = "break_glass"
     FAIL = "fail"
+    ROLLBACK_REQUESTED = "rollback.requested"
     ROLLBACK = "rollback"
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from assay.domain.clock import Clock
 from assay.domain.evidence import Evidence
 from assay.domain.verdicts import GateResult, Outcome, decide
-from assay.domain.versions import Stage
+from assay.domain.versions import Stage, check_name
 from assay.errors import Conflict, ContractViolation, Refused, Tampered
 from assay.registry.catalogue import VersionRecord
 from assay.registry.folders import (
@@ -23,7 +23,7 @@ from assay.registry.journal import Journal, NewEvent
 from assay.registry.keyring import KeyRing, check_identity
 from assay.registry.lifecycle import EventOutcome, EventType, PromotionGateError
 from assay.registry.log import Entry, LogHead
-from assay.registry.reading import RegistryReader
+from assay.registry.reading import CHAMPION, RegistryReader
 from assay.registry.records import (
     GateRecord,
     PromotionClaim,
@@ -289,6 +289,44 @@ class ModelRegistry(RegistryReader):
             record = self.get(name, version)
             return self._journal.append(
                 NewEvent(EventType.FAIL, name, record.version, check_identity(initiated_by), reason)
+            )
+
+    def request_rollback(
+        self,
+        name: str,
+        *,
+        initiated_by: str,
+        reason: str,
+        finding: Mapping[str, Any],
+        version: str | None = None,
+    ) -> Entry:
+        """Record that the version in production is to be withdrawn, and why; nothing moves.
+
+        Parameters
+        ----------
+        finding: what was found out about it, as JSON values; it becomes the entry's evidence.
+        version: the version that was looked at, so that a request cannot be about one that came
+            into production in the meantime; None for whatever is there now.
+
+        Raises
+        ------
+        NotFound: no such model, or nothing is in production. ContractViolation: no reason is
+        given. Conflict: another version than ``version`` is in production.
+        """
+        _require_reason(reason, "a request to roll back")
+        with self._journal.locked():
+            live = self.resolve(f"{check_name(name)}@{CHAMPION}")
+            if version is not None:
+                self._expect_champion(name, self.get(name, version).version)
+            return self._journal.append(
+                NewEvent(
+                    EventType.ROLLBACK_REQUESTED,
+                    name,
+                    live.version,
+                    check_identity(initiated_by),
+                    reason,
+                    finding,
+                )
             )
 
     def rollback(
