@@ -127,6 +127,8 @@ class Machine:
         Both machines have the same program and hold as many rows before they move histories; only
         the rows that they take at a time differ, and with it the words that nothing looks back at.
         """
+        if self.movers == 0:
+            return  # nothing looks back, so nothing is remembered, and room has another meaning
         fixed, theirs = int(self.words[2]), int(other.words[2])
         if self.program is not other.program or self.words[1] != other.words[1]:
             raise AssertionError("states of different layouts: see Machine.adopt")
