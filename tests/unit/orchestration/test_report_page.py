@@ -13,12 +13,14 @@ from assay import bootstrap
 from assay.delivery.approvals import approve
 from assay.delivery.promotion import break_glass, promote
 from assay.delivery.rollback import rollback
+from assay.domain.canonical import content_hash
 from assay.domain.evidence import Evidence
 from assay.domain.verdicts import GateResult, Outcome, Severity, Verdict
 from assay.features.parity.comparison import ParityReport
 from assay.orchestration.building import ParityProof
 from assay.orchestration.report import gather, keep_proof, kept_proof, render_page, write_report
 from assay.orchestration.report.values import GoldSheet
+from assay.registry import EventOutcome
 from assay.registry.keyring import PURPOSES
 from assay.testing.clocks import FixedClock
 from assay.testing.versions import make_candidate, pass_gates
@@ -178,6 +180,33 @@ def test_what_was_forced_past_its_gates_is_told_with_how_long_it_lasted(told):
     text = text_of(render_page(gather(told)))
     assert "It was forced live by ops on 21 Sep 2026, 15:13:20 UTC" in text
     assert "withdrawn 90.0 s later" in text
+
+
+@pytest.mark.parametrize(("manifest", "warned"), [("m" * 64, False), ("o" * 64, True)])
+def test_a_live_model_whose_features_are_built_differently_now_is_marked(told, manifest, warned):
+    report = gather(told)
+    first = report.models[0]
+    live = next(one for one in first.versions if one.record.version == "1.0.0")
+    made = replace(
+        live.metadata, snapshot_ids={"gold/v": "s" * 64}, manifest_hash=content_hash(["m" * 64])
+    )
+    versions = tuple(replace(one, metadata=made) if one is live else one for one in first.versions)
+    gold = (GoldSheet("v", 5, "s" * 64, "", manifest, None),)
+    changed = replace(
+        report, gold=gold, models=(replace(first, versions=versions), *report.models[1:])
+    )
+    said = "gold/v is built by other definitions now" in text_of(render_page(changed))
+    assert said is warned
+
+
+def test_an_attempt_that_was_refused_is_told_as_an_attempt(told):
+    report = gather(told)
+    entry = report.models[0].events[-1]
+    refused = replace(entry, seq=99, outcome=EventOutcome.REFUSED, reason="no approvals")
+    first = replace(report.models[0], events=(*report.models[0].events, refused))
+    text = text_of(render_page(replace(report, models=(first,))))
+    assert "attempt refused:" in text
+    assert "no approvals" in text
 
 
 def test_live_models_come_first(told):

@@ -133,6 +133,8 @@ def _loss(picture: VolatilityPicture) -> Markup | None:
         f"{words.figure(abs(mean))} {less} a date than {picture.champion}. While the line falls, "
         "the candidate is the better one."
     )
+    if not any(curve.y):
+        says = f"{picture.candidate} and {picture.champion} forecast the same numbers."
     levels = [Level(0.0, "equally good")]
     line = Line(curve, "s1")
     return panel(

@@ -23,6 +23,7 @@ _MARKS: Final = {
     EventType.APPROVE: ("✎", "approved"),
     EventType.PROMOTE: ("▲", "promoted"),
     EventType.BREAK_GLASS: ("!", "forced live"),
+    EventType.ROLLBACK_REQUESTED: ("?", "withdrawal requested"),
     EventType.FAIL: ("✗", "failed"),
     EventType.ROLLBACK: ("↩", "rolled back"),
 }
@@ -42,7 +43,7 @@ def timeline(report: DeskReport) -> Markup:
     legend = element(
         "ul",
         [element("li", element("span", mark, class_="mark"), word)
-         for kind, (mark, word) in _MARKS.items() if any(one.type is kind for one in shown)],
+         for mark, word in dict.fromkeys(_mark(one.type) for one in shown)],
         element("li", element("span", class_="swatch block"), "live"),
         element("li", element("span", class_="swatch block forced"), "live by force"),
         class_="legend",
@@ -126,7 +127,7 @@ def _lane(model: ModelSheet, top: int, columns: dict[int, int], first: int, widt
         element(
             "text",
             element("title", _sentence(entry)),
-            _MARKS[entry.type][0],
+            _mark(entry.type)[0],
             x=f"{(columns[entry.seq] + 0.5) * width:.2f}%",
             y=top + 38,
             class_="mark middle " + _look(entry),
@@ -141,6 +142,11 @@ def _lane(model: ModelSheet, top: int, columns: dict[int, int], first: int, widt
         spans,
         marks,
     )
+
+
+def _mark(kind: EventType) -> tuple[str, str]:
+    """An event's mark and word; one without a mark of its own is called by its name."""
+    return _MARKS.get(kind, ("•", str(kind).replace("_", " ").replace(".", " ")))
 
 
 def _look(entry: Entry) -> str:
@@ -164,12 +170,14 @@ def _entry(entry: Entry) -> Markup:
 
 def _sentence(entry: Entry) -> str:
     version = f"{entry.model} {entry.to_version or ''}".strip()
+    _, word = _mark(entry.type)
     does = {
         EventType.REGISTER: f"{version} registered by {entry.initiated_by}",
         EventType.EVIDENCE: f"{version} measured by {entry.initiated_by}",
         EventType.APPROVE: f"{version} approved by {entry.initiated_by}",
         EventType.PROMOTE: f"{version} promoted by {entry.initiated_by}",
         EventType.BREAK_GLASS: f"{version} forced live past its gates by {entry.initiated_by}",
+        EventType.ROLLBACK_REQUESTED: f"withdrawal of {version} requested by {entry.initiated_by}",
         EventType.FAIL: f"{version} marked as failed by {entry.initiated_by}",
         EventType.ROLLBACK: (
             f"{entry.model} {entry.from_version or 'nothing'} withdrawn by {entry.initiated_by}, "
@@ -180,7 +188,7 @@ def _sentence(entry: Entry) -> str:
         report = GateRecord.from_json(entry.evidence["report"])
         sentence = f"{version} judged by {entry.initiated_by}: {words.OUTCOMES[report.outcome]}"
     else:
-        sentence = does[entry.type]
+        sentence = does.get(entry.type, f"{version} {word} by {entry.initiated_by}")
     if entry.outcome is not EventOutcome.DONE:
         sentence = f"attempt {entry.outcome}: {sentence}"
     return f"{sentence}. “{entry.reason}”" if entry.reason else sentence

@@ -67,10 +67,10 @@ table{border-collapse:collapse;width:100%;font-size:.95rem}
 th{text-align:left;font-weight:400}
 .gates{margin-top:12px}
 .gates thead th{font-size:.82rem;color:var(--muted);padding:4px 12px 4px 0}
-.gates tbody td,.gates tbody th{border-top:1px solid var(--edge);padding:8px 12px 8px 0;
+.gates>tbody>tr>td,.gates>tbody>tr>th{border-top:1px solid var(--edge);padding:8px 12px 8px 0;
 vertical-align:top}
-.gates tbody td{white-space:nowrap}
-.gates tbody>tr>th{width:48%}
+.gates>tbody>tr>td{white-space:nowrap}
+.gates>tbody>tr>th{width:52%}
 details summary{cursor:pointer}
 details summary:focus-visible,a:focus-visible{outline:2px solid var(--s1);outline-offset:2px}
 .card>details{margin-top:12px}
@@ -78,7 +78,8 @@ figure details,.aside,footer details{margin-top:12px;font-size:.92rem;color:var(
 figure details p{margin-top:6px}
 .pairs{margin:8px 0;font-size:.88rem}
 .pairs th{color:var(--muted);padding:3px 14px 3px 0;vertical-align:top;width:11em}
-.pairs td{padding:3px 0;overflow-wrap:anywhere;white-space:normal!important;border:0!important}
+.pairs th,.pairs td{line-height:1.4}
+.pairs td{padding:3px 0;overflow-wrap:anywhere;}
 .numbers{margin-top:8px;font-size:.9rem}
 .numbers td,.numbers thead th+th{text-align:right}
 .numbers td,.numbers th{padding:3px 0 3px 12px;border-top:1px solid var(--edge)}
@@ -143,24 +144,26 @@ h1{font-size:1.7rem}
 .card{padding:14px 14px}
 .plot{height:240px;padding:14px 6px 30px 46px}
 .tick{font-size:12px}
-.gates thead{display:none}
-.gates,.gates tbody,.gates tbody>tr{display:block}
-.gates tbody>tr{border-top:1px solid var(--edge);padding:10px 0;display:flex;flex-wrap:wrap;
+.gates>thead{display:none}
+.gates,.gates>tbody,.gates>tbody>tr{display:block}
+.gates>tbody>tr{border-top:1px solid var(--edge);padding:10px 0;display:flex;flex-wrap:wrap;
 gap:3px 16px}
-.gates tbody>tr>td,.gates tbody>tr>th{display:block;border:0;padding:0;width:auto}
-.gates tbody>tr>td:first-child{flex:0 0 4.8em}
-.gates tbody>tr>th{flex:1 0 calc(100% - 4.8em - 16px);width:0}
+.gates>tbody>tr>td,.gates>tbody>tr>th{display:block;border:0;padding:0;width:auto}
+.gates>tbody>tr>td:first-child{flex:0 0 4.8em}
+.gates>tbody>tr>th{flex:1 0 calc(100% - 4.8em - 16px);width:0}
 .hint{display:block}
 .gates td[data-label]::before{content:attr(data-label)": ";color:var(--muted)}
-.gates .pairs tr{display:table-row}
-.pairs th{width:7.5em}
+.pairs tr,.pairs th,.pairs td{display:block;width:auto;padding:0}
+.pairs tr{padding:5px 0}
+.gates .pairs{margin-left:calc(-4.8em - 16px);width:calc(100% + 4.8em + 16px)}
+.gates .pairs,.gates .pairs tbody{display:block}
 .facts{grid-template-columns:1fr 1fr}
 }
 @media print{
 :root{--bg:#fff;--card:#fff;--ink:#000;--muted:#444;--edge:#bbb;--grid:#ddd}
 body{font-size:11pt}.page{max-width:none;padding:0}
 nav,.reading{display:none}
-.card,figure,tr{break-inside:avoid}
+.headlines .card,.panel,figure,tr{break-inside:avoid}
 .charts{grid-template-columns:1fr 1fr}
 h2,h3{break-after:avoid}
 .plot{height:190px}

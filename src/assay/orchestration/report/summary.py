@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from assay.domain.canonical import content_hash
 from assay.domain.verdicts import GateResult, Outcome, Severity, Verdict
 from assay.domain.versions import Stage
 from assay.orchestration.report import words
@@ -31,7 +34,7 @@ def header(report: DeskReport) -> Markup:
 
 def headlines(report: DeskReport) -> Markup:
     """One card per model."""
-    manifests = {gold.manifest for gold in report.gold}
+    manifests = {f"gold/{gold.view}": gold.manifest for gold in report.gold}
     cards = [_card(model, manifests) for model in report.models]
     if not cards:
         cards = [element("p", "No model has been registered yet.", class_="empty")]
@@ -101,7 +104,7 @@ def _fact(name: str, value: str, look: str) -> Markup:
     return element("div", element("dt", name), element("dd", mark + value, class_=look or None))
 
 
-def _card(model: ModelSheet, manifests: set[str]) -> Markup:
+def _card(model: ModelSheet, manifests: Mapping[str, str]) -> Markup:
     live = model.live.version
     state = "live" if live is not None else "idle"
     return element(
@@ -131,19 +134,24 @@ def _card(model: ModelSheet, manifests: set[str]) -> Markup:
     )
 
 
-def _other_features(model: ModelSheet, manifests: set[str]) -> Markup | None:
+def _other_features(model: ModelSheet, manifests: Mapping[str, str]) -> Markup | None:
+    """A warning where the features' tables have other definitions than the live model knows."""
     live = model.live.version
     made = next(
         (one.metadata for one in model.versions if live and one.record.version == live.version),
         None,
     )
-    if made is None or not made.manifest_hash or not manifests or made.manifest_hash in manifests:
+    tables = [] if made is None else [one for one in made.snapshot_ids if one in manifests]
+    # A training set's manifest is the hash of the manifests of its tables.
+    now = content_hash(sorted({manifests[table] for table in tables}))
+    if made is None or not tables or not made.manifest_hash or now == made.manifest_hash:
         return None
     return element(
         "p",
-        "Its features are those of manifest ",
+        "It was trained on features of manifest ",
         element("code", made.manifest_hash[:12]),
-        ", but the desk's tables are built by another one now: it cannot be served from them.",
+        f", but {words.listed(tables)} is built by other definitions now: it cannot be served "
+        "from that.",
         class_="because",
     )
 

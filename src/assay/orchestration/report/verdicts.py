@@ -102,11 +102,14 @@ def _row(gate: GateResult, evidence: Evidence | None) -> Markup:
 def _fine_print(gate: GateResult, evidence: Evidence | None) -> Markup:
     rows: list[tuple[str, object]] = [
         ("gate", element("code", gate.name)),
-        ("verdict", gate.reason),
+        ("verdict", words.prettier(gate.reason)),
         ("convention", gate.convention),
     ]
     if evidence is not None:
-        rows += _evidence_rows(evidence)
+        # The reason repeats the finding in words; once is enough.
+        said = evidence.details.get("in_words")
+        told = said is not None and str(said) in gate.reason
+        rows += [row for row in _evidence_rows(evidence) if not (told and row[0] == "in words")]
     return _pairs(rows)
 
 
@@ -133,7 +136,8 @@ def _switched_off(sheet: VersionSheet) -> Markup | None:
         (name, sheet.why_off.get(name) or "the policy that judged is not the desk's policy now")
         for name in names
     ]
-    said = f"{len(names)} gates of the policy were not asked"
+    said = "One gate" if len(names) == 1 else f"{len(names)} gates"
+    said = f"{said} of the policy switched off, not asked"
     return element("details", element("summary", said), _pairs(rows), class_="aside")
 
 
@@ -144,7 +148,7 @@ def _also_measured(sheet: VersionSheet) -> Markup | None:
         return None
     return element(
         "details",
-        element("summary", f"{len(rest)} further measurements, not asked about by this policy"),
+        element("summary", f"Measured too, not asked about by this policy ({len(rest)})"),
         [
             join(
                 element("p", element("strong", words.gate_title(one.name)), " ",
