@@ -1,0 +1,240 @@
+"""A desk with a model in production, served by a real process: ``assay serve``, asked over HTTP."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+import pytest
+import yaml
+
+pytestmark = pytest.mark.xdist_group("service")
+
+ASSAY = str(Path(sys.executable).with_name("assay"))
+
+
+class Served:
+    """A running ``assay serve`` and what it printed."""
+
+    def __init__(self, printed: dict[str, Any]) -> None:
+        self.printed = printed
+        self._address = urlsplit(printed["url"]).netloc
+
+    def ask(
+        self, method: str, path: str, body: Any = None, manifest: str | None = None
+    ) -> tuple[int, Any]:
+        connection = http.client.HTTPConnection(self._address, timeout=30)
+        try:
+            headers = {"content-type": "application/json"}
+            if manifest is not None:
+                headers["x-assay-manifest"] = manifest
+            data = None if body is None else json.dumps(body)
+            connection.request(method, path, data, headers)
+            answer = connection.getresponse()
+            content = answer.read()
+            is_json = "json" in str(answer.headers["content-type"])
+            return answer.status, json.loads(content) if is_json else content.decode()
+        finally:
+            connection.close()
+
+
+@contextmanager
+def serving(shell: Any, desk: Path, *options: str, **environment: str) -> Iterator[Served]:
+    """``assay serve`` on a free port; it ends with the block whatever happens in it."""
+    with subprocess.Popen(
+        [ASSAY, "serve", "--port", "0", "--json", "--desk", str(desk), *options],
+        env=os.environ | {"XDG_CONFIG_HOME": str(shell.home / "config")} | environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            lines: list[str] = []
+            while not lines or lines[-1].rstrip("\n") != "}":
+                line = process.stdout.readline()
+                assert line, "assay serve ended: " + "".join(lines)
+                lines.append(line)
+            yield Served(json.loads("".join(lines)))
+        finally:
+            process.terminate()
+            try:
+                process.wait(20)
+            finally:
+                process.kill()
+
+
+@pytest.fixture(scope="module")
+def promoted(shell: Any, archive: Any) -> Path:
+    """A desk with two versions of the baseline, the first archived and the second live."""
+    from assay import bootstrap
+    from assay.delivery.promotion import break_glass
+    from assay.orchestration.building import build_features
+    from assay.orchestration.ingestion import ingest
+    from assay.orchestration.modelling import register_run, train_recipe
+    from assay.orchestration.progress import Silent
+    from assay.registry.folders import OPTIONAL, REQUIRED, Candidate
+
+    folder: Path = shell.home / "promoted"
+    made = shell.run("init", str(folder), "--as", "quant.demo", "--as", "ops.demo")
+    assert made.returncode == 0, made.stderr
+    archive(folder / "configs/rates.zip")
+    path = folder / "configs/sources.yaml"
+    document = yaml.safe_load(path.read_text())
+    document["sources"]["ecb"]["path"] = "rates.zip"
+    document["universe"]["min_observed"] = 300
+    path.write_text(yaml.safe_dump(document))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CONFIG_HOME", str(shell.home / "config"))
+        desk = bootstrap.open_desk(folder)
+        ingest(desk, Silent())
+        build_features(desk, "fx_daily", Silent())
+        run = train_recipe(desk, "fx_vol_baseline", Silent())
+        register_run(desk, run, author="quant.demo")
+        first = desk.registry.open_version("fx_vol", "1.0.0")
+        twin = replace(first.metadata, version="1.1.0", config={"as": "a version of its own"})
+        files = {name: first.files[name] for name in (*REQUIRED, *OPTIONAL) if name in first.files}
+        desk.registry.register(Candidate(twin, first.schema, files))
+        for version in ("1.0.0", "1.1.0"):
+            break_glass(
+                desk.registry, "fx_vol", version, initiated_by="ops.demo", reason="a test",
+                clock=desk.clock, monotonic=time.monotonic,
+            )  # fmt: skip
+    return folder
+
+
+@pytest.fixture
+def desk(promoted: Path, tmp_path: Path) -> Path:
+    """A copy of the desk, because these tests damage and change it."""
+    folder = tmp_path / "desk"
+    shutil.copytree(promoted, folder, symlinks=True)
+    return folder
+
+
+def gold(desk: Path, instrument: str, names: Sequence[str]) -> tuple[int, list[float]]:
+    """The newest gold row of an instrument, read with nothing of ours but the lake."""
+    from assay.domain.clock import SystemClock
+    from assay.lake import Lake
+
+    table = Lake(desk / "data", SystemClock()).table("gold/fx_daily")
+    snapshot = table.current()
+    assert snapshot is not None
+    rows = table.read(snapshot).filter(instrument=instrument).sort("event_time")
+    last = rows.row(-1, named=True)
+    return last["known_time"], [float(last[name]) for name in names]
+
+
+def test_a_promoted_model_answers_from_gold_with_the_bits_of_its_offline_row(
+    shell: Any, desk: Path
+) -> None:
+    from assay.domain.instants import render
+    from assay.domain.versions import InputSchema
+    from assay.serving import OnnxModel
+
+    with serving(shell, desk) as served:
+        (model,) = served.printed["models"]
+        assert (served.printed["champion"], model["name"]) == ("fx_vol", "fx_vol")
+        names = model["schema"]["names"]
+        known, values = gold(desk, "USD_SGD", names)
+        status, answer = served.ask(
+            "POST", "/predict", {"instrument": "USD_SGD", "timestamp": render(known)},
+            model["manifest"],
+        )  # fmt: skip
+        assert status == 200, answer
+        assert list(answer["features_used"]) == names
+        assert list(answer["features_used"].values()) == values
+        assert (answer["model_version"], answer["stale"]) == (model["version"], False)
+        version = model["version"].removeprefix("v")
+        onnx = (desk / "data/models/artifacts/fx_vol" / version / "model.onnx").read_bytes()
+        offline = OnnxModel.from_bytes(onnx, InputSchema.of(names)).predict(
+            np.array([values], dtype=np.float32)
+        )
+        assert answer["prediction"] == offline[0]
+        status, again = served.ask(
+            "POST", "/inference/predict", {"features": values}, model["manifest"]
+        )
+        assert (status, again["prediction"]) == (200, offline[0])
+        status, stale = served.ask("POST", "/predict", {"instrument": "USD_SGD"}, model["manifest"])
+        assert (status, stale["type"]) == (409, "urn:assay:problem:stale-features")
+        status, health = served.ask("GET", "/health")
+        assert (status, health["status"]) == (200, "degraded")  # the generated rates are old
+        assert served.ask("GET", "/docs")[0] == 200
+        assert served.ask("GET", "/openapi.json")[1]["paths"]["/predict"]
+    (line,) = [
+        json.loads(line)
+        for line in (desk / "artifacts/predictions.jsonl").read_text().splitlines()
+        if "USD_SGD" in line
+    ]
+    assert (line["features"], line["prediction"]) == (values, offline[0])
+
+
+def test_a_rollback_from_the_command_line_reaches_the_running_server(
+    shell: Any, desk: Path
+) -> None:
+    with serving(shell, desk) as served:
+        before = served.ask("GET", "/model")[1]["models"][0]["version"]
+        shell.json("models", "rollback", "fx_vol", "--reason", "a test", "--as", "ops.demo",
+                   "--keep", "--desk", str(desk))  # fmt: skip
+        status, answer = served.ask("POST", "/model/reload", {})
+        assert (status, answer["reloaded"]) == (200, True)
+        assert answer["version"] != before
+        assert served.ask("GET", "/model")[1]["models"][0]["version"] == answer["version"]
+
+
+def test_nothing_is_served_from_a_tampered_version(shell: Any, desk: Path) -> None:
+    (model,) = (desk / "data/models/latest").resolve().glob("fx_vol/model.onnx")
+    model.chmod(0o644)
+    data = bytearray(model.read_bytes())
+    data[len(data) // 2] ^= 1
+    model.write_bytes(bytes(data))
+    result = shell.run("serve", "--port", "0", "--desk", str(desk))
+    assert result.returncode == 1
+    assert "model.onnx" in result.stderr
+    assert "http" not in result.stdout
+
+
+def test_the_switch_is_turned_at_start_by_command_and_by_api(shell: Any, desk: Path) -> None:
+    with serving(shell, desk, SERVE_KILL="1") as served:
+        body = {"instrument": "USD_SGD"}
+        assert served.ask("POST", "/predict", body)[0] == 503
+        turn = {"by": "ops.demo", "reason": "begin"}
+        assert served.ask("POST", "/unkill", turn)[0] == 200
+        assert served.ask("POST", "/predict", body)[0] == 428
+        shell.json("kill", "--reason", "prices are wrong", "--as", "risk.demo",
+                   "--desk", str(desk))  # fmt: skip
+        status, problem = served.ask("POST", "/predict", body)
+        assert (status, problem["type"]) == (503, "urn:assay:problem:killed")
+        assert "risk.demo: prices are wrong" in problem["detail"]
+        shell.json("kill", "--off", "--reason", "repaired", "--desk", str(desk))
+        assert served.ask("POST", "/predict", body)[0] == 428
+
+
+@pytest.mark.parametrize(
+    ("options", "environment", "words"),
+    [
+        (("--model", "fx_vo"), {}, "did you mean 'fx_vol'?"),
+        ((), {"SERVE_KILL": "yse"}, "SERVE_KILL is 'yse'"),
+        (("--host", "203.0.113.1"), {}, "cannot listen on"),
+    ],
+)
+def test_a_mistake_at_the_start_is_told_without_a_traceback(
+    shell: Any, desk: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...],
+    environment: dict[str, str], words: str,
+) -> None:  # fmt: skip
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    result = shell.run("serve", "--port", "0", "--desk", str(desk), *options)
+    assert result.returncode == 1
+    assert words in result.stderr
+    assert "Traceback" not in result.stderr
