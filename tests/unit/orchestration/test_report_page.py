@@ -19,6 +19,7 @@ from assay.domain.verdicts import GateResult, Outcome, Severity, Verdict
 from assay.features.parity.comparison import ParityReport
 from assay.orchestration.building import ParityProof
 from assay.orchestration.report import gather, keep_proof, kept_proof, render_page, write_report
+from assay.orchestration.report.gathering import version_to_picture
 from assay.orchestration.report.values import GoldSheet
 from assay.registry import EventOutcome
 from assay.registry.keyring import PURPOSES
@@ -207,6 +208,20 @@ def test_an_attempt_that_was_refused_is_told_as_an_attempt(told):
     text = text_of(render_page(replace(report, models=(first,))))
     assert "attempt refused:" in text
     assert "no approvals" in text
+
+
+def test_a_version_made_of_another_ones_run_is_not_compared_with_itself(told):
+    newer, older = gather(told).models[0].versions
+
+    def with_runs(*runs):
+        return tuple(
+            replace(sheet, metadata=replace(sheet.metadata, parent_run=run))
+            for sheet, run in zip((newer, older), runs, strict=True)
+        )
+
+    assert version_to_picture(with_runs("b", "a")).record.version == "1.1.0"
+    assert version_to_picture(with_runs("a", "a")).record.version == "1.0.0"
+    assert version_to_picture(()) is None
 
 
 def test_live_models_come_first(told):

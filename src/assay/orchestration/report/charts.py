@@ -287,7 +287,7 @@ def _tick(value: float, places: int) -> str:
 
 
 def _log_axis(low: float, high: float, unit: str) -> Axis:
-    ladder = [k * 10.0**power for power in range(-6, 9) for k in (1, 2, 5)]
+    ladder = [k * 10.0**power for power in range(-12, 13) for k in (1, 2, 5)]
     below = max(one for one in ladder if one <= low * (1 + 1e-9))
     above = min(one for one in ladder if one >= high * (1 - 1e-9) and one > below)
     ticks = tuple((one, figure(one) + unit) for one in ladder if below <= one <= above)

@@ -7,7 +7,7 @@ what it would have shown, because a page about a desk in trouble matters most.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import polars as pl
 
@@ -69,16 +69,13 @@ def _model(desk: Desk, name: str, as_of: Instant) -> ModelSheet:
     events = registry.history(name)
     versions = tuple(_version(desk, record, events) for record in reversed(registry.list(name)))
     picture, no_picture = None, "no version has been judged yet"
-    for sheet in versions:
-        if sheet.gates is not None:
-            try:
-                picture, no_picture = _picture(desk, sheet, versions), ""
-            except (AssayError, OSError, KeyError) as error:
-                message = error.message if isinstance(error, AssayError) else repr(error)
-                no_picture = (
-                    f"the record of {name} {sheet.record.version} cannot be read: {message}"
-                )
-            break
+    sheet = version_to_picture(versions)
+    if sheet is not None:
+        try:
+            picture, no_picture = _picture(desk, sheet, versions), ""
+        except (AssayError, OSError, KeyError) as error:
+            message = error.message if isinstance(error, AssayError) else repr(error)
+            no_picture = f"the record of {name} {sheet.record.version} cannot be read: {message}"
     return ModelSheet(
         name=name,
         live=registry.live_at(name, as_of),
@@ -87,6 +84,20 @@ def _model(desk: Desk, name: str, as_of: Instant) -> ModelSheet:
         picture=picture,
         no_picture=no_picture,
     )
+
+
+def version_to_picture(versions: Sequence[VersionSheet]) -> VersionSheet | None:
+    """The newest judged version with a record of its own, of versions from new to old.
+
+    A version that was made from another one's training run has that one's predictions; a picture
+    of it would compare a model with itself.
+    """
+    judged = [(k, sheet) for k, sheet in enumerate(versions) if sheet.gates is not None]
+    for k, sheet in judged:
+        older = {one.metadata.parent_run for one in versions[k + 1 :] if one.metadata is not None}
+        if sheet.metadata is None or sheet.metadata.parent_run not in older - {None}:
+            return sheet
+    return judged[0][1] if judged else None
 
 
 def _version(desk: Desk, record: VersionRecord, events: tuple[Entry, ...]) -> VersionSheet:

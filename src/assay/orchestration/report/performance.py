@@ -95,12 +95,8 @@ def _exceedances(picture: VolatilityPicture) -> Markup:
         last = words.signed(curves[0].y[-1], 1)
         says = (
             f"{picture.candidate}: {last}% in the latest year, {words.signed(expected, 0)}% "
-            f"expected. Below the line {words.share(below, 0)} of the time: "
-            + (
-                "it asks for more capital than losses justified."
-                if below > 0.5
-                else "losses went beyond the forecast too often."
-            )
+            f"expected. Below the line, {words.share(below, 0)} of the time, it was too cautious; "
+            "above it, too bold."
         )
     return panel(
         "Losses beyond the forecast value at risk",
