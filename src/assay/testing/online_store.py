@@ -185,6 +185,8 @@ class OnlineStoreTests:
             store.write("fx", rows)
             assert store.history("fx", name) == rows
         assert store.read("fx", ["A", "\ud800"]) == [None, None]
+        assert store.read("fx", ["\ud800"], 5) == [None]
+        assert store.read("\ud800", ["A"]) == [None]
 
     @pytest.mark.parametrize(
         "row",
