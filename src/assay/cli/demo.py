@@ -14,6 +14,7 @@ from assay.domain.verdicts import Outcome, Severity, Verdict
 if TYPE_CHECKING:
     from assay.bootstrap import Member
     from assay.orchestration.journey import Journey, VersionStory
+    from assay.orchestration.live import LiveReplay
 
 AUTHOR, OPERATOR = "quant.demo", "ops.demo"
 APPROVERS = ("risk.demo", "head.demo")
@@ -25,7 +26,8 @@ def run_demo(folder: Path, output: Output) -> None:
     """Make the demo's desk when there is none, run the journey on it and show what happened."""
     started = time.monotonic()
     from assay import bootstrap
-    from assay.orchestration.journey import People, travel
+    from assay.orchestration.journey import travel
+    from assay.orchestration.people import People
     from assay.orchestration.report import keep_proof, write_report
     from assay.settings import FILE
 
@@ -64,6 +66,7 @@ def _show(journey: Journey, folder: Path, seconds: float, output: Output) -> Non
     _show_data(journey, output)
     for story in journey.versions:
         _show_version(story, output)
+    _show_live(journey.replay, output)
     _show_record(journey, output)
     output.line()
     if journey.nothing_new:
@@ -140,6 +143,42 @@ def _show_version(story: VersionStory, output: Output) -> None:
             output.line(f"  {does}: {gate.name} {gate.verdict}: {gate.reason}")
     if story.switched_off:
         output.line(f"  switched off by this desk's policy: {', '.join(story.switched_off)}")
+
+
+def _show_live(replay: LiveReplay, output: Output) -> None:
+    found = replay.document
+    features, predictions, requests = found["features"], found["predictions"], found["requests"]
+    made = found["made_by_demo"]
+    output.line()
+    output.line(
+        f"Live replay, {found['live_from'][:10]} to {found['live_to'][:10]}"
+        f"{', as an earlier run recorded it' if replay.recorded else ''}: "
+        f"{found['facts']['live']:,} facts in {found['sessions']} deliveries; made by the demo: "
+        f"a revision of {made['revision']}, a late {made['late']}"
+    )
+    served = (
+        f"{features['bitwise_equal']:,} of {features['values_compared']:,} values equal bit for "
+        f"bit, missing {features['missing']}, extra {features['extra']}"
+    )
+    predicted = f"{predictions['equal']:,} of {predictions['compared']:,} equal to the offline ones"
+    asked = (
+        f"{requests['requests']:,}, errors {requests['error_count']}, "
+        f"p50 {requests['p50_ms']:.2f} ms, p99 {requests['p99_ms']:.2f} ms"
+    )
+    rows = [("features served", served), ("predictions served", predicted), ("requests", asked)]
+    gone = found["withdrawal"]
+    if gone is not None:
+        broken = (
+            f"{gone['name']} {gone['version']}, columns {' and '.join(gone['swapped'])} swapped: "
+            f"gates {gone['gates']} ({', '.join(gone['refused_by'])}), forced live by breaking "
+            f"the glass, first answer {gone['seconds_from_promotion_to_first_answer']:.2f} s later"
+        )
+        guard = (
+            f"{gone['finding']['reasons'][0]}; rolled back to {gone['rolled_back_to']}, last bad "
+            f"answer {gone['seconds_from_first_to_last_bad_answer']:.2f} s after the first"
+        )
+        rows += [("broken version", broken), ("guard", guard)]
+    output.table(("live", "result"), rows)
 
 
 def _show_record(journey: Journey, output: Output) -> None:

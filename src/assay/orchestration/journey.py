@@ -5,7 +5,9 @@
 3. Train the baseline; judge it under the policy for baselines; approve and promote it.
 4. Train the challenger and the direction model; judge them; promote what passes, say why not.
 5. Drill: withdraw what is live with one command, and end with what the gates allow.
-6. Verify every version and the log, and say what is live.
+6. Replay the last months through the live side: online driver, online store, a real server. A
+   broken version is forced live and withdrawn by the guard. Prove everything that was served.
+7. Verify every version and the log, and say what is live.
 
 Each step can be repeated: a second journey over the same facts adds no fact, no version and no
 entry to the log.
@@ -31,22 +33,15 @@ from assay.orchestration.building import FeatureBuild, ParityProof, build_featur
 from assay.orchestration.desk import Desk
 from assay.orchestration.ingestion import Ingestion, ingest
 from assay.orchestration.judging import judge_version
+from assay.orchestration.live import LiveReplay, replay_live
 from assay.orchestration.modelling import TrainingRun, register_run, train_recipe
+from assay.orchestration.people import People
 from assay.orchestration.progress import Progress
 from assay.registry import Entry, EventOutcome, EventType, LiveAnswer, Registration
 
 DRILL: Final = "drill: show that what is live can be withdrawn"
 DRILL_END: Final = "end of the drill: back to the version that passed its gates"
 FORCED: Final = "drill: force a refused version live, to show that it is recorded and withdrawn"
-
-
-@dataclass(frozen=True, slots=True)
-class People:
-    """Who acts: the author trains, two others approve, the operator promotes and withdraws."""
-
-    author: str
-    approvers: tuple[str, str]
-    operator: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +115,7 @@ class Journey:
     parity: ParityProof
     versions: tuple[VersionStory, ...]
     withdrawals: tuple[Withdrawal, ...]
+    replay: LiveReplay
     live: tuple[LiveAnswer, ...]
     problems: tuple[str, ...]
     log_entries: int
@@ -134,7 +130,12 @@ class Journey:
     @property
     def nothing_new(self) -> bool:
         """Whether everything had been there before."""
-        return self.ingestion.added == 0 and self.new_versions == 0 and not self.build.changed
+        return (
+            self.ingestion.added == 0
+            and self.new_versions == 0
+            and not self.build.changed
+            and self.replay.recorded
+        )
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -143,6 +144,7 @@ class Journey:
             "parity": self.parity.to_json(),
             "versions": [story.to_json() for story in self.versions],
             "rollbacks": [item.to_json() for item in self.withdrawals],
+            "replay": self.replay.to_json(),
             "live": [answer.to_json() for answer in self.live],
             "problems": list(self.problems),
             "log_entries": self.log_entries,
@@ -190,6 +192,10 @@ def travel(
     stories = [_tell(desk, people, recipe, watch, progress) for recipe in recipes]
     with watch.step("withdraw", "withdrawing what is live, and putting things right"):
         withdrawals = _drill(desk, people, stories[0].registration.name)
+    with watch.step("live", "replaying the last months through the live side"):
+        replay = replay_live(
+            desk, people, progress, view_name=view, model=stories[0].registration.name
+        )
     with watch.step("verify", "verifying every version and the log"):
         problems, entries = _verify(desk)
     return Journey(
@@ -198,6 +204,7 @@ def travel(
         parity=parity,
         versions=tuple(_refreshed(desk, story) for story in stories),
         withdrawals=withdrawals,
+        replay=replay,
         live=tuple(
             desk.registry.live_at(name, desk.registry.now()) for name in desk.registry.names()
         ),

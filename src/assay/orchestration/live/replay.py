@@ -1,0 +1,310 @@
+"""The replay: deliveries in, online features, answers of a real server, and the proof of both."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+
+from assay.domain.canonical import canonical_bytes, content_hash
+from assay.domain.instants import Instant, render
+from assay.errors import NotFound
+from assay.features import FeatureView, Manifest, ManifestSet
+from assay.features.offline.arrivals import as_known_history
+from assay.features.online import OnlineFeed, SqliteStore, batches_of
+from assay.lake import refine
+from assay.orchestration.desk import Desk
+from assay.orchestration.live.arrivals import HOUR, Recording, ReplayClock, record
+from assay.orchestration.live.proof import Answer, prove_features, prove_predictions
+from assay.orchestration.live.server import Client, ServerProcess
+from assay.orchestration.live.withdrawal import Withdrawal, broken_version, watch
+from assay.orchestration.people import People
+from assay.orchestration.progress import Progress
+from assay.orchestration.service import ONLINE_STORE
+from assay.registry import capture_environment
+from assay.serving import OnnxModel
+from assay.storage.files import write_atomic
+
+HISTORY_SESSIONS: Final = 1_300
+LIVE_SESSIONS: Final = 60
+_MARGIN: Final = 32
+_VERSIONS: Final = 1_000
+_TOLERANCE: Final = 96 * HOUR
+_RECORD: Final = "replay.json"
+
+
+@dataclass(frozen=True, slots=True)
+class LiveReplay:
+    """What one replay did and found. ``recorded`` says that an earlier run did it.
+
+    ``document`` holds the facts delivered, the two proofs, requests and their times, and the
+    withdrawal, as a JSON object.
+    """
+
+    document: dict[str, Any]
+    recorded: bool
+
+    @property
+    def holds(self) -> bool:
+        """Whether every value and every prediction that was served is equal to the offline one."""
+        return bool(
+            self.document["features"]["holds"]
+            and self.document["predictions"]["holds"]
+            and not self.document["requests"]["errors"]
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        return {**self.document, "recorded": self.recorded, "holds": self.holds}
+
+
+def replay_live(
+    desk: Desk,
+    people: People,
+    progress: Progress,
+    *,
+    view_name: str,
+    model: str,
+    live_sessions: int = LIVE_SESSIONS,
+    history_sessions: int = HISTORY_SESSIONS,
+) -> LiveReplay:
+    """Replay the last sessions of the desk's source through the live side, and prove them.
+
+    Everything that the replay stores lies in ``artifacts/replay``; the desk's own lake does not
+    see the two facts that the replay makes up.
+
+    Parameters
+    ----------
+    model: the line whose champion is served.
+    live_sessions: sessions that arrive one by one; history_sessions: those before them.
+
+    Raises
+    ------
+    NotFound: nothing is in production.
+    """
+    view = desk.view(view_name)
+    champion = desk.registry.current(model)
+    if champion is None:
+        raise NotFound(f"no version of {model} is in production", hint="assay models list")
+    (source,) = desk.sources.sources.values()
+    progress.event(f"cutting the last {live_sessions} sessions into deliveries")
+    recording = record(source, history_sessions=history_sessions, live_sessions=live_sessions)
+    key = _key(view, recording, champion.digest)
+    folder = desk.layout.root / "artifacts" / "replay"
+    earlier = _earlier(folder, key)
+    if earlier is not None:
+        progress.event("this replay is recorded: nothing is served again")
+        return LiveReplay(earlier, recorded=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    stage = _Stage(desk, people, progress, view, model, recording, folder)
+    document = {"key": key, **stage.run()}
+    write_atomic(folder / _RECORD, canonical_bytes(document) + b"\n")
+    return LiveReplay(document, recorded=False)
+
+
+def _key(view: FeatureView, recording: Recording, champion: str) -> str:
+    facts = [
+        [fact.entity, fact.event_time, fact.known_time, dict(fact.payload)]
+        for delivery in (recording.history, *recording.deliveries)
+        for fact in delivery.facts
+    ]
+    return content_hash(
+        {
+            "manifest": Manifest.of(view).hash,
+            "facts": content_hash(facts),
+            "champion": champion,
+            "packages": capture_environment()["packages"],
+        }
+    )
+
+
+def _earlier(folder: Path, key: str) -> dict[str, Any] | None:
+    try:
+        document: dict[str, Any] = json.loads((folder / _RECORD).read_bytes())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
+    return document if document.get("key") == key else None
+
+
+class _Stage:
+    """One replay: its lake, feed, store, server and what they said."""
+
+    def __init__(
+        self,
+        desk: Desk,
+        people: People,
+        progress: Progress,
+        view: FeatureView,
+        model: str,
+        recording: Recording,
+        folder: Path,
+    ) -> None:
+        self.people, self.progress, self.view, self.model = people, progress, view, model
+        self.recording, self.folder = recording, folder
+        self.desk = desk
+        self.clock = ReplayClock(recording.history.arrives_at)
+        layout = replace(desk.layout, lake=folder / "lake")
+        self.replayed = Desk(layout, desk.keyring, self.clock)
+        self.answers: list[Answer] = []
+        self.manifest = ManifestSet.of([view]).hash
+        self.members: dict[str, bool] = {}
+
+    def run(self) -> dict[str, Any]:
+        started = time.monotonic()
+        facts = self._ingest()
+        arrivals = self._arrivals()
+        self.progress.event(f"warming up the online driver on {arrivals.height:,} arrivals")
+        store = SqliteStore(self.replayed.layout.lake / ONLINE_STORE, max_versions=_VERSIONS)
+        feed = OnlineFeed(
+            self.view,
+            store,
+            self.folder / "feed.checkpoint",
+            margin=_MARGIN,
+            close_with_batch=True,
+        )
+        is_live = pl.col("known_time") >= self.recording.live_from
+        past, live = arrivals.filter(~is_live), arrivals.filter(is_live)
+        feed.warm_up(past)
+        models = {self._label(version): loaded for version, loaded in self._champion().items()}
+        withdrawal = self._serve(feed, store, live, models)
+        self.progress.event("proving every value and every prediction that was served")
+        offline = as_known_history(self.view, arrivals, margin=_MARGIN, close_with_batch=True)
+        features = prove_features(self.view, store, offline, since=self.recording.live_from)
+        predictions = prove_predictions(self.view, offline, self.answers, models)
+        store.close()
+        return {
+            "model": self.model,
+            "manifest": self.manifest,
+            "sessions": len(self.recording.deliveries),
+            "live_from": render(self.recording.live_from),
+            "live_to": render(self.recording.deliveries[-1].arrives_at),
+            "facts": facts,
+            "made_by_demo": {"revision": self.recording.revision, "late": self.recording.late},
+            "features": features.to_json(),
+            "predictions": predictions.to_json(),
+            "requests": self._requests,
+            "withdrawal": None if withdrawal is None else withdrawal.to_json(),
+            "seconds": time.monotonic() - started,
+        }
+
+    def _ingest(self) -> dict[str, int]:
+        """Take the history, then every delivery at its own moment; refine them into silver."""
+        bronze = self.replayed.lake.bronze
+        history = bronze.ingest(self.recording.history)
+        self.progress.event(
+            f"{history.added:,} facts of history; {len(self.recording.deliveries)} deliveries "
+            "arrive one by one"
+        )
+        added = revisions = 0
+        for delivery in self.recording.deliveries:
+            self.clock.instant = delivery.arrives_at
+            report = bronze.ingest(delivery, tolerance=_TOLERANCE)
+            added += report.added
+            revisions += report.revisions
+        config = self.desk.sources
+        refine(
+            self.replayed.lake,
+            self.recording.history.name,
+            contract=config.contract,
+            rule=config.universe,
+        )
+        return {"history": history.added, "live": added, "revisions": revisions}
+
+    def _arrivals(self) -> pl.DataFrame:
+        """Every version of every row of the view's source, in the order in which it was known."""
+        table = self.replayed.lake.table(f"silver/{self.view.source}")
+        return (
+            table.read()
+            .with_columns(pl.col("source_rank").cast(pl.Int64))
+            .sort("known_time", "event_time", self.view.entity)
+        )
+
+    def _champion(self) -> dict[str, OnnxModel]:
+        record = self.desk.registry.resolve(self.model)
+        opened = self.desk.registry.open_version(self.model, record.version)
+        return {record.version: OnnxModel.from_bytes(opened.onnx, opened.schema)}
+
+    @staticmethod
+    def _label(version: str) -> str:
+        return f"v{version}"
+
+    def _serve(
+        self,
+        feed: OnlineFeed,
+        store: SqliteStore,
+        live: pl.DataFrame,
+        models: dict[str, OnnxModel],
+    ) -> Withdrawal | None:
+        batches = self._batches(feed, live)
+        first = next(batches)  # the store must hold rows before the server looks for them
+        lake = str(self.replayed.layout.lake)
+        overrides = {"ASSAY_LAKE__ROOT": lake, "ASSAY_SERVING__CHAMPION": self.model}
+        self.progress.event("starting a server process")
+        with ServerProcess(self.desk.layout.root, overrides, self.folder / "server.log") as server:
+            client = Client(server.url)
+            self.progress.event(f"asking {server.url} for predictions")
+            self._ask(client, first)
+            bad_at = len(self.recording.deliveries) * 2 // 3
+            withdrawal = None
+            moments = [first]
+            for number, moment in enumerate(batches, start=1):
+                moments.append(moment)
+                if number == bad_at:
+                    self.progress.event("forcing a version with swapped columns live")
+                    broken = broken_version(self.desk, self.people, self.model, models)
+                    withdrawal = watch(
+                        self.desk,
+                        self.people,
+                        broken,
+                        ask=lambda at: self._ask(client, at),
+                        moments=moments[::-1],
+                        champion=models,
+                        rows=lambda names, at: store.read(self.view.name, names, at),
+                        view=self.view,
+                        progress=self.progress,
+                    )
+                self._ask(client, moment)
+            client.close()
+        times = np.array(client.milliseconds)
+        self._requests = {
+            "requests": client.requests,
+            "errors": client.errors[:10],
+            "error_count": len(client.errors),
+            "p50_ms": float(np.quantile(times, 0.5)),
+            "p99_ms": float(np.quantile(times, 0.99)),
+        }
+        return withdrawal
+
+    def _batches(self, feed: OnlineFeed, live: pl.DataFrame) -> Iterator[Instant]:
+        """Feed the live arrivals batch by batch; the moment of each, once its rows are stored."""
+        column = self.view.columns.index("in_universe")
+        for batch in batches_of(self.view, live):
+            for arrival in batch:
+                self.members[arrival.entity] = bool(arrival.values[column])
+            feed.take(batch)
+            yield batch[-1].known_time
+
+    def _ask(self, client: Client, moment: Instant) -> list[Answer]:
+        """Ask for every member of the universe at one moment."""
+        given: list[Answer] = []
+        for instrument in sorted(name for name, is_in in self.members.items() if is_in):
+            body = {"instrument": instrument, "timestamp": render(moment)}
+            answer = client.predict(body, self.manifest)
+            if answer is not None:
+                given.append(
+                    Answer(
+                        instrument=instrument,
+                        moment=moment,
+                        prediction=answer["prediction"],
+                        version=answer["model_version"],
+                        features=answer["features_used"],
+                    )
+                )
+        self.answers += given
+        return given
