@@ -180,7 +180,9 @@ class _Stage:
         store.close()
         return {
             "model": self.model,
+            "versions": sorted({answer.version for answer in self.answers}),
             "manifest": self.manifest,
+            "snapshot": self._snapshot,
             "sessions": len(self.recording.deliveries),
             "live_from": render(self.recording.live_from),
             "live_to": render(self.recording.deliveries[-1].arrives_at),
@@ -204,16 +206,17 @@ class _Stage:
         added = revisions = 0
         for delivery in self.recording.deliveries:
             self.clock.instant = delivery.arrives_at
-            report = bronze.ingest(delivery, tolerance=_TOLERANCE)
-            added += report.added
-            revisions += report.revisions
+            taken = bronze.ingest(delivery, tolerance=_TOLERANCE)
+            added += taken.added
+            revisions += taken.revisions
         config = self.desk.sources
-        refine(
+        report = refine(
             self.replayed.lake,
             self.recording.history.name,
             contract=config.contract,
             rule=config.universe,
         )
+        self._snapshot = report.snapshots[f"silver/{self.view.source}"]
         return {"history": history.added, "live": added, "revisions": revisions}
 
     def _arrivals(self) -> pl.DataFrame:
