@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from assay.features import FeatureView, OfflineDriver, Sessions, col
 from assay.features.offline.arrivals import as_known_history
-from assay.features.online import MemoryStore
-from assay.features.online.feed import Arrival, OnlineFeed, batches_of
+from assay.features.online import Arrival, MemoryStore, OnlineFeed, batches_of
 
 X = col("x")
 OWN = {
@@ -173,7 +172,7 @@ def test_a_restart_between_any_two_batches_changes_no_bit(view, table, data, tmp
 
 
 @VIEWS
-@settings(max_examples=12)
+@settings(max_examples=25)
 @given(table=tables(), cut=st.floats(0, 1), close=st.booleans())
 def test_a_feed_warmed_up_on_history_goes_on_like_one_that_never_stopped(view, table, cut, close):
     options = {"margin": 3, "close_with_batch": close}

@@ -7,8 +7,9 @@
 3. :mod:`~assay.features.online.store` - the port of online stores: newer wins, and what is too old
    says so. :mod:`~assay.features.online.memory` and :mod:`~assay.features.online.sqlite` implement
    it.
-4. :mod:`~assay.features.online.feed` - takes facts as they arrive, late and revised ones too, keeps
-   a store up to date and survives being killed.
+4. :mod:`~assay.features.online.arrivals` - facts as they arrive, in batches, and those that count.
+5. :mod:`~assay.features.online.feed` - takes them, late and revised ones too, keeps a store up to
+   date and survives being killed.
 
 Serving reads a store and computes nothing: the driver (and with it the compiler) is imported when
 it is first asked for.
@@ -22,15 +23,16 @@ from assay.features.online.sqlite import SqliteStore
 from assay.features.online.store import OnlineStore, Reading, StoredRow, read_as_of
 
 if TYPE_CHECKING:
+    from assay.features.online.arrivals import Arrival, batches_of
     from assay.features.online.driver import FeatureRow, OnlineDriver
-    from assay.features.online.feed import Arrival, OnlineFeed, batches_of
+    from assay.features.online.feed import OnlineFeed
 
 _LATER = {
-    "Arrival": "assay.features.online.feed",
+    "Arrival": "assay.features.online.arrivals",
     "FeatureRow": "assay.features.online.driver",
     "OnlineDriver": "assay.features.online.driver",
     "OnlineFeed": "assay.features.online.feed",
-    "batches_of": "assay.features.online.feed",
+    "batches_of": "assay.features.online.arrivals",
 }
 
 __all__ = [

@@ -22,20 +22,20 @@ The rule. What a feed gives depends on nothing but the batches of arrivals that 
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from assay.domain.instants import MAX_INSTANT, MIN_INSTANT, Instant, render
+from assay.domain.order import ORDER_COLUMNS
 from assay.errors import Conflict, ContractViolation, OutOfOrder
 from assay.features.definition.views import FeatureView
 from assay.features.kernel.frames import batch_starts
+from assay.features.online.arrivals import Arrival, Facts, batches_of
 from assay.features.online.checkpoint import FeedCheckpoint
 from assay.features.online.driver import FeatureRow, OnlineDriver
 from assay.features.online.store import OnlineStore, StoredRow
@@ -45,38 +45,6 @@ MARGIN = 32
 """Event times whose rows are issued again, unless the feed is told otherwise."""
 
 _NEVER = MIN_INSTANT
-_KEYS = ("event_time", "known_time", "source_rank", "sequence")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Arrival:
-    """One version of a fact. ``values`` are float64 in the order of the view's ``columns``."""
-
-    entity: str
-    event_time: Instant
-    known_time: Instant
-    source_rank: int
-    sequence: int
-    values: NDArray[np.float64]
-
-
-def batches_of(view: FeatureView, arrivals: pl.DataFrame) -> Iterator[list[Arrival]]:
-    """A table of arrivals, in their order, as the batches that a feed takes.
-
-    A batch is a run of rows with the same ``batch`` where the table has such a column, otherwise
-    with the same known time.
-    """
-    view.check(arrivals.columns)
-    keys = arrivals.select(view.key_columns).iter_rows()
-    values = np.empty((arrivals.height, len(view.columns)))
-    for index, name in enumerate(view.columns):
-        values[:, index] = arrivals[name].cast(pl.Float64).fill_null(float("nan")).to_numpy()
-    rows = [
-        Arrival(entity, event_time, known_time, rank, sequence, row)
-        for (entity, event_time, known_time, rank, sequence), row in zip(keys, values, strict=True)
-    ]
-    for start, stop in pairwise(batch_starts(arrivals)):
-        yield rows[start:stop]
 
 
 class OnlineFeed:
@@ -122,7 +90,7 @@ class OnlineFeed:
         self._margin = margin
         self._every = checkpoint_every
         self._close_with_batch = close_with_batch
-        self._facts: dict[str, _Facts] = {}
+        self._facts: dict[str, Facts] = {}
         self._issued: dict[str, dict[Instant, _Issued]] = {}
         # Of a view with a barrier: the latest event time, whether it is open, the last closed ones.
         self._latest: Instant = _NEVER
@@ -178,10 +146,13 @@ class OnlineFeed:
     def warm_up(self, arrivals: pl.DataFrame, *, position: int | None = None) -> None:
         """Take history without writing to the store, in place of a lost checkpoint.
 
+        Afterwards the feed gives what one gives that took every arrival. Only the last ``margin``
+        event times are gone through batch by batch; of what was known before them, the facts that
+        count are loaded at once.
+
         Parameters
         ----------
-        arrivals: in the order of arrival; see :func:`batches_of`. For each entity the arrivals
-            about its last ``view.look_back + margin`` event times suffice.
+        arrivals: in the order of arrival, from the first one on; see :func:`batches_of`.
         position: the place of its end in the log that arrivals are read from.
 
         Raises
@@ -193,7 +164,9 @@ class OnlineFeed:
                 f"feed of view {self.view.name} stands at position {self.position}: "
                 "expected a new one to warm up"
             )
-        for batch in batches_of(self.view, arrivals):
+        start = self._first_that_matters(arrivals)
+        self._load(arrivals[:start])
+        for batch in batches_of(self.view, arrivals[start:]):
             self._check(batch)
             self._advance(batch, close=self._close_with_batch)
         self.position = arrivals.height if position is None else position
@@ -212,6 +185,48 @@ class OnlineFeed:
         write_atomic(self._path, self._remembered().to_bytes())
         self._saved_at = self.position
 
+    def _first_that_matters(self, arrivals: pl.DataFrame) -> int:
+        """The first row of the batch in which the first of the last event times arrives.
+
+        Rows that may be issued again were issued from there on, so their known times follow.
+        """
+        times = pl.col("event_time")
+        if self.view.has_barrier:
+            closed = arrivals["event_time"].unique().sort()
+            if not self._close_with_batch:
+                closed = closed[:-1]
+            if len(closed) < self._margin:
+                return 0
+            recent = times >= closed[-self._margin]
+        else:
+            place = times.rank("dense", descending=True).over(self.view.entity)
+            recent = place <= self._margin
+        found = arrivals.select(recent.arg_true().first().alias("row"))["row"][0]
+        starts = batch_starts(arrivals)
+        return 0 if found is None else starts[bisect_right(starts, found) - 1]
+
+    def _load(self, arrivals: pl.DataFrame) -> None:
+        """Let the facts of a table count, without rows."""
+        if arrivals.is_empty():
+            return
+        keys = [self.view.entity, "event_time"]
+        facts = arrivals.sort(self.view.key_columns).unique(keys, keep="last", maintain_order=True)
+        if self.view.has_barrier:
+            closed = facts["event_time"].unique().sort()
+            self._latest, self._is_open = closed[-1], not self._close_with_batch
+            self._times = closed[: -1 if self._is_open else None][-self._margin :].to_list()
+        # What is issued from here on looks back no further; an open row is one more.
+        facts = facts.group_by(self.view.entity, maintain_order=True).tail(self.view.look_back + 1)
+        for (entity,), own in facts.group_by(self.view.entity, maintain_order=True):
+            self._facts[str(entity)] = Facts.of(self.view, own)
+            self._issued[str(entity)] = {}
+        self._warm_driver()
+
+    def _warm_driver(self) -> None:
+        # The driver's state depends on its last rows alone: it is computed rather than stored.
+        upto = self._latest - self._is_open if self.view.has_barrier else MAX_INSTANT
+        self._driver.warm_up(self._frame(sorted(self._facts), upto))
+
     def _advance(self, batch: list[Arrival], *, close: bool) -> list[FeatureRow]:
         """Apply a checked batch to the facts that count, and compute what follows from it."""
         if self._driver.view.has_barrier:
@@ -229,7 +244,7 @@ class OnlineFeed:
             entity = arrival.entity
             facts = self._facts.get(entity)
             if facts is None:
-                facts = self._facts[entity] = _Facts(len(self.view.columns))
+                facts = self._facts[entity] = Facts(len(self.view.columns))
                 self._issued[entity] = {}
             horizons.setdefault(entity, facts.horizon(self._margin))
             is_next = arrival.event_time > facts.last
@@ -261,7 +276,7 @@ class OnlineFeed:
                 self._latest, self._is_open = time, True
             facts = self._facts.get(arrival.entity)
             if facts is None:
-                facts = self._facts[arrival.entity] = _Facts(len(self.view.columns))
+                facts = self._facts[arrival.entity] = Facts(len(self.view.columns))
                 self._issued[arrival.entity] = {}
             if facts.apply(arrival):
                 times.add(time)
@@ -325,7 +340,7 @@ class OnlineFeed:
         return pl.DataFrame(
             [
                 column.gather(which) if names else column,
-                *(pl.Series(name, keys[:, index]) for index, name in enumerate(_KEYS)),
+                *(pl.Series(name, keys[:, index]) for index, name in enumerate(ORDER_COLUMNS)),
                 *(pl.Series(name, values[:, i]) for i, name in enumerate(self.view.columns)),
             ]
         )
@@ -366,11 +381,11 @@ class OnlineFeed:
                     f"{values.dtype}{list(values.shape)}, expected one float64 for each of "
                     + ", ".join(self.view.columns)
                 )
-            key = _key(arrival)
+            key = arrival.key
             content = values.tobytes()
             facts = self._facts.get(arrival.entity)
             held = None if facts is None else facts.at(arrival.entity, arrival.event_time)
-            same = held is None or _key(held) != key or held.values.tobytes() == content
+            same = held is None or held.key != key or held.values.tobytes() == content
             if not same or seen.setdefault((arrival.entity, key), content) != content:
                 raise Conflict(
                     f"view {self.view.name}: fact of {arrival.entity} at "
@@ -422,16 +437,14 @@ class OnlineFeed:
         start, first = 0, 0
         for entity, facts, issued in zip(found.entities, found.facts, found.issued, strict=True):
             stop, last = start + facts, first + issued
-            self._facts[entity] = _Facts(
+            self._facts[entity] = Facts(
                 len(self.view.columns), found.fact_keys[start:stop], found.fact_values[start:stop]
             )
             self._issued[entity] = {
                 keys[row][0]: _Issued(keys[row][1], values[row]) for row in range(first, last)
             }
             start, first = stop, last
-        upto = self._latest - self._is_open if self.view.has_barrier else MAX_INSTANT
-        # The driver's state depends on its last rows alone: it is computed rather than stored.
-        self._driver.warm_up(self._frame(sorted(self._facts), upto))
+        self._warm_driver()
 
 
 class _Issued(NamedTuple):
@@ -439,82 +452,3 @@ class _Issued(NamedTuple):
 
     known_time: Instant
     values: bytes
-
-
-class _Facts:
-    """The facts of one entity that count, by event time, in arrays that grow at the end."""
-
-    __slots__ = ("_keys", "_size", "_values", "last")
-
-    def __init__(
-        self,
-        width: int,
-        keys: NDArray[np.int64] | None = None,
-        values: NDArray[np.float64] | None = None,
-    ) -> None:
-        self._keys = np.empty((0, 4), dtype=np.int64) if keys is None else keys
-        self._values = np.empty((0, width)) if values is None else values
-        self._size: int = self._keys.shape[0]
-        self.last: Instant = int(self._keys[-1, 0]) if self._size else _NEVER
-
-    def horizon(self, margin: int) -> Instant:
-        """The event time of the ``margin``-th last fact."""
-        return int(self._keys[self._size - margin, 0]) if self._size >= margin else _NEVER
-
-    def at(self, entity: str, time: Instant) -> Arrival | None:
-        """The fact of an event time."""
-        if time > self.last or not self._size:
-            return None
-        place = self._place(time)
-        found, known_time, rank, sequence = self._keys[place].tolist()
-        if found != time:
-            return None
-        return Arrival(entity, time, known_time, rank, sequence, self._values[place])
-
-    def upto(self, time: Instant) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Keys and values of the facts up to an event time."""
-        stop = self._size
-        if time < self.last:
-            stop = int(np.searchsorted(self._keys[:stop, 0], time, side="right"))
-        return self._keys[:stop], self._values[:stop]
-
-    def apply(self, arrival: Arrival) -> bool:
-        """Let an arrival count; False when what counts already is as new."""
-        key = _key(arrival)
-        if key[0] > self.last or not self._size:
-            if self._size == self._keys.shape[0]:
-                room = max(8, self._size // 2)
-                self._keys = np.pad(self._keys, ((0, room), (0, 0)))
-                self._values = np.pad(self._values, ((0, room), (0, 0)))
-            self._keys[self._size], self._values[self._size] = key, arrival.values
-            self._size += 1
-            self.last = key[0]
-            return True
-        place = self._place(key[0])
-        if self._keys[place, 0] == key[0]:
-            if key <= tuple(self._keys[place].tolist()):
-                return False
-            self._keys[place], self._values[place] = key, arrival.values
-            return True
-        self._keys = np.insert(self._keys[: self._size], place, key, axis=0)
-        self._values = np.insert(self._values[: self._size], place, arrival.values, axis=0)
-        self._size += 1
-        return True
-
-    def trim(self, horizon: Instant, look_back: int) -> None:
-        """Keep the facts from ``horizon`` on, and ``look_back`` before them."""
-        surplus = self._place(horizon) - look_back
-        # Moving rows to the front costs; half of the room may be surplus.
-        if surplus > max(16, self._size // 2):
-            self._keys = self._keys[surplus : self._size].copy()
-            self._values = self._values[surplus : self._size].copy()
-            self._size -= surplus
-
-    def _place(self, time: Instant) -> int:
-        if time == self.last:
-            return self._size - 1
-        return int(np.searchsorted(self._keys[: self._size, 0], time))
-
-
-def _key(arrival: Arrival) -> tuple[int, int, int, int]:
-    return (arrival.event_time, arrival.known_time, arrival.source_rank, arrival.sequence)
