@@ -194,6 +194,33 @@ def table(rows):
     return frame.with_columns(zeros)
 
 
+@pytest.mark.parametrize("close", [True, False])
+@pytest.mark.parametrize("margin", [1, 4])
+def test_a_correction_after_the_warm_up_finds_the_facts_that_it_needs(margin, close):
+    far = X.rolling_mean(9)
+    for view in (
+        FeatureView("own", "source", "entity", {"far": far, "lag": X.lag(5)}, Sessions(2)),
+        FeatureView("across", "source", "entity", {"far": far, "r": X.cs_rank()}, Sessions(2)),
+    ):
+        rows = [(e, n, n, float((n * 7 + ord(e)) % 11)) for n in range(1, 60) for e in "AB"]
+        options = {"margin": margin, "close_with_batch": close}
+        one, other = (OnlineFeed(view, MemoryStore(), **options) for _ in range(2))
+        for batch in batches_of(view, table(rows)):
+            one.take(batch)
+        other.warm_up(table(rows), position=7)
+        assert other.position == 7
+        revised = 58 if view.has_barrier and not close else 59
+        for batch in (
+            [fact("A", revised - margin + 1, 4.5, known_time=70)],
+            [fact("B", revised - margin - 7, 4.5, known_time=71)],
+            [fact("A", 60, 1.5, known_time=72), fact("B", 60, 2.5, known_time=72)],
+            [fact("A", 61, 1.5, known_time=73)],
+        ):
+            expected = one.take(batch)
+            assert expected
+            assert other.take(batch) == expected
+
+
 def test_rows_that_are_known_at_the_same_time_are_one_batch_unless_the_table_says_otherwise():
     arrivals = table([("A", 1, 5, 1.0), ("B", 1, 5, 1.0), ("A", 2, 6, 1.0), ("B", 2, 5, 1.0)])
     assert [len(batch) for batch in batches_of(VIEW, arrivals)] == [2, 1, 1]

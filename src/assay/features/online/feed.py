@@ -212,9 +212,8 @@ class OnlineFeed:
         keys = [self.view.entity, "event_time"]
         facts = arrivals.sort(self.view.key_columns).unique(keys, keep="last", maintain_order=True)
         if self.view.has_barrier:
-            closed = facts["event_time"].unique().sort()
-            self._latest, self._is_open = closed[-1], not self._close_with_batch
-            self._times = closed[: -1 if self._is_open else None][-self._margin :].to_list()
+            self._latest = int(arrivals["event_time"].to_numpy().max())
+            self._is_open = not self._close_with_batch
         # What is issued from here on looks back no further; an open row is one more.
         facts = facts.group_by(self.view.entity, maintain_order=True).tail(self.view.look_back + 1)
         for (entity,), own in facts.group_by(self.view.entity, maintain_order=True):
