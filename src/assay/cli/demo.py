@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,7 +40,7 @@ def run_demo(folder: Path, output: Output) -> None:
         )
     desk = bootstrap.open_desk(folder)
     people = People(author=AUTHOR, approvers=APPROVERS, operator=OPERATOR)
-    journey = travel(desk, people, output, recipes=RECIPES, view=VIEW)
+    journey = travel(desk, people, output, recipes=RECIPES, view=VIEW, environment=os.environ)
     keep_proof(desk, journey.parity)
     page = write_report(desk, folder / "reports" / "demo.html")
     seconds = time.monotonic() - started

@@ -16,7 +16,7 @@ entry to the log.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -171,7 +171,13 @@ class _Stopwatch:
 
 
 def travel(
-    desk: Desk, people: People, progress: Progress, *, recipes: Sequence[str], view: str
+    desk: Desk,
+    people: People,
+    progress: Progress,
+    *,
+    recipes: Sequence[str],
+    view: str,
+    environment: Mapping[str, str],
 ) -> Journey:
     """Run the journey; see the module's docstring for its steps.
 
@@ -179,6 +185,7 @@ def travel(
     ----------
     recipes: in the order in which they are trained and judged, the baseline first.
     view: the feature view that the recipes read.
+    environment: of the server process that the live replay starts.
     """
     watch = _Stopwatch(progress)
     with watch.step("ingest", "ingesting"):
@@ -194,7 +201,12 @@ def travel(
         withdrawals = _drill(desk, people, stories[0].registration.name)
     with watch.step("live", "replaying the last months through the live side"):
         replay = replay_live(
-            desk, people, progress, view_name=view, model=stories[0].registration.name
+            desk,
+            people,
+            progress,
+            view_name=view,
+            model=stories[0].registration.name,
+            environment=environment,
         )
     with watch.step("verify", "verifying every version and the log"):
         problems, entries = _verify(desk)

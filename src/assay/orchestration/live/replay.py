@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -71,6 +71,7 @@ def replay_live(
     *,
     view_name: str,
     model: str,
+    environment: Mapping[str, str],
     live_sessions: int = LIVE_SESSIONS,
     history_sessions: int = HISTORY_SESSIONS,
 ) -> LiveReplay:
@@ -82,6 +83,7 @@ def replay_live(
     Parameters
     ----------
     model: the line whose champion is served.
+    environment: what the server process gets as its environment; settings of the replay are added.
     live_sessions: sessions that arrive one by one; history_sessions: those before them.
 
     Raises
@@ -102,7 +104,7 @@ def replay_live(
         progress.event("this replay is recorded: nothing is served again")
         return LiveReplay(earlier, recorded=True)
     shutil.rmtree(folder, ignore_errors=True)
-    stage = _Stage(desk, people, progress, view, model, recording, folder)
+    stage = _Stage(desk, people, progress, view, model, environment, recording, folder)
     document = {"key": key, **stage.run()}
     write_atomic(folder / _RECORD, canonical_bytes(document) + b"\n")
     return LiveReplay(document, recorded=False)
@@ -142,11 +144,12 @@ class _Stage:
         progress: Progress,
         view: FeatureView,
         model: str,
+        environment: Mapping[str, str],
         recording: Recording,
         folder: Path,
     ) -> None:
         self.people, self.progress, self.view, self.model = people, progress, view, model
-        self.recording, self.folder = recording, folder
+        self.environment, self.recording, self.folder = environment, recording, folder
         self.desk = desk
         self.clock = ReplayClock(recording.history.arrives_at)
         layout = replace(desk.layout, lake=folder / "lake")
@@ -247,9 +250,15 @@ class _Stage:
         batches = self._batches(feed, live)
         first = next(batches)  # the store must hold rows before the server looks for them
         lake = str(self.replayed.layout.lake)
-        overrides = {"ASSAY_LAKE__ROOT": lake, "ASSAY_SERVING__CHAMPION": self.model}
+        environment = {
+            **self.environment,
+            "ASSAY_LAKE__ROOT": lake,
+            "ASSAY_SERVING__CHAMPION": self.model,
+        }
         self.progress.event("starting a server process")
-        with ServerProcess(self.desk.layout.root, overrides, self.folder / "server.log") as server:
+        with ServerProcess(
+            self.desk.layout.root, environment, self.folder / "server.log"
+        ) as server:
             client = Client(server.url)
             self.progress.event(f"asking {server.url} for predictions")
             self._ask(client, first)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 import subprocess
 import sys
 import time
@@ -25,13 +24,13 @@ class ServerProcess:
     Parameters
     ----------
     desk: the desk's folder.
-    overrides: settings as environment variables, on top of this process's own.
+    environment: the server's environment, settings among it.
     log: where the server's standard error goes.
     """
 
-    def __init__(self, desk: Path, overrides: Mapping[str, str], log: Path) -> None:
+    def __init__(self, desk: Path, environment: Mapping[str, str], log: Path) -> None:
         self._desk = desk
-        self._overrides = overrides
+        self._environment = dict(environment)
         self._log = log
         self._process: subprocess.Popen[str] | None = None
         self.url = ""
@@ -45,7 +44,7 @@ class ServerProcess:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
-                env={**os.environ, **self._overrides},
+                env=self._environment,
             )
         try:
             self.url = self._started(self._process)
