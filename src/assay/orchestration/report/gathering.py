@@ -19,6 +19,7 @@ from assay.features.offline.labels import ForwardReturn, forward_labels
 from assay.orchestration.desk import Desk
 from assay.orchestration.judging import one_date_per_session
 from assay.orchestration.modelling import TrainingRun, load_run, recorded_prices
+from assay.orchestration.report.live import read_replay
 from assay.orchestration.report.proofs import kept_proof
 from assay.orchestration.report.series import direction_picture, volatility_picture
 from assay.orchestration.report.values import (
@@ -61,6 +62,7 @@ def gather(desk: Desk) -> DeskReport:
         gold=_gold(desk),
         data=_data(desk),
         universe=_universe(desk),
+        live=read_replay(desk.layout.root),
     )
 
 

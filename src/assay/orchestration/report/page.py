@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from assay.orchestration.report import foundations, performance, record, summary, verdicts
+from assay.orchestration.report import foundations, live, performance, record, summary, verdicts
 from assay.orchestration.report.html import Markup, element, join
 from assay.orchestration.report.style import CSS, SCRIPT
 from assay.orchestration.report.values import DeskReport
@@ -48,8 +48,13 @@ def render_page(report: DeskReport) -> str:
 
 def sections_of(report: DeskReport) -> tuple[Section, ...]:
     """Everything between the headlines and the provenance."""
+    replayed = report.live
+    shown = (
+        () if replayed is None else (Section("live", "Live replay", "", live.section(replayed)),)
+    )
     return (
         Section("timeline", "What was live", "", record.timeline(report)),
+        *shown,
         Section(
             "gates",
             "Gates",

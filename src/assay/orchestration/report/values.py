@@ -8,6 +8,7 @@ from typing import Any
 
 from assay.domain.evidence import Evidence
 from assay.domain.instants import Instant
+from assay.orchestration.report.live import LiveSheet
 from assay.registry import Entry, GateRecord, LiveAnswer, ModelMetadata
 from assay.registry.catalogue import VersionRecord
 
@@ -160,6 +161,7 @@ class DeskReport:
     gold: tuple[GoldSheet, ...] = ()
     data: DataSheet | None = None
     universe: UniverseSheet | None = None
+    live: LiveSheet | None = None
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -170,4 +172,6 @@ class DeskReport:
             for sheet in model.versions
             for problem in sheet.problems
         )
-        return (*files, *self.log.problems)
+        replay = self.live
+        served = () if replay is None or replay.holds else (f"live replay: {replay.headline}",)
+        return (*files, *self.log.problems, *served)
