@@ -18,7 +18,7 @@ from assay.errors import Conflict, Tampered
 from assay.features.definition.views import FeatureView
 from assay.storage.files import write_atomic
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True)

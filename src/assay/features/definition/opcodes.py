@@ -57,6 +57,12 @@ class Opcode(IntEnum):
     VAR = 54  # sample variance (n - 1)
     EWM_VAR = 55  # a: weighted sum of x, b: of x squared, c: of weights; x is node m, horizon k
 
+    ROWS_WITHIN = 60  # rows with a[i-j] > a[i] - m (int64), at most k + 1; an int64
+    COUNT_WITHIN = 61  # as COUNT ... VAR, over as many rows as c says; missing above k
+    SUM_WITHIN = 62  # at least m valid values, or with a negative m all of them and at least -m
+    MEAN_WITHIN = 63
+    VAR_WITHIN = 64
+
     RANK = 70  # a: values, b: members; across the rows of one event time
     DEMEAN = 71
     ZSCORE = 72
@@ -71,3 +77,10 @@ MAX_WINDOW: Final = 131_072
 """The longest window in rows: the integer limbs of a longer one could overflow."""
 EXACT_RANGE: Final = float(2**24)
 """Moments of windows whose values are all smaller in magnitude come from exact accumulators."""
+PREFIXED: Final = frozenset(
+    {
+        *(Opcode.PREFIX, Opcode.COUNT, Opcode.SUM, Opcode.MEAN, Opcode.VAR),
+        *(Opcode.COUNT_WITHIN, Opcode.SUM_WITHIN, Opcode.MEAN_WITHIN, Opcode.VAR_WITHIN),
+    }
+)
+"""Instructions that read or write the nodes of a prefix."""

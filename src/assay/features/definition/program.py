@@ -35,7 +35,8 @@ class Node:
 class Instruction:
     """One step: see :class:`~assay.features.definition.opcodes.Opcode` for what each field means.
 
-    Fields that an opcode does not use are zero.
+    Fields that an opcode does not use are zero. ``own`` words of state belong to the instruction
+    alone; they begin as zero.
     """
 
     opcode: Opcode
@@ -46,13 +47,15 @@ class Instruction:
     k: int = 0
     m: int = 0
     scalar: float = 0.0
+    own: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
     """Instructions in order, over nodes, from input columns to output columns.
 
-    The first input and the first output are the known time as int64; the others are floats.
+    The first two inputs are the known time and the event time as int64, the first output is the
+    known time; the others are floats, or int64 where an instruction says so.
     """
 
     inputs: tuple[str, ...]
@@ -77,6 +80,7 @@ class Program:
                     step.k,
                     step.m,
                     step.scalar.hex(),
+                    step.own,
                 ]
                 for step in self.instructions
             ],

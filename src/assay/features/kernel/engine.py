@@ -31,7 +31,7 @@ from assay.features.definition.opcodes import Opcode
 from assay.features.kernel import cross_section, elementwise, logarithm, moments, weighted, words
 from assay.features.kernel.words import get, get_word, put_word
 
-OP_WIDTH: Final = 8  # opcode, offsets of out, a, b, c; k, m; words between the nodes of a prefix
+OP_WIDTH: Final = 9  # opcode, offsets of out, a, b, c; k, m; between the nodes of a prefix; own
 HEADER: Final = 4  # words before the code
 MOVER_WIDTH: Final = 2  # offset of the stretch, earlier rows to keep
 SEGMENT_WIDTH: Final = 4  # slot of the state, first row, row after the last, begin afresh (0 or 1)
@@ -57,6 +57,9 @@ _PREFIX, _COUNT, _SUM, _MEAN, _VAR, _EWM_VAR = (
         Opcode.VAR,
         Opcode.EWM_VAR,
     )
+)
+_ROWS_WITHIN, _COUNT_WITHIN, _VAR_WITHIN = (
+    int(code) for code in (Opcode.ROWS_WITHIN, Opcode.COUNT_WITHIN, Opcode.VAR_WITHIN)
 )
 _RANK, _DEMEAN, _ZSCORE, _LATEST_BITS = (
     int(code) for code in (Opcode.RANK, Opcode.DEMEAN, Opcode.ZSCORE, Opcode.LATEST_BITS)
@@ -86,20 +89,27 @@ def _moments(
     stride: int,
     k: int,
     least: int,
+    windows: int,
     rows: int,
 ) -> None:
-    """The instructions that read or write the six nodes of a prefix, ``stride`` words apart."""
+    """The instructions that read or write the six nodes of a prefix, ``stride`` words apart.
+
+    ``windows`` is where the lengths of windows stand that are not ``k`` rows long, or -1.
+    """
     high, low = first, first + stride
     sq_high, sq_mid, sq_low = low + stride, low + 2 * stride, low + 3 * stride
     counts = sq_low + stride
     if opcode == _PREFIX:
         moments.prefix(state, x, high, low, sq_high, sq_mid, sq_low, counts, rows)
     elif opcode == _COUNT:
-        moments.count(state, out, counts, k, rows)
+        moments.count(state, out, counts, k, windows, rows)
     elif opcode == _VAR:
-        moments.variance(state, out, x, high, low, sq_high, sq_mid, sq_low, counts, k, least, rows)
+        moments.variance(
+            state, out, x, high, low, sq_high, sq_mid, sq_low, counts, k, least, windows, rows
+        )
     else:
-        moments.sum_or_mean(state, out, x, high, low, counts, k, least, opcode == _MEAN, rows)
+        mean = opcode == _MEAN
+        moments.sum_or_mean(state, out, x, high, low, counts, k, least, mean, windows, rows)
 
 
 @elementwise.step
@@ -169,8 +179,24 @@ def _execute(
                 get_word(code, at + 7),
                 k,
                 get_word(code, at + 6),
+                -1,
                 rows,
             )
+        elif _COUNT_WITHIN <= opcode <= _VAR_WITHIN:
+            _moments(
+                opcode - _COUNT_WITHIN + _COUNT,
+                state,
+                out,
+                a,
+                b,
+                get_word(code, at + 7),
+                k,
+                get_word(code, at + 6),
+                c,
+                rows,
+            )
+        elif opcode == _ROWS_WITHIN:
+            moments.rows_within(state, out, a, k, get_word(code, at + 6), rows)
         elif opcode == _LAG:
             elementwise.copy_words(state, out, state, a - k, rows)
         elif _MAX_LAG <= opcode <= _MIN_LAG:

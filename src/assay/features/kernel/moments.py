@@ -56,6 +56,7 @@ _MASK_44 = (1 << 44) - 1
 _MASK_45 = (1 << 45) - 1
 _SMALLEST_VARIANCE = 2.0**-56
 _SMALLEST_RATIO = 2.0**-70
+_NEVER = 1 << 40  # more valid values than any window holds
 _FROM_SCRATCH = -1.0  # no variance is negative
 
 
@@ -218,11 +219,39 @@ def scratch_variance(state: int, x: int, k: int, valid: float) -> float:
 
 
 @step
-def count(state: int, out: int, counts: int, k: int, rows: int) -> None:
-    """Valid values among the last ``k`` rows."""
+def rows_within(state: int, out: int, keys: int, most: int, distance: int, rows: int) -> None:
+    """How many rows end a window of ``keys`` (int64, never falling) of length ``distance``.
+
+    Rows whose key is above that of the current row less ``distance``; ``most + 1`` stands for more
+    than ``most``. The count before the first new row is at ``out - 1``.
+    """
+    held = get_word(state, out - 1)
     for i in range(rows):
-        difference = wrapping_sub(get_word(state, counts + i), get_word(state, counts + i - k))
-        put(state, out + i, float(difference & _MASK_32))
+        oldest = get_word(state, keys + i) - distance
+        held = min(held, most) + 1
+        while held > 1 and get_word(state, keys + i - held + 1) <= oldest:
+            held -= 1
+        put_word(state, out + i, held)
+
+
+@step
+def needed(least: int, length: int, k: int) -> int:
+    """Valid values that a window of ``length`` rows must have, when it may hold ``k``.
+
+    A negative ``least`` asks for all rows, and for at least ``-least``.
+    """
+    wanted = least if least >= 0 else max(length, -least)
+    return wanted if length <= k else _NEVER
+
+
+@step
+def count(state: int, out: int, counts: int, k: int, windows: int, rows: int) -> None:
+    """Valid values among the last ``k`` rows, or as many as ``windows`` says."""
+    for i in range(rows):
+        length = k if windows < 0 else get_word(state, windows + i)
+        back = min(length, k)
+        difference = wrapping_sub(get_word(state, counts + i), get_word(state, counts + i - back))
+        put(state, out + i, float(difference & _MASK_32) if length <= k else NAN)
 
 
 @step
@@ -236,24 +265,29 @@ def sum_or_mean(
     k: int,
     least: int,
     mean: bool,
+    windows: int,
     rows: int,
 ) -> None:
     """Rolling sum, or mean when ``mean`` is true; NaN with fewer than ``least`` valid values."""
     irregular = 0
     for i in range(rows):
-        difference = wrapping_sub(get_word(state, counts + i), get_word(state, counts + i - k))
+        length = k if windows < 0 else get_word(state, windows + i)
+        back = min(length, k)
+        difference = wrapping_sub(get_word(state, counts + i), get_word(state, counts + i - back))
         irregular |= difference >> 32
         valid = difference & _MASK_32
-        total, _ = window_sum(state, high + i, low + i, k)
+        total, _ = window_sum(state, high + i, low + i, back)
         value = total / float(valid) if mean else total
-        put(state, out + i, value if valid >= least else NAN)
+        put(state, out + i, value if valid >= needed(least, length, k) else NAN)
     if irregular == 0:
         return
     for i in range(rows):
-        difference = wrapping_sub(get_word(state, counts + i), get_word(state, counts + i - k))
+        length = k if windows < 0 else get_word(state, windows + i)
+        back = min(length, k)
+        difference = wrapping_sub(get_word(state, counts + i), get_word(state, counts + i - back))
         valid = difference & _MASK_32
-        if (difference >> 32) > 0 and valid >= least:
-            total = scratch_sum(state, x + i, k)
+        if (difference >> 32) > 0 and valid >= needed(least, length, k):
+            total = scratch_sum(state, x + i, back)
             put(state, out + i, finite(total / float(valid) if mean else total))
 
 
@@ -270,15 +304,18 @@ def variance(
     counts: int,
     k: int,
     least: int,
+    windows: int,
     rows: int,
 ) -> None:
     """Rolling sample variance; NaN with fewer than ``least`` (at least two) valid values."""
     irregular = 0
     for i in range(rows):
-        difference = wrapping_sub(get_word(state, counts + i), get_word(state, counts + i - k))
+        length = k if windows < 0 else get_word(state, windows + i)
+        back = min(length, k)
+        difference = wrapping_sub(get_word(state, counts + i), get_word(state, counts + i - back))
         n = float(difference & _MASK_32)
-        s1, s1_low = window_sum(state, high + i, low + i, k)
-        s2, s2_low = window_square_sum(state, sq_high + i, sq_mid + i, sq_low + i, k)
+        s1, s1_low = window_sum(state, high + i, low + i, back)
+        s2, s2_low = window_square_sum(state, sq_high + i, sq_mid + i, sq_low + i, back)
         left, left_low = two_product(n, s2)
         left_low += n * s2_low
         right, right_low = two_product(s1, s1)
@@ -291,13 +328,16 @@ def variance(
             & (gap >= _SMALLEST_RATIO * left)
             & ((difference >> 32) == 0)
         )
-        enough = (difference & _MASK_32) >= least
+        enough = (difference & _MASK_32) >= needed(least, length, k)
         irregular |= 1 if enough & (not accepted) else 0
         put(state, out + i, (value if accepted else _FROM_SCRATCH) if enough else NAN)
     if irregular == 0:
         return
     for i in range(rows):
         if get(state, out + i) == _FROM_SCRATCH:
-            difference = wrapping_sub(get_word(state, counts + i), get_word(state, counts + i - k))
+            back = k if windows < 0 else get_word(state, windows + i)
+            difference = wrapping_sub(
+                get_word(state, counts + i), get_word(state, counts + i - back)
+            )
             valid = float(difference & _MASK_32)
-            put(state, out + i, finite(max(scratch_variance(state, x + i, k, valid), 0.0)))
+            put(state, out + i, finite(max(scratch_variance(state, x + i, back, valid), 0.0)))
