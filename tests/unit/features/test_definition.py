@@ -189,6 +189,8 @@ def test_every_operator_that_can_be_written_is_in_the_table_with_its_promises() 
         x.cs_rank(), x.cs_demean(), x.cs_zscore(), day_of_week(),
         x.rolling_mean(TimeWindow.of(hours=1, max_rows=9)),
         x.rolling_mean(SessionWindow("XNYS", 1, max_rows=9)),
+        x.exp(), x**3, x.ewm_mean(halflife=Duration(5), horizon=TimeWindow(50, 9)),
+        x.ewm_std(halflife=Duration(5), horizon=TimeWindow(50, 9)),
     ]  # fmt: skip
 
     def names(expression: Expression) -> set[str]:

@@ -27,8 +27,8 @@ from assay.features.definition.expressions import (
 )
 from assay.features.definition.manifest import Manifest, ManifestSet
 from assay.features.definition.operators import OPERATORS, NumericClass, Operator
-from assay.features.definition.views import Duration, FeatureView, Sessions
-from assay.features.definition.windows import SessionWindow, TimeWindow
+from assay.features.definition.views import FeatureView, Sessions
+from assay.features.definition.windows import Duration, SessionWindow, TimeWindow
 
 __all__ = [
     "OPERATORS",

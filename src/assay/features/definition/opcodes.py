@@ -34,8 +34,11 @@ class Opcode(IntEnum):
     SQRT = 23  # negative -> NaN
     LOG = 24  # zero or negative -> NaN
     NOT = 25
+    EXP = 29
     VALID = 26  # 1 where a is a number, else 0
     FILL = 27  # a, or the scalar where a is NaN
+
+    POWER = 36  # a to the power of the scalar
 
     LT = 30
     LE = 31
@@ -63,6 +66,11 @@ class Opcode(IntEnum):
     MEAN_WITHIN = 63
     VAR_WITHIN = 64
 
+    TILE = 65  # a // m (int64)
+    DECAY = 66  # five nodes of sums of a that begin with each tile; b: times, c: tiles
+    DECAYED_MEAN = 67  # a: those sums, b: times, c: rows in the window, at most k; scalar: halflife
+    DECAYED_STD = 68
+
     RANK = 70  # a: values, b: members; across the rows of one event time
     DEMEAN = 71
     ZSCORE = 72
@@ -77,10 +85,19 @@ MAX_WINDOW: Final = 131_072
 """The longest window in rows: the integer limbs of a longer one could overflow."""
 EXACT_RANGE: Final = float(2**24)
 """Moments of windows whose values are all smaller in magnitude come from exact accumulators."""
-PREFIXED: Final = frozenset(
+GROUPED: Final[Mapping[Opcode, str]] = MappingProxyType(
     {
-        *(Opcode.PREFIX, Opcode.COUNT, Opcode.SUM, Opcode.MEAN, Opcode.VAR),
-        *(Opcode.COUNT_WITHIN, Opcode.SUM_WITHIN, Opcode.MEAN_WITHIN, Opcode.VAR_WITHIN),
+        Opcode.PREFIX: "out",
+        **dict.fromkeys((Opcode.COUNT, Opcode.SUM, Opcode.MEAN, Opcode.VAR), "b"),
+        Opcode.COUNT_WITHIN: "b",
+        Opcode.SUM_WITHIN: "b",
+        Opcode.MEAN_WITHIN: "b",
+        Opcode.VAR_WITHIN: "b",
+        Opcode.DECAY: "out",
+        Opcode.DECAYED_MEAN: "a",
+        Opcode.DECAYED_STD: "a",
     }
 )
-"""Instructions that read or write the nodes of a prefix."""
+"""Instructions over several nodes in a row, and the operand that is the first of those.
+
+The nodes of a group remember equally many rows, so they stand equally far apart."""

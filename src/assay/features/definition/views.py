@@ -10,11 +10,11 @@ from types import MappingProxyType
 from typing import Any, TypeAlias
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from assay.domain.instants import NANOS_PER_SECOND
 from assay.domain.order import ORDER_COLUMNS
 from assay.errors import ContractViolation, DefinitionError, did_you_mean
 from assay.features.definition.compiler import Plan, compile_features
 from assay.features.definition.expressions import Expression
+from assay.features.definition.windows import Duration
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
@@ -31,25 +31,6 @@ class Sessions:
 
     def to_json(self) -> dict[str, Any]:
         return {"sessions": self.count}
-
-
-@dataclass(frozen=True, slots=True)
-class Duration:
-    """A time to live in nanoseconds; :meth:`of` takes hours and the like."""
-
-    nanos: int
-
-    def __post_init__(self) -> None:
-        if type(self.nanos) is not int or self.nanos < 1:
-            raise DefinitionError(f"Duration({self.nanos!r}): expected nanoseconds from 1")
-
-    @classmethod
-    def of(cls, *, days: int = 0, hours: int = 0, minutes: int = 0, seconds: int = 0) -> Duration:
-        """The sum of whole days (of 24 hours), hours, minutes and seconds."""
-        return cls((((days * 24 + hours) * 60 + minutes) * 60 + seconds) * NANOS_PER_SECOND)
-
-    def to_json(self) -> dict[str, Any]:
-        return {"nanoseconds": self.nanos}
 
 
 TimeToLive: TypeAlias = Sessions | Duration

@@ -9,13 +9,32 @@ that holds more rows than that is missing rather than cut short, offline and onl
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from assay.domain.instants import NANOS_PER_SECOND
 from assay.errors import DefinitionError
 from assay.features.definition.opcodes import MAX_WINDOW
 
 _MAX_NANOS = 2**61
+
+
+@dataclass(frozen=True, slots=True)
+class Duration:
+    """A length of time in nanoseconds; :meth:`of` takes hours and the like."""
+
+    nanos: int
+
+    def __post_init__(self) -> None:
+        if type(self.nanos) is not int or self.nanos < 1:
+            raise DefinitionError(f"Duration({self.nanos!r}): expected nanoseconds from 1")
+
+    @classmethod
+    def of(cls, *, days: int = 0, hours: int = 0, minutes: int = 0, seconds: int = 0) -> Duration:
+        """The sum of whole days (of 24 hours), hours, minutes and seconds."""
+        return cls((((days * 24 + hours) * 60 + minutes) * 60 + seconds) * NANOS_PER_SECOND)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"nanoseconds": self.nanos}
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,10 +28,19 @@ import numba
 
 from assay.features.definition import opcodes
 from assay.features.definition.opcodes import Opcode
-from assay.features.kernel import cross_section, elementwise, logarithm, moments, weighted, words
+from assay.features.kernel import (
+    cross_section,
+    decay,
+    elementwise,
+    exponential,
+    logarithm,
+    moments,
+    weighted,
+    words,
+)
 from assay.features.kernel.words import get, get_word, put_word
 
-OP_WIDTH: Final = 9  # opcode, offsets of out, a, b, c; k, m; between the nodes of a prefix; own
+OP_WIDTH: Final = 9  # opcode, offsets of out, a, b, c; k, m; from node to node of a group; own
 HEADER: Final = 4  # words before the code
 MOVER_WIDTH: Final = 2  # offset of the stretch, earlier rows to keep
 SEGMENT_WIDTH: Final = 4  # slot of the state, first row, row after the last, begin afresh (0 or 1)
@@ -39,7 +48,7 @@ SEGMENT_WIDTH: Final = 4  # slot of the state, first row, row after the last, be
 _FIRST_UNARY, _LAST_UNARY = int(Opcode.NEG), int(Opcode.VALID)
 _FIRST_BINARY, _LAST_BINARY = int(Opcode.ADD), int(Opcode.MIN)
 _FIRST_COMPARE, _LAST_COMPARE = int(Opcode.LT), int(Opcode.OR)
-_LOG = int(Opcode.LOG)
+_LOG, _EXP, _POWER = int(Opcode.LOG), int(Opcode.EXP), int(Opcode.POWER)
 _LOAD, _LOAD_BITS, _STORE = int(Opcode.LOAD), int(Opcode.LOAD_BITS), int(Opcode.STORE)
 _FILL, _WHERE, _LAG, _ADD_SCALED_LAG = (
     int(code) for code in (Opcode.FILL, Opcode.WHERE, Opcode.LAG, Opcode.ADD_SCALED_LAG)
@@ -61,6 +70,7 @@ _PREFIX, _COUNT, _SUM, _MEAN, _VAR, _EWM_VAR = (
 _ROWS_WITHIN, _COUNT_WITHIN, _VAR_WITHIN = (
     int(code) for code in (Opcode.ROWS_WITHIN, Opcode.COUNT_WITHIN, Opcode.VAR_WITHIN)
 )
+_TILE, _DECAY, _DECAYED_STD = int(Opcode.TILE), int(Opcode.DECAY), int(Opcode.DECAYED_STD)
 _RANK, _DEMEAN, _ZSCORE, _LATEST_BITS = (
     int(code) for code in (Opcode.RANK, Opcode.DEMEAN, Opcode.ZSCORE, Opcode.LATEST_BITS)
 )
@@ -110,6 +120,30 @@ def _moments(
     else:
         mean = opcode == _MEAN
         moments.sum_or_mean(state, out, x, high, low, counts, k, least, mean, windows, rows)
+
+
+@elementwise.step
+def _decay(
+    opcode: int,
+    state: int,
+    out: int,
+    a: int,
+    b: int,
+    c: int,
+    k: int,
+    length: int,
+    stride: int,
+    halflife: float,
+    rows: int,
+) -> None:
+    """The instructions of weights that fall off with time."""
+    if opcode == _TILE:
+        decay.tile_ordinal(state, out, a, length, rows)
+    elif opcode == _DECAY:
+        decay.tile(state, out, stride, a, b, c, halflife, rows)
+    else:
+        deviation = opcode == _DECAYED_STD
+        decay.merge(state, out, a, stride, b, c, k, halflife, deviation, rows)
 
 
 @elementwise.step
@@ -195,6 +229,9 @@ def _execute(
                 c,
                 rows,
             )
+        elif _TILE <= opcode <= _DECAYED_STD:
+            stride, halflife = get_word(code, at + 7), get(scalars, index)
+            _decay(opcode, state, out, a, b, c, k, get_word(code, at + 6), stride, halflife, rows)
         elif opcode == _ROWS_WITHIN:
             moments.rows_within(state, out, a, k, get_word(code, at + 6), rows)
         elif opcode == _LAG:
@@ -209,6 +246,10 @@ def _execute(
             elementwise.copy_words(state, out, inputs, k * length + start, rows)
         elif opcode == _LOG:
             logarithm.log(state, out, a, rows)
+        elif opcode == _EXP:
+            exponential.exp(state, out, a, rows)
+        elif opcode == _POWER:
+            exponential.power(state, out, a, get(scalars, index), rows)
         elif _FIRST_UNARY <= opcode <= _LAST_UNARY:
             elementwise.unary(opcode, state, out, a, rows)
         elif _FIRST_COMPARE <= opcode <= _LAST_COMPARE:
@@ -243,7 +284,9 @@ def source_hash() -> str:
         elementwise,
         logarithm,
         moments,
+        exponential,
         weighted,
+        decay,
         cross_section,
     ):
         digest.update(Path(str(module.__file__)).read_bytes())

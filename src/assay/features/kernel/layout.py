@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from assay.features.definition.opcodes import PREFIXED, Opcode
+from assay.features.definition.opcodes import GROUPED, Opcode
 from assay.features.definition.program import Program
 from assay.features.definition.views import FeatureView
 from assay.features.kernel.engine import (
@@ -75,9 +75,9 @@ class Machine:
             row[5], row[6], row[8] = step.k, step.m, owned[index]
             if step.opcode is Opcode.EWM_VAR:
                 row[6] = offsets[step.m]
-            elif step.opcode in PREFIXED:
-                prefix = step.out if step.opcode is Opcode.PREFIX else step.b
-                row[7] = offsets[prefix + 1] - offsets[prefix]
+            elif step.opcode in GROUPED:
+                first = getattr(step, GROUPED[step.opcode])
+                row[7] = offsets[first + 1] - offsets[first]
         return cls(
             program,
             chunk,

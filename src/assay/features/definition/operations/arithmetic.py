@@ -56,6 +56,18 @@ class Arithmetic(Tree):
         """Natural logarithm; missing for zero and negative values."""
         return node(type(self), "log", self)
 
+    def exp(self) -> Self:
+        """``e`` to the power of the value; missing where that overflows."""
+        return node(type(self), "exp", self)
+
+    def __pow__(self, exponent: float) -> Self:
+        """The value to a constant power.
+
+        Missing for zero to a negative power, and for a negative number to a power that is not
+        whole.
+        """
+        return node(type(self), "power", self, exponent=number("power", exponent))
+
     def clip(self, lower: float | None = None, upper: float | None = None) -> Self:
         """The value, but no less than ``lower`` and no more than ``upper``."""
         if lower is None and upper is None:

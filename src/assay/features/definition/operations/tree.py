@@ -106,7 +106,7 @@ def over_window(
         *inputs,
         *rows,
         window=most,
-        min_count=_least(operator, min_count, most, least, fixed=not rows),
+        min_count=least_rows(operator, min_count, most, least, fixed=not rows),
         **parameters,
     )
 
@@ -153,9 +153,10 @@ def window_rows(operator: str, window: object, least: int = 1) -> int:
     return count
 
 
-def _least(
+def least_rows(
     operator: str, min_count: int | None, window: int, least: int, *, fixed: bool
 ) -> int | None:
+    """How many valid rows are asked for; None for all of the window."""
     if min_count is None:
         return None
     count = whole(operator, "min_count", min_count)

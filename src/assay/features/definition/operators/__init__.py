@@ -21,6 +21,7 @@ from typing import Final
 
 from assay.features.definition.operators import (
     across,
+    decay,
     earlier,
     elementwise,
     extremes,
@@ -31,7 +32,7 @@ from assay.features.definition.operators import (
 )
 from assay.features.definition.operators.promise import NumericClass, Operator
 
-_FAMILIES = (inputs, elementwise, earlier, windows, moments, extremes, weighted, across)
+_FAMILIES = (inputs, elementwise, earlier, windows, moments, extremes, weighted, decay, across)
 
 OPERATORS: Final[Mapping[str, Operator]] = MappingProxyType(
     {operator.name: operator for family in _FAMILIES for operator in family.OPERATORS}

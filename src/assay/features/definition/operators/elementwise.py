@@ -19,6 +19,19 @@ def _as(opcode: Opcode) -> Callable[..., int]:
     return lower
 
 
+def _power(builder: Builder, x: int, *, exponent: float) -> int:
+    # What the basic operations give correctly rounded is left to them.
+    if exponent == 1.0:
+        return x
+    if exponent == 0.5:
+        return builder.emit(Opcode.SQRT, a=x)
+    if exponent == -1.0:
+        return builder.emit(Opcode.DIV, a=builder.constant(1.0), b=x)
+    if exponent == 2.0:
+        return builder.emit(Opcode.MUL, a=x, b=x)
+    return builder.emit(Opcode.POWER, a=x, scalar=exponent)
+
+
 def _fill_missing(builder: Builder, x: int, *, value: float) -> int:
     return builder.emit(Opcode.FILL, a=x, scalar=value)
 
@@ -50,6 +63,23 @@ OPERATORS = (
         _as(Opcode.LOG),
         unit="1",
         note="error below 1 ulp",
+    ),
+    Operator(
+        "exp",
+        _BITWISE,
+        ANY + ", or the result overflows",
+        _as(Opcode.EXP),
+        unit="1",
+        note="error below 1 ulp",
+    ),
+    Operator(
+        "power",
+        NumericClass.TOLERANCE,
+        ANY + ", zero to a negative power, or a negative number to a power that is not whole",
+        _power,
+        unit="u**exponent",
+        note="relative error below 2**-52 + |exponent * log(x)| * 2**-58; powers 0.5, 1, 2 and -1 "
+        "are correctly rounded",
     ),
     Operator("lt", _EXACT, ANY, _as(Opcode.LT), unit="1"),
     Operator("le", _EXACT, ANY, _as(Opcode.LE), unit="1"),

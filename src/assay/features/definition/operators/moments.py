@@ -38,6 +38,23 @@ def if_enough(
     return builder.emit(Opcode.WHERE, a=enough, b=node, c=builder.constant(math.nan))
 
 
+def where_enough(
+    builder: Builder,
+    node: int,
+    x: int,
+    rows: int,
+    *,
+    window: int,
+    min_count: int | None,
+    least: int,
+) -> int:
+    """A node, or missing where a moment of the window that needs ``least`` values would be."""
+    enough = builder.emit(
+        Opcode.VALID, a=_moment(builder, Opcode.MEAN, x, rows, window, min_count, least)
+    )
+    return builder.emit(Opcode.WHERE, a=enough, b=node, c=builder.constant(math.nan))
+
+
 def _moment(
     builder: Builder,
     fixed: Opcode,
