@@ -25,6 +25,7 @@ from assay.features.definition import (
     Operator,
     Sessions,
     SessionWindow,
+    StepFunction,
     TimeWindow,
     col,
     day_number,
@@ -34,6 +35,7 @@ from assay.features.definition import (
     month_end,
     month_start,
     quarter_end,
+    step_function,
     where,
 )
 
@@ -70,6 +72,7 @@ __all__ = [
     "ParityReport",
     "SessionWindow",
     "Sessions",
+    "StepFunction",
     "TimeWindow",
     "col",
     "compare",
@@ -80,6 +83,7 @@ __all__ = [
     "month_end",
     "month_start",
     "quarter_end",
+    "step_function",
     "warm_kernel",
     "where",
 ]

@@ -14,6 +14,7 @@ from assay.features import (
     FeatureView,
     Sessions,
     SessionWindow,
+    StepFunction,
     TimeWindow,
     col,
     day_of_week,
@@ -190,6 +191,7 @@ def test_every_operator_that_can_be_written_is_in_the_table_with_its_promises() 
         x.rolling_mean(TimeWindow.of(hours=1, max_rows=9)),
         x.rolling_mean(SessionWindow("XNYS", 1, max_rows=9)),
         x.exp(), x**3, x.ewm_mean(halflife=Duration(5), horizon=TimeWindow(50, 9)),
+        StepFunction("def f(window):\n    return 1.0\n")(x, window=3),
         x.ewm_std(halflife=Duration(5), horizon=TimeWindow(50, 9)),
     ]  # fmt: skip
 

@@ -27,6 +27,7 @@ from assay.features.definition.expressions import (
 )
 from assay.features.definition.manifest import Manifest, ManifestSet
 from assay.features.definition.operators import OPERATORS, NumericClass, Operator
+from assay.features.definition.step_functions import StepFunction, step_function
 from assay.features.definition.views import FeatureView, Sessions
 from assay.features.definition.windows import Duration, SessionWindow, TimeWindow
 
@@ -41,6 +42,7 @@ __all__ = [
     "Operator",
     "SessionWindow",
     "Sessions",
+    "StepFunction",
     "TimeWindow",
     "col",
     "day_number",
@@ -50,5 +52,6 @@ __all__ = [
     "month_end",
     "month_start",
     "quarter_end",
+    "step_function",
     "where",
 ]

@@ -32,6 +32,7 @@ class Builder:
         self._emitted: dict[tuple[Any, ...], int] = {}
         self._constants: dict[str, int] = {}
         self._bound: dict[str, int] = {}
+        self._functions: list[str] = []
         self.members = -1
 
     def program(self) -> Program:
@@ -47,7 +48,8 @@ class Builder:
             out, a, b, c = [*group, 0, 0, 0][:_STORED_AT_ONCE]
             stores.append(Instruction(Opcode.STORE, out, a, b, c, k=first, m=len(group)))
         instructions = (*self._instructions, *stores)
-        return Program(self._inputs, tuple(self._outputs), nodes, instructions)
+        functions = tuple(self._functions)
+        return Program(self._inputs, tuple(self._outputs), nodes, instructions, functions)
 
     # Nodes.
     def scratch_node(self, before: float = math.nan) -> int:
@@ -78,6 +80,7 @@ class Builder:
         m: int = 0,
         scalar: float = 0.0,
         own: int = 0,
+        function: int = -1,
         before: float = math.nan,
         width: int = 1,
     ) -> int:
@@ -86,16 +89,24 @@ class Builder:
         Parameters
         ----------
         own: words of state that belong to the instruction alone.
+        function: what :meth:`function` gave.
         before: what rows before the first one read as.
         """
-        key = (opcode, a, b, c, k, m, scalar.hex(), own, before.hex())
+        key = (opcode, a, b, c, k, m, scalar.hex(), own, function, before.hex())
         if key not in self._emitted:
             out = self.scratch_node(before)
             for _ in range(width - 1):
                 self.scratch_node(before)
-            self._instructions.append(Instruction(opcode, out, a, b, c, k, m, scalar, own))
+            step = Instruction(opcode, out, a, b, c, k, m, scalar, own, function)
+            self._instructions.append(step)
             self._emitted[key] = out
         return self._emitted[key]
+
+    def function(self, source: str) -> int:
+        """The number of a step function, by its text."""
+        if source not in self._functions:
+            self._functions.append(source)
+        return self._functions.index(source)
 
     # Inputs and outputs.
     def load(self, name: str) -> int:

@@ -71,6 +71,9 @@ class Opcode(IntEnum):
     DECAYED_MEAN = 67  # a: those sums, b: times, c: rows in the window, at most k; scalar: halflife
     DECAYED_STD = 68
 
+    CALL = 69  # a function of the last k rows of a, b, c, of which the scalar says how many
+    CALL_WITHIN = 74  # the same over as many rows as node m says
+
     RANK = 70  # a: values, b: members; across the rows of one event time
     DEMEAN = 71
     ZSCORE = 72

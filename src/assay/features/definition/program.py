@@ -36,7 +36,7 @@ class Instruction:
     """One step: see :class:`~assay.features.definition.opcodes.Opcode` for what each field means.
 
     Fields that an opcode does not use are zero. ``own`` words of state belong to the instruction
-    alone; they begin as zero.
+    alone; they begin as zero. ``function`` is the number of a step function, or -1.
     """
 
     opcode: Opcode
@@ -48,6 +48,7 @@ class Instruction:
     m: int = 0
     scalar: float = 0.0
     own: int = 0
+    function: int = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,17 +56,20 @@ class Program:
     """Instructions in order, over nodes, from input columns to output columns.
 
     The first two inputs are the known time and the event time as int64, the first output is the
-    known time; the others are floats, or int64 where an instruction says so.
+    known time; the others are floats, or int64 where an instruction says so. ``functions`` are the
+    texts of step functions.
     """
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     nodes: tuple[Node, ...]
     instructions: tuple[Instruction, ...]
+    functions: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The canonical document: names and versions of instructions, floats in hexadecimal."""
         return {
+            "functions": list(self.functions),
             "inputs": list(self.inputs),
             "outputs": list(self.outputs),
             "nodes": [[node.history, node.before.hex()] for node in self.nodes],
@@ -81,6 +85,7 @@ class Program:
                     step.m,
                     step.scalar.hex(),
                     step.own,
+                    step.function,
                 ]
                 for step in self.instructions
             ],

@@ -35,12 +35,15 @@ from assay.features.kernel import (
     exponential,
     logarithm,
     moments,
+    step_functions,
     weighted,
     words,
 )
 from assay.features.kernel.words import get, get_word, put_word
 
-OP_WIDTH: Final = 9  # opcode, offsets of out, a, b, c; k, m; from node to node of a group; own
+# Opcode; offsets of out, a, b, c; k, m; words between the nodes of a group, or the address of a
+# function; offset of the words of its own.
+OP_WIDTH: Final = 9
 HEADER: Final = 4  # words before the code
 MOVER_WIDTH: Final = 2  # offset of the stretch, earlier rows to keep
 SEGMENT_WIDTH: Final = 4  # slot of the state, first row, row after the last, begin afresh (0 or 1)
@@ -71,6 +74,7 @@ _ROWS_WITHIN, _COUNT_WITHIN, _VAR_WITHIN = (
     int(code) for code in (Opcode.ROWS_WITHIN, Opcode.COUNT_WITHIN, Opcode.VAR_WITHIN)
 )
 _TILE, _DECAY, _DECAYED_STD = int(Opcode.TILE), int(Opcode.DECAY), int(Opcode.DECAYED_STD)
+_CALL, _CALL_WITHIN = int(Opcode.CALL), int(Opcode.CALL_WITHIN)
 _RANK, _DEMEAN, _ZSCORE, _LATEST_BITS = (
     int(code) for code in (Opcode.RANK, Opcode.DEMEAN, Opcode.ZSCORE, Opcode.LATEST_BITS)
 )
@@ -261,6 +265,21 @@ def _execute(
         elif opcode == _EWM_VAR:
             x = _place(get_word(code, at + 6), base, moving, fixed)
             weighted.ewm_variance(state, out, x, a, b, c, k, get(scalars, index), rows)
+        elif opcode in (_CALL, _CALL_WITHIN):
+            lengths = _place(get_word(code, at + 6), base, moving, fixed)
+            step_functions.call(
+                state,
+                out,
+                a,
+                b,
+                c,
+                int(get(scalars, index)),
+                k,
+                lengths if opcode == _CALL_WITHIN else -1,
+                base + get_word(code, at + 8),
+                get_word(code, at + 7),
+                rows,
+            )
         elif opcode == _RANK:
             cross_section.rank(state, out, c, a, b, rows)
         elif _DEMEAN <= opcode <= _ZSCORE:
@@ -287,6 +306,7 @@ def source_hash() -> str:
         exponential,
         weighted,
         decay,
+        step_functions,
         cross_section,
     ):
         digest.update(Path(str(module.__file__)).read_bytes())

@@ -18,6 +18,7 @@ from assay.features.kernel.engine import (
     SEGMENT_WIDTH,
     compiled_run,
 )
+from assay.features.kernel.step_functions import compiled_step
 
 LAYOUT_VERSION = 2
 """Changes when the order or meaning of the words in a state changes."""
@@ -73,7 +74,9 @@ class Machine:
             row[0] = step.opcode
             row[1:5] = offsets[[step.out, step.a, step.b, step.c]]
             row[5], row[6], row[8] = step.k, step.m, owned[index]
-            if step.opcode is Opcode.EWM_VAR:
+            if step.function >= 0:
+                row[7] = compiled_step(program.functions[step.function]).address
+            if step.opcode in (Opcode.EWM_VAR, Opcode.CALL_WITHIN):
                 row[6] = offsets[step.m]
             elif step.opcode in GROUPED:
                 first = getattr(step, GROUPED[step.opcode])

@@ -27,12 +27,13 @@ from assay.features.definition.operators import (
     extremes,
     inputs,
     moments,
+    own,
     weighted,
     windows,
 )
 from assay.features.definition.operators.promise import NumericClass, Operator
 
-_FAMILIES = (inputs, elementwise, earlier, windows, moments, extremes, weighted, decay, across)
+_FAMILIES = (inputs, elementwise, earlier, windows, moments, extremes, weighted, decay, own, across)
 
 OPERATORS: Final[Mapping[str, Operator]] = MappingProxyType(
     {operator.name: operator for family in _FAMILIES for operator in family.OPERATORS}
