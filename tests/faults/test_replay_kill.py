@@ -16,7 +16,7 @@ from assay.features.definition.declarations import load_views
 from assay.features.offline.arrivals import as_known_history
 from assay.features.online import SqliteStore
 from assay.lake import Lake
-from assay.orchestration.live.arrivals import ReplayClock, record
+from assay.orchestration.live.arrivals import HISTORY_SESSIONS, LIVE_SESSIONS, ReplayClock, record
 from assay.orchestration.live.delivery import FEED, deliver
 from assay.orchestration.sources import load_sources
 
@@ -83,8 +83,6 @@ def test_a_replay_killed_anywhere_goes_on_to_the_values_of_history(tmp_path, wor
 def test_the_demos_replay_killed_at_twenty_points_goes_on_to_the_values_of_history(
     tmp_path, worker
 ):
-    from assay.orchestration.live.replay import HISTORY_SESSIONS, LIVE_SESSIONS
-
     replay = Replay(tmp_path, live_sessions=LIVE_SESSIONS, history_sessions=HISTORY_SESSIONS)
     kill_and_go_on(replay, tmp_path, worker, 20, random.Random(7))
     assert replay.expected.height * len(replay.view.features) > 100_000

@@ -20,7 +20,7 @@ from assay.features import FeatureView, Manifest, ManifestSet
 from assay.features.offline.arrivals import as_known_history
 from assay.features.online import OnlineFeed, SqliteStore, batches_of
 from assay.orchestration.desk import Desk
-from assay.orchestration.live.arrivals import Recording, ReplayClock, record
+from assay.orchestration.live.arrivals import Recording, ReplayClock
 from assay.orchestration.live.delivery import FEED, VERSIONS, deliver, open_feed
 from assay.orchestration.live.proof import Answer, prove_features, prove_predictions
 from assay.orchestration.live.server import Client, ServerProcess
@@ -32,8 +32,6 @@ from assay.registry import capture_environment
 from assay.serving import OnnxModel
 from assay.storage.files import write_atomic
 
-HISTORY_SESSIONS: Final = 1_300
-LIVE_SESSIONS: Final = 60
 _RECORD: Final = "replay.json"
 
 
@@ -68,9 +66,8 @@ def replay_live(
     *,
     view_name: str,
     model: str,
+    recording: Recording,
     environment: Mapping[str, str],
-    live_sessions: int = LIVE_SESSIONS,
-    history_sessions: int = HISTORY_SESSIONS,
 ) -> LiveReplay:
     """Replay the last sessions of the desk's source through the live side, and prove them.
 
@@ -80,8 +77,8 @@ def replay_live(
     Parameters
     ----------
     model: the line whose champion is served.
+    recording: what arrives, from :func:`record_last_sessions`.
     environment: what the server process gets as its environment; settings of the replay are added.
-    live_sessions: sessions that arrive one by one; history_sessions: those before them.
 
     Raises
     ------
@@ -91,9 +88,6 @@ def replay_live(
     champion = desk.registry.current(model)
     if champion is None:
         raise NotFound(f"no version of {model} is in production", hint="assay models list")
-    (source,) = desk.sources.sources.values()
-    progress.event(f"cutting the last {live_sessions} sessions into deliveries")
-    recording = record(source, history_sessions=history_sessions, live_sessions=live_sessions)
     key = _key(view, recording, champion.digest)
     folder = desk.layout.root / "artifacts" / "replay"
     earlier = _earlier(folder, key)
@@ -154,6 +148,7 @@ class _Stage:
         self.answers: list[Answer] = []
         self.manifest = ManifestSet.of([view]).hash
         self.members: dict[str, bool] = {}
+        self.trained_by: Instant | None = None
 
     def run(self) -> dict[str, Any]:
         started = time.monotonic()
@@ -184,6 +179,8 @@ class _Stage:
             "manifest": self.manifest,
             "snapshot": delivered.snapshot,
             "sessions": len(self.recording.deliveries),
+            "trained_by": None if self.trained_by is None else render(self.trained_by),
+            "held_back": self.trained_by is not None and self.trained_by < self.recording.live_from,
             "live_from": render(self.recording.live_from),
             "live_to": render(self.recording.deliveries[-1].arrives_at),
             "facts": delivered.facts,
@@ -198,6 +195,7 @@ class _Stage:
     def _champion(self) -> dict[str, OnnxModel]:
         record = self.desk.registry.resolve(self.model)
         opened = self.desk.registry.open_version(self.model, record.version)
+        self.trained_by = opened.metadata.training_set_known_at
         return {record.version: OnnxModel.from_bytes(opened.onnx, opened.schema)}
 
     @staticmethod
