@@ -1,11 +1,15 @@
-"""The Python in the how-to pages runs as it is printed."""
+"""The Python and the commands in the how-to pages run as they are printed."""
 
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from assay.domain.instants import parse
 
 PAGES = Path(__file__).parents[2] / "docs/how-to"
 
@@ -22,3 +26,20 @@ def test_the_code_of_the_page_runs(
     # One module for the page: later blocks use what earlier ones define.
     code = compile("\n".join(lines), f"{name}.md", "exec", dont_inherit=True)
     exec(code, {"__name__": "page"})
+
+
+@pytest.mark.xdist_group("journey")
+def test_the_commands_of_serving_a_model_do_what_the_page_says(
+    travelled: tuple[Path, Any, Any], tmp_path: Path, reader: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = tmp_path / "my-desk"
+    shutil.copytree(travelled[0], desk, symlinks=True)
+    page = PAGES / "serve-a-model.md"
+    person = reader(desk)
+    person.follow(page)
+    assert person.port
+    (code,) = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {"moment": parse("2023-12-26T17:00Z")}
+    exec(compile(code, page.name, "exec", dont_inherit=True), names)
+    assert names["made"].value > 0

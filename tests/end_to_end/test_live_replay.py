@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from assay.domain.instants import render
+
 pytestmark = pytest.mark.xdist_group("journey")
 
 Travelled = tuple[Path, Any, Any]
@@ -27,6 +29,20 @@ def test_every_served_prediction_is_the_offline_one_without_an_error(
     assert predictions["holds"]
     assert predictions["compared"] == predictions["equal"] == requests["requests"] > 200
     assert requests["error_count"] == 0
+
+
+def test_the_replayed_months_are_held_back_from_training_and_gates(
+    travelled: Travelled,
+) -> None:
+    _, first, _ = travelled
+    replay = first["replay"]
+    assert replay["held_back"]
+    assert replay["trained_by"] < replay["live_from"]
+    for version in first["versions"]:
+        query = version["run"]["training_set"]["query"]
+        assert render(query["known_at"]) < replay["live_from"]
+        assert query["spine"]["end"] == query["known_at"] + 1
+        assert version["run"]["rebuilt_equal"]
 
 
 def test_a_revision_and_a_late_fact_are_part_of_the_replay_and_labelled(

@@ -11,7 +11,6 @@ import signal
 import sys
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 
 from assay.features import FeatureView, Sessions, col
@@ -68,21 +67,43 @@ def write_rows(folder):
     store.close()
 
 
-def feed_rows(folder, *, forget):
-    table = arrivals()
-    store = SqliteStore(folder / "online.db")
+class Case:
+    """What a feed is given: a small generated one, or the arrivals of a recorded replay.
+
+    Made after the fork: the threads of Polars do not outlive one.
+    """
+
+    def __init__(self, folder):
+        if folder is None:
+            self.view, self.table, self.history = VIEW, arrivals(), 0
+            self.open = lambda store, path: OnlineFeed(VIEW, store, path, **OPTIONS)
+        else:
+            from assay.features.definition.declarations import load_views
+            from assay.orchestration.live.delivery import open_feed
+
+            folder = Path(folder)
+            told = json.loads((folder / "case.json").read_text())
+            (self.view,) = load_views(Path(told["views"]))
+            self.table, self.history = pl.read_parquet(folder / "arrivals.parquet"), told["history"]
+            self.open = lambda store, path: open_feed(self.view, store, path, checkpoint_every=250)
+
+
+def feed_rows(folder, *, forget, case):
+    store = SqliteStore(folder / "online.db", max_versions=1_000)
     path = folder / "feed.ckp"
     taken = folder / "taken"
     if forget:
         path.unlink(missing_ok=True)
-    feed = OnlineFeed(VIEW, store, path, **OPTIONS)
-    if forget and taken.exists():
-        # The consumer's own note of how far it came, in place of the checkpoint.
-        lines = taken.read_text().split("\n")[:-1]
-        feed.warm_up(table[: int(lines[-1])]) if lines else None
+    feed = case.open(store, path)
+    if not feed.position:
+        # Where there is no checkpoint: the consumer's own note of how far it came.
+        lines = taken.read_text().split("\n")[:-1] if forget and taken.exists() else []
+        known = int(lines[-1]) if lines else case.history
+        if known:
+            feed.warm_up(case.table[:known], position=known)
     note = taken.open("a")
-    position = 0
-    for batch in batches_of(VIEW, table):
+    position = case.history
+    for batch in batches_of(case.view, case.table[case.history :]):
         position += len(batch)
         if position > feed.position:
             feed.take(batch, position=position)
@@ -110,12 +131,12 @@ def run(order):
     if "kill_after" in order:
         signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
         signal.setitimer(signal.ITIMER_REAL, order["kill_after"])
-    else:
+    elif not order.get("untraced"):
         sys.settrace(trace)
     if order["work"] == "store":
         write_rows(folder)
     else:
-        feed_rows(folder, forget=order.get("forget", False))
+        feed_rows(folder, forget=order.get("forget", False), case=Case(order.get("case")))
     sys.settrace(None)
     if order.get("count"):
         (folder / "lines").write_text(str(lines))
@@ -123,7 +144,6 @@ def run(order):
 
 def main():
     OnlineFeed(VIEW, None).take([])  # loads the compiler before the first fork
-    np.zeros(1)
     for line in sys.stdin:
         order = json.loads(line)
         child = os.fork()

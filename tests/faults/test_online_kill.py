@@ -1,10 +1,7 @@
 """Kill what writes online rows, anywhere: no accepted row is lost, and what follows is the same."""
 
 import importlib.util
-import json
 import random
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -17,24 +14,6 @@ SPEC = importlib.util.spec_from_file_location("online_worker", WORKER)
 online_worker = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(online_worker)
 ENTITIES, VIEW, OPTIONS = online_worker.ENTITIES, online_worker.VIEW, online_worker.OPTIONS
-
-
-@pytest.fixture(scope="module")
-def worker():
-    process = subprocess.Popen(
-        [sys.executable, str(WORKER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-
-    def order(**wanted):
-        wanted["folder"] = str(wanted["folder"])
-        process.stdin.write(json.dumps(wanted) + "\n")
-        process.stdin.flush()
-        return json.loads(process.stdout.readline())
-
-    yield order
-    process.stdin.close()
-    process.stdout.close()
-    assert process.wait(30) == 0
 
 
 def lines_of(worker, folder, **wanted):

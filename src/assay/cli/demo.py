@@ -134,8 +134,8 @@ def _show_version(story: VersionStory, output: Output) -> None:
     output.line()
     output.line(
         f"{story.name} ({story.recipe}): {story.outcome}, now {story.stage}. Training set of "
-        f"{record['training_set']['rows']:,} rows, rebuilt from its snapshots: "
-        f"{'the same bits' if same else 'NOT THE SAME'}."
+        f"{record['training_set']['rows']:,} rows known by {render(story.run.known_at)[:10]}, "
+        f"rebuilt from its snapshots: {'the same bits' if same else 'NOT THE SAME'}."
     )
     show_gates(output, story.gates)
     for gate in story.gates:
@@ -155,7 +155,9 @@ def _show_live(replay: LiveReplay, output: Output) -> None:
         f"Live replay, {found['live_from'][:10]} to {found['live_to'][:10]}"
         f"{', as an earlier run recorded it' if replay.recorded else ''}: "
         f"{found['facts']['live']:,} facts in {found['sessions']} deliveries; made by the demo: "
-        f"a revision of {made['revision']}, a late {made['late']}"
+        f"a revision of {made['revision']}, a late {made['late']}. "
+        f"{'Held back' if found['held_back'] else 'NOT held back'} from training and gates: "
+        f"{found['model']} knows facts up to {(found['trained_by'] or 'no known moment')[:10]}."
     )
     served = (
         f"{features['bitwise_equal']:,} of {features['values_compared']:,} values equal bit for "

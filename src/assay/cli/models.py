@@ -38,6 +38,13 @@ def _identity(given: str | None) -> str:
 
 def train(
     recipe: Annotated[str, typer.Argument(help="A recipe of the desk.")],
+    known_by: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MOMENT",
+            help="Hold back what became known later, such as 2026-06-30T00:00Z. Default: nothing.",
+        ),
+    ] = None,
     identity: IdentityOption = None,
     desk: DeskOption = HERE,
     as_json: JsonOption = False,
@@ -47,7 +54,8 @@ def train(
 
     output = Output(as_json=as_json)
     opened = open_desk(desk)
-    run = train_recipe(opened, recipe, output)
+    cut_off = None if known_by is None else parse(known_by)
+    run = train_recipe(opened, recipe, output, known_by=cut_off)
     made = register_run(opened, run, author=_identity(identity))
     output.line(f"run {run.id}: {'recorded before' if run.reused else f'{run.seconds:.1f} s'}")
     state = "registered" if made.created else "known already, nothing added:"

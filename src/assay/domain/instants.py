@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import TypeAlias
 
 from assay.errors import ContractViolation
@@ -80,6 +81,8 @@ def parse(text: str) -> Instant:
     return instant
 
 
+# A service renders the same few moments in every answer.
+@lru_cache(maxsize=1024)
 def render(instant: Instant) -> str:
     """ISO 8601 in UTC; nanoseconds appear only when they are not zero.
 
@@ -87,5 +90,5 @@ def render(instant: Instant) -> str:
     '1970-01-01T00:00:01.000000002Z'
     """
     seconds, nanos = divmod(instant, NANOS_PER_SECOND)
-    whole = (_EPOCH + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S")
+    whole = (_EPOCH + timedelta(seconds=seconds)).isoformat()[:19]
     return f"{whole}.{nanos:09d}Z" if nanos else f"{whole}Z"

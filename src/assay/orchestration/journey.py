@@ -2,7 +2,8 @@
 
 1. Ingest the sources; refine them into silver.
 2. Compute the features over history (gold), and event by event; compare every bit.
-3. Train the baseline; judge it under the policy for baselines; approve and promote it.
+3. Hold back the months that are replayed live. Train the baseline on what was known before them;
+   judge it under the policy for baselines; approve and promote it.
 4. Train the challenger and the direction model; judge them; promote what passes, say why not.
 5. Drill: withdraw what is live with one command, and end with what the gates allow.
 6. Replay the last months through the live side: online driver, online store, a real server. A
@@ -25,7 +26,7 @@ from assay.delivery.approvals import approve
 from assay.delivery.promotion import Promotion, break_glass, promote
 from assay.delivery.rollback import rollback
 from assay.domain.evidence import Evidence
-from assay.domain.instants import NANOS_PER_SECOND, render
+from assay.domain.instants import NANOS_PER_SECOND, Instant, render
 from assay.domain.verdicts import GateResult, Outcome
 from assay.domain.versions import Stage
 from assay.features import warm_kernel
@@ -33,7 +34,7 @@ from assay.orchestration.building import FeatureBuild, ParityProof, build_featur
 from assay.orchestration.desk import Desk
 from assay.orchestration.ingestion import Ingestion, ingest
 from assay.orchestration.judging import judge_version
-from assay.orchestration.live import LiveReplay, replay_live
+from assay.orchestration.live import LiveReplay, record_last_sessions, replay_live
 from assay.orchestration.modelling import TrainingRun, register_run, train_recipe
 from assay.orchestration.people import People
 from assay.orchestration.progress import Progress
@@ -196,7 +197,11 @@ def travel(
         build = build_features(desk, view, progress)
     with watch.step("parity", "computing the same features event by event"):
         parity = prove_parity(desk, view, progress)
-    stories = [_tell(desk, people, recipe, watch, progress) for recipe in recipes]
+    with watch.step("hold_back", "holding back the months that are replayed live"):
+        (source,) = desk.sources.sources.values()
+        recording = record_last_sessions(source)
+    known_by = recording.live_from - 1
+    stories = [_tell(desk, people, recipe, known_by, watch, progress) for recipe in recipes]
     with watch.step("withdraw", "withdrawing what is live, and putting things right"):
         withdrawals = _drill(desk, people, stories[0].registration.name)
     with watch.step("live", "replaying the last months through the live side"):
@@ -206,6 +211,7 @@ def travel(
             progress,
             view_name=view,
             model=stories[0].registration.name,
+            recording=recording,
             environment=environment,
         )
     with watch.step("verify", "verifying every version and the log"):
@@ -228,10 +234,15 @@ def travel(
 
 
 def _tell(
-    desk: Desk, people: People, recipe: str, watch: _Stopwatch, progress: Progress
+    desk: Desk,
+    people: People,
+    recipe: str,
+    known_by: Instant,
+    watch: _Stopwatch,
+    progress: Progress,
 ) -> VersionStory:
     with watch.step("train", f"training {recipe}"):
-        run = train_recipe(desk, recipe, progress)
+        run = train_recipe(desk, recipe, progress, known_by=known_by)
         made = register_run(desk, run, author=people.author)
     registry = desk.registry
     if registry.gate_record(made.name, made.version) is None:

@@ -19,7 +19,7 @@ import numpy as np
 import polars as pl
 
 from assay.domain.canonical import canonical_bytes, content_hash, sha256_hex
-from assay.domain.instants import Instant
+from assay.domain.instants import Instant, render
 from assay.domain.versions import InputSchema
 from assay.errors import ConfigurationError, NotFound, Tampered, did_you_mean
 from assay.features import Sessions
@@ -63,6 +63,11 @@ class TrainingRun:
     @property
     def schema(self) -> InputSchema:
         return InputSchema.from_json(self.record["schema"])
+
+    @property
+    def known_at(self) -> Instant:
+        """The cut-off of the training set: the model knows nothing that became known later."""
+        return int(self.record["training_set"]["query"]["known_at"])
 
     @property
     def seal(self) -> str:
@@ -155,19 +160,33 @@ def label_of(declared: LabelDeclaration) -> Label:
     return kinds[declared.name](declared.horizon, entry=entry, delay=delay)
 
 
-def build_training_set(desk: Desk, recipe: Recipe) -> TrainingSet:
+def build_training_set(
+    desk: Desk, recipe: Recipe, *, known_by: Instant | None = None
+) -> TrainingSet:
     """The point-in-time training set of a recipe: members of the universe at every session.
 
     The cut-off is the moment at which the last stored price became known, so that the set depends
     on what is stored and not on when it is asked for.
 
+    Parameters
+    ----------
+    known_by: hold back what became known later: no decision, feature or label of the set rests on
+        it, and neither does evidence measured on the set's prices.
+
     Raises
     ------
-    NotFound: the view has not been built. Conflict: it or its source changed since.
+    NotFound: the view has not been built, or no price was known by then.
+    Conflict: the view or its source changed since.
     """
     view = desk.view(recipe.view)
     table, snapshot = current_gold(desk, view)
     prices = price_table(desk, view.name)
+    moments = prices.frame["known_time"]
+    if known_by is not None:
+        moments = moments.filter(moments <= known_by)
+        if moments.is_empty():
+            raise NotFound(f"no price in {prices.name} was known by {render(known_by)}")
+    cut_off = int(moments.max())  # type: ignore[arg-type]
     ttl = (
         TimeToLive(sessions=view.ttl.count)
         if isinstance(view.ttl, Sessions)
@@ -183,21 +202,26 @@ def build_training_set(desk: Desk, recipe: Recipe) -> TrainingSet:
         ttl=ttl,
     )
     return get_training_set(
-        Spine.of_members(prices),
+        Spine.of_members(prices, end=None if known_by is None else cut_off + 1),
         [features],
         label_of(recipe.label),
         prices=prices,
-        known_at=int(prices.frame["known_time"].max()),  # type: ignore[arg-type]
+        known_at=cut_off,
         drop_unlabelled=True,
     )
 
 
-def train_recipe(desk: Desk, name: str, progress: Progress) -> TrainingRun:
-    """Train a recipe of the desk, or find the recorded run with the same inputs."""
+def train_recipe(
+    desk: Desk, name: str, progress: Progress, *, known_by: Instant | None = None
+) -> TrainingRun:
+    """Train a recipe of the desk, or find the recorded run with the same inputs.
+
+    ``known_by`` holds back what became known later, as in :func:`build_training_set`.
+    """
     started = time.monotonic()
     recipe = desk.recipe(name)
     progress.event(f"{name}: joining features and labels point in time")
-    training_set = build_training_set(desk, recipe)
+    training_set = build_training_set(desk, recipe, known_by=known_by)
     packages = capture_environment()["packages"]
     determined = {
         "recipe": recipe.to_json(),
@@ -307,6 +331,7 @@ def register_run(desk: Desk, run: TrainingRun, *, author: str) -> Registration:
         parent_run=run.id,
         training_set_digest=description["digest"],
         training_set_rows=description["rows"],
+        training_set_known_at=run.known_at,
         seeds=recipe.seeds,
         baseline=baseline,
         policy="baseline" if baseline else None,
@@ -355,5 +380,6 @@ def _changes(recipe: Recipe, metadata: ModelMetadata) -> str:
     return (
         f"# {metadata.name} {metadata.version}\n\n{recipe.description}\n\n"
         f"Trained by recipe `{recipe.name}` in run `{metadata.parent_run}` on "
-        f"{metadata.training_set_rows:,} rows.\n"
+        f"{metadata.training_set_rows:,} rows, of facts known by "
+        f"{render(metadata.training_set_known_at or 0)}.\n"
     )

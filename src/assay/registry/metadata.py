@@ -49,6 +49,7 @@ class ModelMetadata:
     metrics: evaluation metric -> value.
     parent_run: the training run that produced it.
     training_set_digest, training_set_rows: the training set, which can be rebuilt.
+    training_set_known_at: its cut-off; a fact that became known later did not exist for it.
     seeds: every seed that was used.
     baseline: whether it is a declared baseline; policy: the name of the policy that judges it.
     """
@@ -68,6 +69,7 @@ class ModelMetadata:
     parent_run: str | None = None
     training_set_digest: str | None = None
     training_set_rows: int = 0
+    training_set_known_at: Instant | None = None
     seeds: tuple[int, ...] = ()
     baseline: bool = False
     policy: str | None = None
@@ -99,6 +101,9 @@ class ModelMetadata:
                 document[name] = dict(value)
         return document | {
             "created_at": render(self.created_at),
+            "training_set_known_at": None
+            if self.training_set_known_at is None
+            else render(self.training_set_known_at),
             "seeds": list(self.seeds),
             "config_hash": self.config_hash,
         }
@@ -114,7 +119,12 @@ class ModelMetadata:
         try:
             given = dict(document)
             config_hash = given.pop("config_hash")
-            made = cls(**{**given, "created_at": parse(given["created_at"])})
+            # Absent from versions that were made before it was recorded.
+            cut_off = given.pop("training_set_known_at", None)
+            made = cls(
+                **{**given, "created_at": parse(given["created_at"])},
+                training_set_known_at=None if cut_off is None else parse(cut_off),
+            )
         except (KeyError, TypeError, AttributeError, ContractViolation) as error:
             raise Tampered(f"metadata cannot be read: {error}") from None
         if made.config_hash != config_hash:

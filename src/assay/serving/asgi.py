@@ -40,7 +40,7 @@ async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
     Disconnected: the client went away.
     """
     kind = header(scope, b"content-type") or ""
-    if kind.partition(";")[0].strip().lower() != "application/json":
+    if kind != "application/json" and not _is_json(kind):
         raise Rejected(
             NOT_JSON,
             f"content type {kind[:80]!r}: expected application/json",
@@ -85,6 +85,10 @@ async def refuse(send: Send, problem: Rejected) -> None:
     if problem.kind is WRONG_METHOD:
         more.append((b"allow", str(problem.expected).encode("ascii")))
     await answer(send, problem.kind.status, encode(problem.document()), PROBLEM, *more)
+
+
+def _is_json(kind: str) -> bool:
+    return kind.partition(";")[0].strip().lower() == "application/json"
 
 
 def _too_large(size: int, limit: int) -> Rejected:

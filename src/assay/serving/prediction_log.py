@@ -1,13 +1,15 @@
 """Predictions written down beside the requests, and the outcomes that answer them.
 
 Writing is asynchronous and bounded: a slow disk delays no answer, and what could not be written is
-counted. Decisions that must not be lost go through an event log, not through this file.
+counted. A line is encoded with its answer, in microseconds, and not by the thread that writes: one
+that encodes many holds the interpreter for milliseconds. Decisions that must not be lost go through
+an event log, not through this file.
 """
 
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +28,7 @@ from assay.storage.locks import FileLock
 _REMEMBERED = 50_000
 _READ_BACK = 32 * 2**20  # bytes of the log's end from which memory is filled at a start
 _PAUSE = 0.05
+_MOST_BYTES = 64 * 2**20
 _encode = msgspec.json.Encoder().encode
 
 
@@ -59,7 +62,7 @@ class PredictionLog:
     Parameters
     ----------
     path: the file; several processes may append to it.
-    capacity: lines that may wait; further ones are dropped and counted.
+    capacity: lines that may wait, of 64 MiB together; further ones are dropped and counted.
     """
 
     def __init__(self, path: Path, *, capacity: int = 20_000) -> None:
@@ -68,7 +71,9 @@ class PredictionLog:
         self.written = 0
         self.dropped = 0
         self.trouble: str | None = None
-        self._waiting: deque[Prediction | BatchPrediction] = deque()
+        self._waiting: list[bytes] = []
+        self._size = 0
+        self._queue = threading.Lock()
         self._recent: OrderedDict[tuple[str, Instant], tuple[Answered, ...]] = OrderedDict()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -96,10 +101,13 @@ class PredictionLog:
             model = made.model
             answered = Answered(model.name, model.label, made.value, made.direction)
             self._remember(made.instrument, made.at, answered)
-        if len(self._waiting) >= self.capacity:
-            self.dropped += 1
-        else:
-            self._waiting.append(made)
+        line = _encode(_line_of(made))
+        with self._queue:
+            if len(self._waiting) < self.capacity and self._size + len(line) <= _MOST_BYTES:
+                self._waiting.append(line)
+                self._size += len(line)
+            else:
+                self.dropped += 1
 
     @property
     def waiting(self) -> int:
@@ -155,9 +163,8 @@ class PredictionLog:
             self._write()
 
     def _write(self) -> None:
-        lines: list[bytes] = []
-        while self._waiting:
-            lines.append(_encode(_line_of(self._waiting.popleft())))
+        with self._queue:
+            lines, self._waiting, self._size = self._waiting, [], 0
         if not lines:
             return
         try:
@@ -169,7 +176,8 @@ class PredictionLog:
             self.written += len(lines)
             self.trouble = None
         except (OSError, AssayError) as error:
-            self.dropped += len(lines)
+            with self._queue:
+                self.dropped += len(lines)
             self.trouble = str(error)
 
 

@@ -81,7 +81,7 @@ class Rejected(AssayError):
         expected: Any = None,
         hint: str | None = None,
     ) -> None:
-        super().__init__(message, hint=hint)
+        super().__init__(writable(message), hint=None if hint is None else writable(hint))
         self.kind = kind
         self.found = plain(found)
         self.expected = plain(expected)
@@ -121,7 +121,11 @@ def _digits(value: int) -> str:
     return str(value) if value.bit_length() < 2_000 else f"an integer of {value.bit_length()} bits"
 
 
+def writable(text: str) -> str:
+    """The text with a question mark for each lone surrogate: JSON may hold one, UTF-8 may not."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
 def _short(text: str) -> str:
-    # A lone surrogate can be read from JSON but not written as UTF-8.
-    text = text.encode("utf-8", "replace").decode("utf-8")
+    text = writable(text)
     return text if len(text) <= _LONGEST else text[:_LONGEST] + "..."

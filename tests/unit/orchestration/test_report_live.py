@@ -14,6 +14,8 @@ from assay.orchestration.report.live import read_replay, section
 GOOD: dict[str, Any] = {
     "live_from": "2026-08-10T14:00:00Z",
     "live_to": "2026-10-30T15:00:00Z",
+    "trained_by": "2026-08-06T15:00:00Z",
+    "held_back": True,
     "sessions": 62,
     "facts": {"history": 39_394, "live": 1_741, "revisions": 1},
     "made_by_demo": {"revision": "EUR_JPY", "late": "EUR_GBP"},
@@ -52,8 +54,15 @@ def test_a_replay_that_holds_says_so_first_and_tells_the_withdrawal(tmp_path: Pa
     assert sheet is not None
     assert sheet.holds
     page = section(sheet)
-    assert page.index("Every feature value") < page.index("Feature values served")
-    for said in ("100 of 100 equal", "EUR_JPY", "made up by the demo", "ewm_vol_94", "entry 20"):
+    assert page.index("Every feature value") < page.index("Feature values equal")
+    for said in (
+        "100 of 100",
+        "EUR_JPY",
+        "made up two",
+        "ewm_vol_94",
+        "entry 20",
+        "neither trained",
+    ):
         assert said in page
 
 
@@ -74,6 +83,13 @@ def test_a_proof_that_failed_is_said_first(tmp_path: Path, part: str, key: str, 
     assert sheet is not None
     assert sheet.holds is False
     assert "does not equal history" in section(sheet)
+
+
+def test_a_period_that_was_not_held_back_is_said_to_be_so(tmp_path: Path) -> None:
+    sheet = read_replay(write(tmp_path, {**GOOD, "held_back": False, "trained_by": None}))
+    assert sheet is not None
+    assert sheet.holds
+    assert "was not held back" in section(sheet)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", "{", '{"features": 3}', "null", "[" * 100_000])

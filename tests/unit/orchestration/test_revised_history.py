@@ -12,6 +12,8 @@ import yaml
 
 from assay.bootstrap import Member, create_desk, open_desk
 from assay.domain.instants import NANOS_PER_SECOND, parse
+from assay.errors import NotFound
+from assay.features.offline.training_sets import rebuild
 from assay.orchestration.building import build_features, prove_parity
 from assay.orchestration.desk import Desk
 from assay.orchestration.ingestion import ingest
@@ -59,6 +61,28 @@ def correct(archive: Path, day: str, currency: str, factor: float) -> None:
     lines[number] = ",".join(cells)
     with zipfile.ZipFile(archive, "w") as file:
         file.writestr("eurofxref-hist.csv", "\n".join(lines))
+
+
+def test_what_became_known_after_the_cut_off_does_not_exist_for_a_training_set(
+    desk: tuple[Desk, FixedClock],
+) -> None:
+    desk_, _ = desk
+    notes = Notes()
+    ingest(desk_, notes)
+    build_features(desk_, "fx_daily", notes)
+    recipe = desk_.recipe("fx_vol_baseline")
+    whole = build_training_set(desk_, recipe)
+    moments = whole.frame["as_of"].unique().sort()
+    cut_off = moments[-30]
+    held = build_training_set(desk_, recipe, known_by=cut_off + 1)
+    assert held.query["known_at"] == cut_off, "the last moment at which a price became known"
+    assert held.frame["as_of"].max() < cut_off
+    assert held.frame["label_known"].max() <= cut_off
+    alone = whole.frame.filter(pl.col("label_known") <= cut_off)
+    assert held.frame.equals(alone.filter(pl.col("as_of") <= cut_off))
+    assert rebuild(held.description(), desk_.lake).digest == held.digest
+    with pytest.raises(NotFound, match="was known by 1999-01-01"):
+        build_training_set(desk_, recipe, known_by=parse("1999-01-01T00:00Z"))
 
 
 def test_a_corrected_rate_changes_labels_and_no_feature_and_no_recorded_evidence(

@@ -34,6 +34,15 @@ def test_metadata_survives_its_file():
     assert made.version == "1.2.0"
 
 
+def test_the_cut_off_of_the_training_set_is_written_in_words_and_may_be_absent_from_old_files():
+    made = make(training_set_known_at=1_700_000_000_000_000_001)
+    document = made.to_json()
+    assert document["training_set_known_at"] == "2023-11-14T22:13:20.000000001Z"
+    assert ModelMetadata.from_json(document) == made
+    del document["training_set_known_at"]
+    assert ModelMetadata.from_json(document) == make()
+
+
 def test_the_config_hash_is_sha256_of_canonical_json():
     expected = hashlib.sha256(b'{"a":[1,2.5],"b":"x"}').hexdigest()
     assert compute_config_hash({"b": "x", "a": [1, 2.5]}) == expected

@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import onnx
@@ -48,6 +49,32 @@ def test_rows_may_lie_anyhow_in_memory():
     wide = np.arange(12, dtype=np.float32).reshape(3, 4)
     assert loaded.predict(wide[::-1, ::2]).tolist() == [108.0, 64.0, 20.0]
     assert loaded.predict(np.asfortranarray(wide[:, :2])).tolist() == [10.0, 54.0, 98.0]
+
+
+def test_one_row_alone_has_the_bits_of_the_row_among_others_in_every_thread():
+    generator = np.random.default_rng(3)
+    trees = forest(generator, 5)
+    loaded = OnnxModel.from_bytes(forest_onnx(trees, 5), InputSchema.of(list("abcde")))
+    doubles = generator.normal(size=(400, 5)).tolist()
+    together = loaded.predict(np.array(doubles, np.float32)).tolist()
+
+    def alone(part):
+        return [loaded.predict_one(row) for row in part]
+
+    with ThreadPoolExecutor(4) as pool:
+        parts = pool.map(alone, [doubles[n::4] for n in range(4)])
+    for n, part in enumerate(parts):
+        assert part == together[n::4]
+
+
+def test_one_row_is_refused_where_the_answer_is_no_number_or_has_a_wrong_shape():
+    loaded = OnnxModel.from_bytes(linear_onnx((3e38, 3e38)), AB)
+    assert loaded.predict_one([1.0, -1.0]) == 0.0
+    with pytest.raises(IncompatibleVersion, match="inf to row 0"):
+        loaded.predict_one([3.0, 3.0])
+    assert loaded.predict_one([0.0, 0.0]) == 0.0, "the next row is answered as before"
+    with pytest.raises(IncompatibleVersion, match="shape"):
+        OnnxModel.from_bytes(model(), AB).predict_one([1.0, 2.0])
 
 
 def forest(generator, width, count=30, depth=3, missing_left=True):

@@ -55,6 +55,9 @@ CASES: dict[str, tuple[str, Any, int, str, Any, Any]] = {
     "NaN by name": (
         INFER, b'{"features": {"ret_1": NaN}}', 422, "feature-value", "nan", "a finite number",
     ),
+    "NaN by a name that UTF-8 cannot hold": (
+        INFER, b'{"features": {"\\udc80": NaN}}', 422, "feature-value", "nan", "a finite number",
+    ),
     "out of double range": (
         INFER, b'{"features": [1, 2, 1e400]}', 422, "feature-value", "inf",
         "a finite number of float32's range",

@@ -8,6 +8,7 @@
 4. :mod:`~assay.orchestration.live.proof` compares what was served with what history says.
 """
 
+from assay.orchestration.live.arrivals import record_last_sessions
 from assay.orchestration.live.replay import LiveReplay, replay_live
 
-__all__ = ["LiveReplay", "replay_live"]
+__all__ = ["LiveReplay", "record_last_sessions", "replay_live"]

@@ -16,6 +16,7 @@ from assay.domain.instants import NANOS_PER_SECOND, Instant
 from assay.errors import ContractViolation
 from assay.sources import Source
 
+HISTORY_SESSIONS, LIVE_SESSIONS = 1_300, 60
 HOUR = 3_600 * NANOS_PER_SECOND
 MADE_BY_DEMO = "demo"
 REVISED, LATE = "EUR_JPY", "EUR_GBP"
@@ -62,6 +63,11 @@ class Recording:
     def live_from(self) -> Instant:
         """When the first live facts became known."""
         return self.deliveries[0].arrives_at
+
+
+def record_last_sessions(source: Source) -> Recording:
+    """Cut off the sessions that are replayed live, with enough history before them."""
+    return record(source, history_sessions=HISTORY_SESSIONS, live_sessions=LIVE_SESSIONS)
 
 
 def record(source: Source, *, history_sessions: int, live_sessions: int) -> Recording:

@@ -19,9 +19,9 @@ from assay.errors import NotFound
 from assay.features import FeatureView, Manifest, ManifestSet
 from assay.features.offline.arrivals import as_known_history
 from assay.features.online import OnlineFeed, SqliteStore, batches_of
-from assay.lake import refine
 from assay.orchestration.desk import Desk
-from assay.orchestration.live.arrivals import HOUR, Recording, ReplayClock, record
+from assay.orchestration.live.arrivals import Recording, ReplayClock
+from assay.orchestration.live.delivery import FEED, VERSIONS, deliver, open_feed
 from assay.orchestration.live.proof import Answer, prove_features, prove_predictions
 from assay.orchestration.live.server import Client, ServerProcess
 from assay.orchestration.live.withdrawal import Withdrawal, broken_version, watch
@@ -32,11 +32,6 @@ from assay.registry import capture_environment
 from assay.serving import OnnxModel
 from assay.storage.files import write_atomic
 
-HISTORY_SESSIONS: Final = 1_300
-LIVE_SESSIONS: Final = 60
-_MARGIN: Final = 32
-_VERSIONS: Final = 1_000
-_TOLERANCE: Final = 96 * HOUR
 _RECORD: Final = "replay.json"
 
 
@@ -71,9 +66,8 @@ def replay_live(
     *,
     view_name: str,
     model: str,
+    recording: Recording,
     environment: Mapping[str, str],
-    live_sessions: int = LIVE_SESSIONS,
-    history_sessions: int = HISTORY_SESSIONS,
 ) -> LiveReplay:
     """Replay the last sessions of the desk's source through the live side, and prove them.
 
@@ -83,8 +77,8 @@ def replay_live(
     Parameters
     ----------
     model: the line whose champion is served.
+    recording: what arrives, from :func:`record_last_sessions`.
     environment: what the server process gets as its environment; settings of the replay are added.
-    live_sessions: sessions that arrive one by one; history_sessions: those before them.
 
     Raises
     ------
@@ -94,9 +88,6 @@ def replay_live(
     champion = desk.registry.current(model)
     if champion is None:
         raise NotFound(f"no version of {model} is in production", hint="assay models list")
-    (source,) = desk.sources.sources.values()
-    progress.event(f"cutting the last {live_sessions} sessions into deliveries")
-    recording = record(source, history_sessions=history_sessions, live_sessions=live_sessions)
     key = _key(view, recording, champion.digest)
     folder = desk.layout.root / "artifacts" / "replay"
     earlier = _earlier(folder, key)
@@ -157,27 +148,28 @@ class _Stage:
         self.answers: list[Answer] = []
         self.manifest = ManifestSet.of([view]).hash
         self.members: dict[str, bool] = {}
+        self.trained_by: Instant | None = None
 
     def run(self) -> dict[str, Any]:
         started = time.monotonic()
-        facts = self._ingest()
-        arrivals = self._arrivals()
-        self.progress.event(f"warming up the online driver on {arrivals.height:,} arrivals")
-        store = SqliteStore(self.replayed.layout.lake / ONLINE_STORE, max_versions=_VERSIONS)
-        feed = OnlineFeed(
-            self.view,
-            store,
-            self.folder / "feed.checkpoint",
-            margin=_MARGIN,
-            close_with_batch=True,
+        delivered = deliver(
+            self.replayed.lake, self.recording, self.clock, self.desk.sources, self.view
         )
+        self.progress.event(
+            f"{delivered.facts['history']:,} facts of history; {len(self.recording.deliveries)} "
+            "deliveries arrived one by one"
+        )
+        arrivals = delivered.arrivals
+        self.progress.event(f"warming up the online driver on {arrivals.height:,} arrivals")
+        store = SqliteStore(self.replayed.layout.lake / ONLINE_STORE, max_versions=VERSIONS)
+        feed = open_feed(self.view, store, self.folder / "feed.checkpoint")
         is_live = pl.col("known_time") >= self.recording.live_from
         past, live = arrivals.filter(~is_live), arrivals.filter(is_live)
         feed.warm_up(past)
         models = {self._label(version): loaded for version, loaded in self._champion().items()}
         withdrawal = self._serve(feed, store, live, models)
         self.progress.event("proving every value and every prediction that was served")
-        offline = as_known_history(self.view, arrivals, margin=_MARGIN, close_with_batch=True)
+        offline = as_known_history(self.view, arrivals, **FEED)
         features = prove_features(self.view, store, offline, since=self.recording.live_from)
         predictions = prove_predictions(self.view, offline, self.answers, models)
         store.close()
@@ -185,11 +177,13 @@ class _Stage:
             "model": self.model,
             "versions": sorted({answer.version for answer in self.answers}),
             "manifest": self.manifest,
-            "snapshot": self._snapshot,
+            "snapshot": delivered.snapshot,
             "sessions": len(self.recording.deliveries),
+            "trained_by": None if self.trained_by is None else render(self.trained_by),
+            "held_back": self.trained_by is not None and self.trained_by < self.recording.live_from,
             "live_from": render(self.recording.live_from),
             "live_to": render(self.recording.deliveries[-1].arrives_at),
-            "facts": facts,
+            "facts": delivered.facts,
             "made_by_demo": {"revision": self.recording.revision, "late": self.recording.late},
             "features": features.to_json(),
             "predictions": predictions.to_json(),
@@ -198,42 +192,10 @@ class _Stage:
             "seconds": time.monotonic() - started,
         }
 
-    def _ingest(self) -> dict[str, int]:
-        """Take the history, then every delivery at its own moment; refine them into silver."""
-        bronze = self.replayed.lake.bronze
-        history = bronze.ingest(self.recording.history)
-        self.progress.event(
-            f"{history.added:,} facts of history; {len(self.recording.deliveries)} deliveries "
-            "arrive one by one"
-        )
-        added = revisions = 0
-        for delivery in self.recording.deliveries:
-            self.clock.instant = delivery.arrives_at
-            taken = bronze.ingest(delivery, tolerance=_TOLERANCE)
-            added += taken.added
-            revisions += taken.revisions
-        config = self.desk.sources
-        report = refine(
-            self.replayed.lake,
-            self.recording.history.name,
-            contract=config.contract,
-            rule=config.universe,
-        )
-        self._snapshot = report.snapshots[f"silver/{self.view.source}"]
-        return {"history": history.added, "live": added, "revisions": revisions}
-
-    def _arrivals(self) -> pl.DataFrame:
-        """Every version of every row of the view's source, in the order in which it was known."""
-        table = self.replayed.lake.table(f"silver/{self.view.source}")
-        return (
-            table.read()
-            .with_columns(pl.col("source_rank").cast(pl.Int64))
-            .sort("known_time", "event_time", self.view.entity)
-        )
-
     def _champion(self) -> dict[str, OnnxModel]:
         record = self.desk.registry.resolve(self.model)
         opened = self.desk.registry.open_version(self.model, record.version)
+        self.trained_by = opened.metadata.training_set_known_at
         return {record.version: OnnxModel.from_bytes(opened.onnx, opened.schema)}
 
     @staticmethod

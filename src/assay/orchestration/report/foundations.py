@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from assay.domain.instants import Instant, render
 from assay.orchestration.report import words
 from assay.orchestration.report.charts import Line, bar_chart, line_chart
 from assay.orchestration.report.html import Markup, element, join
@@ -155,6 +156,7 @@ def _provenance_of(sheet: VersionSheet) -> Markup:
             ("feature manifest", made.manifest_hash),
             ("training set", made.training_set_digest),
             ("training rows", words.count(made.training_set_rows or 0)),
+            ("trained on facts known by", _cut_off(made.training_set_known_at)),
             ("training run", made.parent_run),
             ("desk revision", made.git_commit or "not under version control"),
             *((f"snapshot of {name}", one) for name, one in sorted(made.snapshot_ids.items())),
@@ -171,6 +173,10 @@ def _provenance_of(sheet: VersionSheet) -> Markup:
         element("summary", f"{record.name} {record.version}"),
         _pairs([(name, value) for name, value in rows if value]),
     )
+
+
+def _cut_off(known_at: Instant | None) -> str | None:
+    return None if known_at is None else render(known_at)
 
 
 def _environment(environment: Any) -> str:

@@ -8,22 +8,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from assay.domain.instants import parse
+from assay.errors import AssayError
 from assay.orchestration.report.html import Markup, element, join
-from assay.orchestration.report.words import count
+from assay.orchestration.report.words import count, moment
 
-_MISSING = (KeyError, TypeError, ValueError)
+_MISSING = (AssayError, AttributeError, KeyError, TypeError, ValueError)
 
 
 @dataclass(frozen=True, slots=True)
 class LiveSheet:
-    """What a replay left: lines of a table, the story of the withdrawn version, and the result.
+    """What a replay left: figures, what they are about, and the story of the withdrawn version.
 
     ``holds`` is None where the record cannot be read; ``problem`` then says why.
     """
 
     holds: bool | None
     headline: str
-    rows: tuple[tuple[str, str], ...] = ()
+    figures: tuple[tuple[str, str], ...] = ()
+    about: tuple[str, ...] = ()
+    withdrawn: str = ""
     story: tuple[str, ...] = ()
     problem: str | None = None
 
@@ -42,20 +46,33 @@ def read_replay(root: Path) -> LiveSheet | None:
 
 def section(sheet: LiveSheet) -> Markup:
     """The body of the section."""
-    table = element(
-        "table",
-        element("tbody", [_row(name, says) for name, says in sheet.rows]),
-    )
-    return join(
-        element("p", element("strong", sheet.headline), class_=None if sheet.holds else "because"),
+    look, said = ("pass", "✓ equal") if sheet.holds else ("fail", "✗ not equal")
+    if sheet.holds is None:
+        look, said = "open", "? not readable"
+    served = element(
+        "article",
+        element("h4", "Served, and compared with history"),
+        element("p", element("span", said, class_=f"verdict {look}"), f" {sheet.headline}"),
         element("p", sheet.problem) if sheet.problem else None,
-        element("div", table, class_="scroll") if sheet.rows else None,
-        [element("p", sentence) for sentence in sheet.story],
+        element("dl", [_figure(*one) for one in sheet.figures], class_="facts")
+        if sheet.figures
+        else None,
+        [element("p", sentence) for sentence in sheet.about],
+        class_="card",
     )
+    if not sheet.story:
+        return served
+    withdrawn = element(
+        "article",
+        element("h4", sheet.withdrawn),
+        [element("p", sentence) for sentence in sheet.story],
+        class_="card",
+    )
+    return join(served, withdrawn)
 
 
-def _row(name: str, says: str) -> Markup:
-    return element("tr", element("th", name, scope="row"), element("td", says))
+def _figure(name: str, says: str) -> Markup:
+    return element("div", element("dt", name), element("dd", says))
 
 
 def _sheet(document: Mapping[str, Any]) -> LiveSheet:
@@ -78,48 +95,46 @@ def _sheet(document: Mapping[str, Any]) -> LiveSheet:
         else f"What was served does not equal history: {count(wrong)} differences, "
         f"{count(errors)} requests in error."
     )
-    rows = (
-        ("Period", f"{document['live_from']} to {document['live_to']}"),
+    figures = (
+        ("Feature values equal", _of(features["bitwise_equal"], features["values_compared"])),
+        ("Predictions equal", _of(predictions["equal"], predictions["compared"])),
+        ("Requests in error", _of(errors, requests["requests"])),
+        ("Half answered within", f"{float(requests['p50_ms']):.1f} ms"),
+        ("99 of 100 within", f"{float(requests['p99_ms']):.1f} ms"),
+    )
+    about = (
         (
-            "Facts",
-            (
-                f"{count(_number(facts['live']))} in {count(_number(document['sessions']))} "
-                "deliveries; "
-                f"made up by the demo and labelled so: a revision of {made['revision']}, a late "
-                f"{made['late']}"
-            ),
+            f"From {_moment(document['live_from'])} to {_moment(document['live_to'])}, "
+            f"{count(_number(facts['live']))} facts arrived in "
+            f"{count(_number(document['sessions']))} deliveries, each as it would have; a server "
+            "process of its own answered. The demo made up two of the facts, which are labelled: "
+            f"a revision of {made['revision']} and a late {made['late']}."
         ),
         (
-            "Feature values served",
-            (
-                f"{count(_number(features['bitwise_equal']))} of "
-                f"{count(_number(features['values_compared']))} equal"
-            ),
-        ),
-        (
-            "Predictions served",
-            (
-                f"{count(_number(predictions['equal']))} of "
-                f"{count(_number(predictions['compared']))} equal"
-            ),
-        ),
-        (
-            "Requests",
-            (
-                f"{count(_number(requests['requests']))}, {count(errors)} in error; half within "
-                f"{float(requests['p50_ms']):.1f} ms, 99 of 100 within "
-                f"{float(requests['p99_ms']):.1f} ms"
-            ),
+            f"The model knows facts up to {_moment(document['trained_by'])}: it was neither "
+            "trained nor judged on anything of this period."
+            if document["held_back"] is True
+            else "The model may have been trained on facts of this period: it was not held back."
         ),
     )
-    return LiveSheet(holds, headline, rows, _story(document["withdrawal"]))
+    title, story = _story(document["withdrawal"])
+    return LiveSheet(holds, headline, figures, about, title, story)
 
 
-def _story(gone: Mapping[str, Any] | None) -> tuple[str, ...]:
+def _of(part: Any, whole: Any) -> str:
+    return f"{count(_number(part))} of {count(_number(whole))}"
+
+
+def _moment(text: str) -> str:
+    return moment(parse(text))
+
+
+def _story(gone: Mapping[str, Any] | None) -> tuple[str, tuple[str, ...]]:
     if gone is None:
-        return ()
+        return "", ()
     name = f"{gone['name']} {gone['version']}"
-    return (
+    bad = f"{float(gone['seconds_from_first_to_last_bad_answer']):.2f} s"
+    return f"{name}, withdrawn by the guard in {bad}", (
         (
             f"{name} was made to be caught: the columns {' and '.join(gone['swapped'])} have each "
             f"other's names. The gates said {gone['gates']} ({', '.join(gone['refused_by'])}). It "
@@ -131,7 +146,7 @@ def _story(gone: Mapping[str, Any] | None) -> tuple[str, ...]:
             f"{'; '.join(str(reason) for reason in gone['finding']['reasons'])}. It asked for the "
             f"rollback (log entry {_number(gone['requested_seq'])}), and {gone['rolled_back_to']} "
             f"came back (entry {_number(gone['rollback_seq'])}). The last bad answer was given "
-            f"{float(gone['seconds_from_first_to_last_bad_answer']):.2f} s after the first."
+            f"{bad} after the first."
         ),
     )
 

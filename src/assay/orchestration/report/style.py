@@ -73,7 +73,8 @@ vertical-align:top}
 .gates>tbody>tr>th{width:52%}
 details summary{cursor:pointer}
 details summary:focus-visible,a:focus-visible{outline:2px solid var(--s1);outline-offset:2px}
-.card>details{margin-top:12px}
+.card>details,.card>p+p,.card>dl+p{margin-top:12px}
+section>.card+.card{margin-top:16px}
 figure details,.aside,footer details{margin-top:12px;font-size:.92rem;color:var(--muted)}
 figure details p{margin-top:6px}
 .pairs{margin:8px 0;font-size:.88rem}
