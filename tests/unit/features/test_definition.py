@@ -193,6 +193,8 @@ def test_every_operator_that_can_be_written_is_in_the_table_with_its_promises() 
         x.exp(), x**3, x.ewm_mean(halflife=Duration(5), horizon=TimeWindow(50, 9)),
         StepFunction("def f(window):\n    return 1.0\n")(x, window=3),
         x.ewm_std(halflife=Duration(5), horizon=TimeWindow(50, 9)),
+        x.rolling_median(3), x.rolling_quantile(9, 0.1), x.rolling_rank(5, percent=True),
+        x.last_valid(3), (x > 1).rows_since(3), (x > 1).time_since(3),
     ]  # fmt: skip
 
     def names(expression: Expression) -> set[str]:

@@ -74,6 +74,16 @@ class Opcode(IntEnum):
     CALL = 69  # a function of the last k rows of a, b, c, of which the scalar says how many
     CALL_WITHIN = 74  # the same over as many rows as node m says
 
+    QUANTILE = 80  # of the last k rows of a, scalar says which; m: see pack_ordered
+    QUANTILE_WITHIN = 81  # the same over as many rows as c says
+    RANK_IN_WINDOW = 82  # of the newest row among the last k of a
+    RANK_WITHIN = 83
+
+    ROWS_SINCE = 85  # rows since a was true, an int64; k for k or more
+    ROW_AT = 86  # a[i - b[i]], NaN where b (int64) is k or more
+    COUNTED = 87  # b (int64) as a float, NaN where it is k or more
+    SECONDS_SINCE = 88  # from a[i - b[i]] to a[i] (int64 nanoseconds), NaN where b is k or more
+
     RANK = 70  # a: values, b: members; across the rows of one event time
     DEMEAN = 71
     ZSCORE = 72
@@ -88,6 +98,8 @@ MAX_WINDOW: Final = 131_072
 """The longest window in rows: the integer limbs of a longer one could overflow."""
 EXACT_RANGE: Final = float(2**24)
 """Moments of windows whose values are all smaller in magnitude come from exact accumulators."""
+ORDERED_METHODS: Final = ("linear", "lower", "higher", "midpoint", "nearest")
+"""How a quantile between two values is found; for ranks, 1 divides by the number of values."""
 GROUPED: Final[Mapping[Opcode, str]] = MappingProxyType(
     {
         Opcode.PREFIX: "out",

@@ -35,6 +35,8 @@ from assay.features.kernel import (
     exponential,
     logarithm,
     moments,
+    ordered,
+    recency,
     step_functions,
     weighted,
     words,
@@ -74,6 +76,12 @@ _ROWS_WITHIN, _COUNT_WITHIN, _VAR_WITHIN = (
     int(code) for code in (Opcode.ROWS_WITHIN, Opcode.COUNT_WITHIN, Opcode.VAR_WITHIN)
 )
 _TILE, _DECAY, _DECAYED_STD = int(Opcode.TILE), int(Opcode.DECAY), int(Opcode.DECAYED_STD)
+_QUANTILE, _QUANTILE_WITHIN, _RANK_WITHIN = (
+    int(code) for code in (Opcode.QUANTILE, Opcode.QUANTILE_WITHIN, Opcode.RANK_WITHIN)
+)
+_ROWS_SINCE, _ROW_AT, _COUNTED, _SECONDS_SINCE = (
+    int(code) for code in (Opcode.ROWS_SINCE, Opcode.ROW_AT, Opcode.COUNTED, Opcode.SECONDS_SINCE)
+)
 _CALL, _CALL_WITHIN = int(Opcode.CALL), int(Opcode.CALL_WITHIN)
 _RANK, _DEMEAN, _ZSCORE, _LATEST_BITS = (
     int(code) for code in (Opcode.RANK, Opcode.DEMEAN, Opcode.ZSCORE, Opcode.LATEST_BITS)
@@ -148,6 +156,37 @@ def _decay(
     else:
         deviation = opcode == _DECAYED_STD
         decay.merge(state, out, a, stride, b, c, k, halflife, deviation, rows)
+
+
+@elementwise.step
+def _order_or_recency(
+    opcode: int,
+    state: int,
+    out: int,
+    a: int,
+    b: int,
+    c: int,
+    own: int,
+    k: int,
+    m: int,
+    scalar: float,
+    rows: int,
+) -> None:
+    """Order statistics, which keep their windows in words of their own, and times of events."""
+    if opcode <= _QUANTILE_WITHIN:
+        windows = c if opcode == _QUANTILE_WITHIN else -1
+        ordered.quantile(state, out, a, own, k, m, scalar, windows, rows)
+    elif opcode <= _RANK_WITHIN:
+        windows = c if opcode == _RANK_WITHIN else -1
+        ordered.rank(state, out, a, own, k, m, windows, rows)
+    elif opcode == _ROWS_SINCE:
+        recency.rows_since(state, out, a, k, rows)
+    elif opcode == _ROW_AT:
+        recency.row_at(state, out, a, b, k, rows)
+    elif opcode == _COUNTED:
+        recency.counted(state, out, b, k, rows)
+    else:
+        recency.seconds_since(state, out, a, b, k, rows)
 
 
 @elementwise.step
@@ -280,6 +319,10 @@ def _execute(
                 get_word(code, at + 7),
                 rows,
             )
+        elif _QUANTILE <= opcode <= _SECONDS_SINCE:
+            own = state + 8 * (base + get_word(code, at + 8))
+            m = get_word(code, at + 6)
+            _order_or_recency(opcode, state, out, a, b, c, own, k, m, get(scalars, index), rows)
         elif opcode == _RANK:
             cross_section.rank(state, out, c, a, b, rows)
         elif _DEMEAN <= opcode <= _ZSCORE:
@@ -306,6 +349,8 @@ def source_hash() -> str:
         exponential,
         weighted,
         decay,
+        ordered,
+        recency,
         step_functions,
         cross_section,
     ):

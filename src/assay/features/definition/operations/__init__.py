@@ -4,6 +4,7 @@
 2. :mod:`~assay.features.definition.operations.arithmetic` - arithmetic, comparison, logic.
 3. :mod:`~assay.features.definition.operations.earlier` - earlier rows.
 4. :mod:`~assay.features.definition.operations.rolling` - counts, moments and extremes of windows.
-5. :mod:`~assay.features.definition.operations.weighted` - exponentially weighted windows.
-6. :mod:`~assay.features.definition.operations.across` - other entities at the same event time.
+5. :mod:`~assay.features.definition.operations.ordered` - medians, quantiles, ranks.
+6. :mod:`~assay.features.definition.operations.weighted` - exponentially weighted windows.
+7. :mod:`~assay.features.definition.operations.across` - other entities at the same event time.
 """

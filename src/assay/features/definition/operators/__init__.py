@@ -27,13 +27,26 @@ from assay.features.definition.operators import (
     extremes,
     inputs,
     moments,
+    ordered,
     own,
     weighted,
     windows,
 )
 from assay.features.definition.operators.promise import NumericClass, Operator
 
-_FAMILIES = (inputs, elementwise, earlier, windows, moments, extremes, weighted, decay, own, across)
+_FAMILIES = (
+    inputs,
+    elementwise,
+    earlier,
+    windows,
+    moments,
+    extremes,
+    ordered,
+    weighted,
+    decay,
+    own,
+    across,
+)
 
 OPERATORS: Final[Mapping[str, Operator]] = MappingProxyType(
     {operator.name: operator for family in _FAMILIES for operator in family.OPERATORS}

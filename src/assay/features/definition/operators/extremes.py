@@ -7,6 +7,7 @@ import math
 from assay.features.definition.builder import Builder
 from assay.features.definition.opcodes import Opcode
 from assay.features.definition.operators.moments import if_enough
+from assay.features.definition.operators.ordered import quantile
 from assay.features.definition.operators.promise import FULL, NumericClass, Operator
 
 _LARGEST = 1.7976931348623157e308
@@ -43,7 +44,10 @@ def _rolling(
     neutral: float,
 ) -> int:
     if rows >= 0:
-        raise NotImplementedError
+        q = 0.0 if opcode is Opcode.MIN_LAG else 1.0
+        return quantile(
+            builder, x, rows, window=window, min_count=min_count, q=q, interpolation="lower"
+        )
     if min_count is None:
         return extreme(builder, opcode, x, window, math.nan)
     filled = builder.emit(Opcode.FILL, a=x, scalar=neutral, before=neutral)
@@ -51,7 +55,10 @@ def _rolling(
     return if_enough(builder, node, x, rows, window=window, min_count=min_count)
 
 
-_DOUBLING = "window (extremes over 1, 2, 4, ... rows), shared by all windows over the input"
+_DOUBLING = (
+    "window (extremes over 1, 2, 4, ... rows), shared by all windows over the input; over time or "
+    "sessions 2 * window"
+)
 
 OPERATORS = (
     Operator("rolling_min", NumericClass.EXACT, FULL, _min, reach="window - 1", state=_DOUBLING),
