@@ -22,12 +22,13 @@ from assay.features.definition.operations.across import Across
 from assay.features.definition.operations.arithmetic import Arithmetic
 from assay.features.definition.operations.earlier import Earlier
 from assay.features.definition.operations.ordered import Ordered
+from assay.features.definition.operations.pairs import Pairs
 from assay.features.definition.operations.rolling import Rolling
 from assay.features.definition.operations.tree import constant, node, number
 from assay.features.definition.operations.weighted import Weighted
 
 
-class Expression(Arithmetic, Earlier, Rolling, Ordered, Weighted, Across):
+class Expression(Arithmetic, Earlier, Rolling, Pairs, Ordered, Weighted, Across):
     """One node of an expression: an operator, what it reads and its parameters.
 
     Comparisons for order are operators (``a > b``); equality is :meth:`eq`, so that ``==`` keeps

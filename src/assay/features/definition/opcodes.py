@@ -79,6 +79,14 @@ class Opcode(IntEnum):
     RANK_IN_WINDOW = 82  # of the newest row among the last k of a
     RANK_WITHIN = 83
 
+    PAIR_PREFIX = 75  # running sums of a, b and a * b: fifteen nodes from dst
+    COVARIANCE = 76  # a, c: inputs, b: those sums; window k, at least scalar valid pairs
+    CORRELATION = 77
+    SLOPE = 78  # of a on c
+    COVARIANCE_WITHIN = 90  # the same over as many rows as node m says
+    CORRELATION_WITHIN = 91
+    SLOPE_WITHIN = 92
+
     ROWS_SINCE = 85  # rows since a was true, an int64; k for k or more
     ROW_AT = 86  # a[i - b[i]], NaN where b (int64) is k or more
     COUNTED = 87  # b (int64) as a float, NaN where it is k or more
@@ -94,12 +102,23 @@ VERSIONS: Final[Mapping[Opcode, int]] = MappingProxyType(dict.fromkeys(Opcode, 1
 """The version of each instruction's arithmetic, part of every manifest that uses it."""
 
 PREFIX_WIDTH: Final = 6
+PAIR_WIDTH: Final = 15
 MAX_WINDOW: Final = 131_072
 """The longest window in rows: the integer limbs of a longer one could overflow."""
 EXACT_RANGE: Final = float(2**24)
 """Moments of windows whose values are all smaller in magnitude come from exact accumulators."""
 ORDERED_METHODS: Final = ("linear", "lower", "higher", "midpoint", "nearest")
 """How a quantile between two values is found; for ranks, 1 divides by the number of values."""
+READS_NODE_M: Final = frozenset(
+    {
+        Opcode.EWM_VAR,
+        Opcode.CALL_WITHIN,
+        Opcode.COVARIANCE_WITHIN,
+        Opcode.CORRELATION_WITHIN,
+        Opcode.SLOPE_WITHIN,
+    }
+)
+"""Instructions whose m is a node."""
 GROUPED: Final[Mapping[Opcode, str]] = MappingProxyType(
     {
         Opcode.PREFIX: "out",
@@ -108,6 +127,13 @@ GROUPED: Final[Mapping[Opcode, str]] = MappingProxyType(
         Opcode.SUM_WITHIN: "b",
         Opcode.MEAN_WITHIN: "b",
         Opcode.VAR_WITHIN: "b",
+        Opcode.PAIR_PREFIX: "out",
+        Opcode.COVARIANCE: "b",
+        Opcode.CORRELATION: "b",
+        Opcode.SLOPE: "b",
+        Opcode.COVARIANCE_WITHIN: "b",
+        Opcode.CORRELATION_WITHIN: "b",
+        Opcode.SLOPE_WITHIN: "b",
         Opcode.DECAY: "out",
         Opcode.DECAYED_MEAN: "a",
         Opcode.DECAYED_STD: "a",

@@ -36,6 +36,7 @@ from assay.features.kernel import (
     logarithm,
     moments,
     ordered,
+    pairs,
     recency,
     step_functions,
     weighted,
@@ -81,6 +82,10 @@ _QUANTILE, _QUANTILE_WITHIN, _RANK_WITHIN = (
 )
 _ROWS_SINCE, _ROW_AT, _COUNTED, _SECONDS_SINCE = (
     int(code) for code in (Opcode.ROWS_SINCE, Opcode.ROW_AT, Opcode.COUNTED, Opcode.SECONDS_SINCE)
+)
+_PAIR_PREFIX, _SLOPE, _COVARIANCE_WITHIN, _SLOPE_WITHIN = (
+    int(code)
+    for code in (Opcode.PAIR_PREFIX, Opcode.SLOPE, Opcode.COVARIANCE_WITHIN, Opcode.SLOPE_WITHIN)
 )
 _CALL, _CALL_WITHIN = int(Opcode.CALL), int(Opcode.CALL_WITHIN)
 _RANK, _DEMEAN, _ZSCORE, _LATEST_BITS = (
@@ -323,6 +328,18 @@ def _execute(
             own = state + 8 * (base + get_word(code, at + 8))
             m = get_word(code, at + 6)
             _order_or_recency(opcode, state, out, a, b, c, own, k, m, get(scalars, index), rows)
+        elif _PAIR_PREFIX <= opcode <= _SLOPE:
+            stride = get_word(code, at + 7)
+            if opcode == _PAIR_PREFIX:
+                pairs.pair_prefix(state, a, b, out, stride, rows)
+            else:
+                least = int(get(scalars, index))
+                pairs.comoment(opcode, state, out, a, c, b, stride, k, least, -1, rows)
+        elif _COVARIANCE_WITHIN <= opcode <= _SLOPE_WITHIN:
+            lengths = _place(get_word(code, at + 6), base, moving, fixed)
+            least, stride = int(get(scalars, index)), get_word(code, at + 7)
+            kind = opcode - _COVARIANCE_WITHIN + _PAIR_PREFIX + 1
+            pairs.comoment(kind, state, out, a, c, b, stride, k, least, lengths, rows)
         elif opcode == _RANK:
             cross_section.rank(state, out, c, a, b, rows)
         elif _DEMEAN <= opcode <= _ZSCORE:
@@ -350,6 +367,7 @@ def source_hash() -> str:
         weighted,
         decay,
         ordered,
+        pairs,
         recency,
         step_functions,
         cross_section,

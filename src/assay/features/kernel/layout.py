@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from assay.features.definition.opcodes import GROUPED, Opcode
+from assay.features.definition.opcodes import GROUPED, READS_NODE_M
 from assay.features.definition.program import Program
 from assay.features.definition.views import FeatureView
 from assay.features.kernel.engine import (
@@ -76,9 +76,9 @@ class Machine:
             row[5], row[6], row[8] = step.k, step.m, owned[index]
             if step.function >= 0:
                 row[7] = compiled_step(program.functions[step.function]).address
-            if step.opcode in (Opcode.EWM_VAR, Opcode.CALL_WITHIN):
+            if step.opcode in READS_NODE_M:
                 row[6] = offsets[step.m]
-            elif step.opcode in GROUPED:
+            if step.opcode in GROUPED:
                 first = getattr(step, GROUPED[step.opcode])
                 row[7] = offsets[first + 1] - offsets[first]
         return cls(

@@ -91,6 +91,27 @@ def two_product(a: float, b: float) -> tuple[float, float]:
 
 
 @step
+def rounded(value: float) -> float:
+    """A value below 2**24 in magnitude as a multiple of 2**-64."""
+    top = (value + _M_HIGH) - _M_HIGH
+    return top + (((value - top) + _M_LOW) - _M_LOW)
+
+
+@step
+def add_product(high: int, mid: int, low: int, a: float, b: float) -> tuple[int, int, int]:
+    """The three limbs of a running sum with ``a * b`` added, down to 2**-86."""
+    product, error = two_product(a, b)
+    shifted = product + _M_SQ_HIGH
+    high = wrapping_add(high, word_of(shifted) - _B_SQ_HIGH)
+    rest = product - (shifted - _M_SQ_HIGH)
+    shifted = rest + _M_SQ_MID
+    error_shifted = error + _M_SQ_MID
+    mid = wrapping_add(mid, (word_of(shifted) - _B_SQ_MID) + (word_of(error_shifted) - _B_SQ_MID))
+    rest = (rest - (shifted - _M_SQ_MID)) + (error - (error_shifted - _M_SQ_MID))
+    return high, mid, wrapping_add(low, word_of(rest + _M_SQ_LOW) - _B_SQ_LOW)
+
+
+@step
 def prefix(
     state: int,
     x: int,
@@ -122,18 +143,8 @@ def prefix(
         top = shifted - _M_HIGH
         shifted = (value - top) + _M_LOW
         s_low = wrapping_add(s_low, word_of(shifted) - _B_LOW)
-        rounded = top + (shifted - _M_LOW)
-        square, error = two_product(rounded, rounded)
-        shifted = square + _M_SQ_HIGH
-        s_sq_high = wrapping_add(s_sq_high, word_of(shifted) - _B_SQ_HIGH)
-        rest = square - (shifted - _M_SQ_HIGH)
-        shifted = rest + _M_SQ_MID
-        error_shifted = error + _M_SQ_MID
-        s_sq_mid = wrapping_add(
-            s_sq_mid, (word_of(shifted) - _B_SQ_MID) + (word_of(error_shifted) - _B_SQ_MID)
-        )
-        rest = (rest - (shifted - _M_SQ_MID)) + (error - (error_shifted - _M_SQ_MID))
-        s_sq_low = wrapping_add(s_sq_low, word_of(rest + _M_SQ_LOW) - _B_SQ_LOW)
+        whole = top + (shifted - _M_LOW)
+        s_sq_high, s_sq_mid, s_sq_low = add_product(s_sq_high, s_sq_mid, s_sq_low, whole, whole)
         s_counts = wrapping_add(
             s_counts, (1 if valid else 0) + (_OUT_OF_RANGE if valid & (not inside) else 0)
         )
@@ -173,6 +184,31 @@ def window_square_sum(state: int, high: int, mid: int, low: int, k: int) -> tupl
     total, error = two_sum(a, b)
     total, more = two_sum(total, c)
     return two_sum(total, (error + more) + d)
+
+
+@step
+def numerator(
+    n: float,
+    product: float,
+    product_low: float,
+    a: float,
+    a_low: float,
+    b: float,
+    b_low: float,
+) -> tuple[float, float]:
+    """``n * product - a * b`` of three unevaluated pairs, and ``n * product`` beside it."""
+    left, left_low = two_product(n, product)
+    left_low += n * product_low
+    right, right_low = two_product(a, b)
+    right_low += a * b_low + b * a_low
+    gap, gap_low = two_sum(left, -right)
+    return gap + (gap_low + (left_low - right_low)), left
+
+
+@step
+def is_sound(gap: float, left: float, n: float) -> bool:
+    """Whether a variance with this numerator is far enough above its errors; exactness decides."""
+    return (gap >= _SMALLEST_VARIANCE * (n * (n - 1.0))) & (gap >= _SMALLEST_RATIO * left)
 
 
 @step
@@ -316,12 +352,7 @@ def variance(
         n = float(difference & _MASK_32)
         s1, s1_low = window_sum(state, high + i, low + i, back)
         s2, s2_low = window_square_sum(state, sq_high + i, sq_mid + i, sq_low + i, back)
-        left, left_low = two_product(n, s2)
-        left_low += n * s2_low
-        right, right_low = two_product(s1, s1)
-        right_low += 2.0 * (s1 * s1_low)
-        gap, gap_low = two_sum(left, -right)
-        gap = gap + (gap_low + (left_low - right_low))
+        gap, left = numerator(n, s2, s2_low, s1, s1_low, s1, s1_low)
         value = gap / (n * (n - 1.0))
         accepted = (
             (value >= _SMALLEST_VARIANCE)

@@ -29,6 +29,7 @@ from assay.features.definition.operators import (
     moments,
     ordered,
     own,
+    pairs,
     weighted,
     windows,
 )
@@ -40,6 +41,7 @@ _FAMILIES = (
     earlier,
     windows,
     moments,
+    pairs,
     extremes,
     ordered,
     weighted,
