@@ -15,6 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from assay.features.definition import (
+    FX_SESSIONS,
     OPERATORS,
     Duration,
     Expression,
@@ -23,7 +24,9 @@ from assay.features.definition import (
     ManifestSet,
     NumericClass,
     Operator,
+    SessionRule,
     Sessions,
+    SessionTable,
     SessionWindow,
     StepFunction,
     TimeWindow,
@@ -31,11 +34,17 @@ from assay.features.definition import (
     day_number,
     day_of_week,
     days_since_previous_row,
+    half_day,
+    in_session,
     lit,
     month_end,
     month_start,
     quarter_end,
+    sessions_of_exchange,
+    sessions_of_rule,
+    since_open,
     step_function,
+    until_close,
     where,
 )
 
@@ -57,6 +66,7 @@ _LATER = {
 }
 
 __all__ = [
+    "FX_SESSIONS",
     "OPERATORS",
     "BuildFingerprint",
     "Duration",
@@ -70,6 +80,8 @@ __all__ = [
     "OnlineDriver",
     "Operator",
     "ParityReport",
+    "SessionRule",
+    "SessionTable",
     "SessionWindow",
     "Sessions",
     "StepFunction",
@@ -79,11 +91,17 @@ __all__ = [
     "day_number",
     "day_of_week",
     "days_since_previous_row",
+    "half_day",
+    "in_session",
     "lit",
     "month_end",
     "month_start",
     "quarter_end",
+    "sessions_of_exchange",
+    "sessions_of_rule",
+    "since_open",
     "step_function",
+    "until_close",
     "warm_kernel",
     "where",
 ]

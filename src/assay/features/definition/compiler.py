@@ -23,6 +23,7 @@ from assay.features.definition.operations.tree import Tree
 from assay.features.definition.operators import OPERATORS
 from assay.features.definition.operators.extremes import extreme
 from assay.features.definition.operators.promise import WINDOWS
+from assay.features.definition.operators.sessions import SESSION_INPUTS
 from assay.features.definition.program import Program
 
 
@@ -190,11 +191,10 @@ class _Analysis:
             columns.add(members)
         kinds = {
             str(item.parameter("kind")) for item in self.all.values() if item.operator == "calendar"
-        } | {
-            f"session:{item.parameter('calendar')}"
-            for item in self.all.values()
-            if item.operator == "session_window"
         }
+        for item in self.all.values():
+            read = SESSION_INPUTS.get(item.operator, ())
+            kinds |= {f"{what}:{item.parameter('calendar')}" for what in read}
         return tuple(sorted(columns)), tuple(sorted(kinds))
 
 

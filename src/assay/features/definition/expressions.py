@@ -91,3 +91,33 @@ def day_number() -> Expression:
 def days_since_previous_row() -> Expression:
     """Calendar days between the local dates of this row and the entity's previous row."""
     return day_number().diff(1)
+
+
+def in_session(calendar: str) -> Expression:
+    """1 while a session of a calendar is open (``open <= t < close``), else 0.
+
+    The calendar is one of the view's, by name: an exchange, or a session of the currency market
+    such as fx_london. Early closes and clock changes are in its table.
+    """
+    return node(Expression, "in_session", calendar=_calendar_name(calendar))
+
+
+def since_open(calendar: str) -> Expression:
+    """Seconds since the session opened; missing while the calendar is closed."""
+    return node(Expression, "since_open", calendar=_calendar_name(calendar))
+
+
+def until_close(calendar: str) -> Expression:
+    """Seconds until the session closes; missing while the calendar is closed."""
+    return node(Expression, "until_close", calendar=_calendar_name(calendar))
+
+
+def half_day(calendar: str) -> Expression:
+    """1 where the last session that opened is shorter than the calendar's usual one."""
+    return node(Expression, "half_day", calendar=_calendar_name(calendar))
+
+
+def _calendar_name(calendar: str) -> str:
+    if not calendar or not isinstance(calendar, str):
+        raise DefinitionError(f"calendar {calendar!r}: expected a name such as XNYS or fx_london")
+    return calendar

@@ -87,6 +87,9 @@ class Opcode(IntEnum):
     CORRELATION_WITHIN = 91
     SLOPE_WITHIN = 92
 
+    EARLIER = 93  # 1 where a[i] < b[i] (int64), else 0
+    SECONDS_BETWEEN = 94  # from b to a (int64 nanoseconds)
+
     ROWS_SINCE = 85  # rows since a was true, an int64; k for k or more
     ROW_AT = 86  # a[i - b[i]], NaN where b (int64) is k or more
     COUNTED = 87  # b (int64) as a float, NaN where it is k or more

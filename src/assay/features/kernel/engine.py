@@ -87,6 +87,7 @@ _PAIR_PREFIX, _SLOPE, _COVARIANCE_WITHIN, _SLOPE_WITHIN = (
     int(code)
     for code in (Opcode.PAIR_PREFIX, Opcode.SLOPE, Opcode.COVARIANCE_WITHIN, Opcode.SLOPE_WITHIN)
 )
+_EARLIER, _SECONDS_BETWEEN = int(Opcode.EARLIER), int(Opcode.SECONDS_BETWEEN)
 _CALL, _CALL_WITHIN = int(Opcode.CALL), int(Opcode.CALL_WITHIN)
 _RANK, _DEMEAN, _ZSCORE, _LATEST_BITS = (
     int(code) for code in (Opcode.RANK, Opcode.DEMEAN, Opcode.ZSCORE, Opcode.LATEST_BITS)
@@ -340,6 +341,10 @@ def _execute(
             least, stride = int(get(scalars, index)), get_word(code, at + 7)
             kind = opcode - _COVARIANCE_WITHIN + _PAIR_PREFIX + 1
             pairs.comoment(kind, state, out, a, c, b, stride, k, least, lengths, rows)
+        elif opcode == _EARLIER:
+            recency.earlier(state, out, a, b, rows)
+        elif opcode == _SECONDS_BETWEEN:
+            recency.seconds_between(state, out, a, b, rows)
         elif opcode == _RANK:
             cross_section.rank(state, out, c, a, b, rows)
         elif _DEMEAN <= opcode <= _ZSCORE:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from assay.domain.instants import render
 from assay.errors import ContractViolation
 from assay.features.definition.views import FeatureView
-from assay.features.kernel.calendar import calendar_inputs
+from assay.features.kernel.calendar import CalendarInputs
 
 TIMES = 2
 """Inputs before the columns: known time and event time."""
@@ -62,9 +62,9 @@ def check_rows(view: FeatureView, frame: pl.DataFrame) -> Rows:
     for index, name in enumerate(view.columns, start=TIMES):
         inputs[index] = frame[name].cast(pl.Float64).fill_null(float("nan")).to_numpy()
     if view.plan.calendar:
-        inputs[TIMES + len(view.columns) :] = calendar_inputs(
-            view.plan.calendar, event_times, view.timezone
-        )
+        made = CalendarInputs.of(view).at(event_times)
+        # Copied as integers: some of them are, in the bits of a float.
+        inputs[TIMES + len(view.columns) :].view(np.int64)[:] = made.view(np.int64)
     lengths = keys[view.entity].rle().struct.unnest()
     starts = np.zeros(lengths.height + 1, dtype=np.int64)
     np.cumsum(lengths["len"].to_numpy(), out=starts[1:])

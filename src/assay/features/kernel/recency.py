@@ -52,3 +52,18 @@ def seconds_since(state: int, out: int, times: int, since: int, k: int, rows: in
             put(state, out + i, float(elapsed) / _NANOS)
         else:
             put(state, out + i, NAN)
+
+
+@step
+def earlier(state: int, out: int, a: int, b: int, rows: int) -> None:
+    """1 where the int64 of ``a`` is smaller than that of ``b``, else 0."""
+    for i in range(rows):
+        put(state, out + i, 1.0 if get_word(state, a + i) < get_word(state, b + i) else 0.0)
+
+
+@step
+def seconds_between(state: int, out: int, a: int, b: int, rows: int) -> None:
+    """Seconds from the time of ``b`` to that of ``a``, rounded once."""
+    for i in range(rows):
+        elapsed = get_word(state, a + i) - get_word(state, b + i)
+        put(state, out + i, float(elapsed) / _NANOS)

@@ -13,7 +13,7 @@ from assay.domain.instants import Instant, render
 from assay.errors import Conflict, ContractViolation, OutOfOrder, did_you_mean
 from assay.features.definition.manifest import Manifest
 from assay.features.definition.views import FeatureView
-from assay.features.kernel.calendar import calendar_around, calendar_inputs
+from assay.features.kernel.calendar import CalendarInputs
 from assay.features.kernel.engine import SEGMENT_WIDTH
 from assay.features.kernel.frames import TIMES, Rows, check_rows, result_frame
 from assay.features.kernel.layout import LEAST_ROOM, Machine, features_of
@@ -81,10 +81,11 @@ class OnlineDriver:
         self._barrier = view.plan.second is not None
         self._shape = (len(self.columns),)
         self._values_in = self._input[TIMES : TIMES + len(self.columns), 0]
-        self._calendar_in = self._input[TIMES + len(self.columns) :, 0]
+        self._calendar_in = self._input[TIMES + len(self.columns) :].reshape(-1)
         self._values_out = self._output[1:, 0]
         # The calendar inputs in the buffer hold for event times from the one to before the other.
         self._date_from, self._date_to = 0, 0
+        self._calendars = CalendarInputs.of(view)
         self._function = self._machine.function
         self._use(np.empty((0, self._machine.template.size)))
 
@@ -201,7 +202,7 @@ class OnlineDriver:
         inputs[TIMES : TIMES + len(self.columns)] = values
         if self.view.plan.calendar and count:
             calendar = self._calendar(event_times, min(times), max(times))
-            inputs[TIMES + len(self.columns) :] = calendar
+            inputs[TIMES + len(self.columns) :].view(np.int64)[:] = calendar.view(np.int64)
         outputs = np.empty((len(self._machine.program.outputs), count))
         self._machine.run(self._states, segments, inputs, outputs)
         for entity, time in last.items():
@@ -404,19 +405,18 @@ class OnlineDriver:
 
     def _turn_calendar(self, event_time: Instant) -> None:
         """Put the calendar inputs of an event time into the buffer of single events."""
-        self._calendar_in[:], self._date_from, self._date_to = calendar_around(
-            self.view.plan.calendar, event_time, self.view.timezone
-        )
+        made, self._date_from, self._date_to = self._calendars.around(event_time)
+        self._calendar_in.view(np.int64)[:] = made.view(np.int64)
 
     def _calendar(
         self, event_times: NDArray[np.int64], first: Instant, last: Instant
     ) -> NDArray[np.float64]:
-        """The calendar inputs of a micro-batch, most of which lie within one local day."""
+        """The calendar inputs of a micro-batch, most of which lie within one day or session."""
         if not self._date_from <= first < self._date_to:
             self._turn_calendar(first)
         if last < self._date_to:
             return self._calendar_in[:, None]
-        return calendar_inputs(self.view.plan.calendar, event_times, self.view.timezone)
+        return self._calendars.at(event_times)
 
     def _use(self, states: NDArray[np.float64]) -> None:
         """Work on these states, one row per entity; the call of a single event is made once."""

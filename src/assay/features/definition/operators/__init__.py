@@ -30,6 +30,7 @@ from assay.features.definition.operators import (
     ordered,
     own,
     pairs,
+    sessions,
     weighted,
     windows,
 )
@@ -37,6 +38,7 @@ from assay.features.definition.operators.promise import NumericClass, Operator
 
 _FAMILIES = (
     inputs,
+    sessions,
     elementwise,
     earlier,
     windows,
