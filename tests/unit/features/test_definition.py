@@ -13,9 +13,16 @@ from assay.features import (
     Expression,
     FeatureView,
     Sessions,
+    SessionWindow,
+    StepFunction,
+    TimeWindow,
     col,
     day_of_week,
+    half_day,
+    in_session,
     lit,
+    since_open,
+    until_close,
     where,
 )
 from assay.features.definition.opcodes import Opcode
@@ -185,6 +192,15 @@ def test_every_operator_that_can_be_written_is_in_the_table_with_its_promises() 
         x.rolling_min(3), x.rolling_max(3), x.rolling_count(3), x.zscore(3),
         x.ewm_mean(span=3, horizon=5), x.ewm_std(span=3, horizon=5),
         x.cs_rank(), x.cs_demean(), x.cs_zscore(), day_of_week(),
+        x.rolling_mean(TimeWindow.of(hours=1, max_rows=9)),
+        x.rolling_mean(SessionWindow("XNYS", 1, max_rows=9)),
+        x.exp(), x**3, x.ewm_mean(halflife=Duration(5), horizon=TimeWindow(50, 9)),
+        StepFunction("def f(window):\n    return 1.0\n")(x, window=3),
+        x.ewm_std(halflife=Duration(5), horizon=TimeWindow(50, 9)),
+        x.rolling_median(3), x.rolling_quantile(9, 0.1), x.rolling_rank(5, percent=True),
+        x.rolling_cov(MID.lag(1), 5), x.rolling_corr(MID.lag(1), 5), x.rolling_beta(MID.lag(1), 5),
+        in_session("fx"), since_open("fx"), until_close("fx"), half_day("fx"),
+        x.last_valid(3), (x > 1).rows_since(3), (x > 1).time_since(3),
     ]  # fmt: skip
 
     def names(expression: Expression) -> set[str]:

@@ -23,7 +23,7 @@ from assay.features import (
     month_start,
     quarter_end,
 )
-from assay.features.kernel.calendar import calendar_around, calendar_inputs
+from assay.features.kernel.calendar import CalendarInputs
 
 MID = col("mid")
 DAY = 86_400 * 10**9
@@ -224,7 +224,7 @@ def test_calendar_inputs_follow_the_local_date(zone: str) -> None:
         for start in starts
         for step in range(700)
     ]
-    found = calendar_inputs(KINDS, np.array(times), zone)
+    found = CalendarInputs(KINDS, zone).at(np.array(times))
     for column, time in enumerate(times):
         date = (
             (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=time // 10**9))
@@ -244,8 +244,8 @@ def test_calendar_inputs_follow_the_local_date(zone: str) -> None:
             float((date - datetime(1970, 1, 1).date()).days),
         )
         assert tuple(found[:, column]) == expected, (time, date)
-        alone, start, stop = calendar_around(KINDS, time, zone)
-        assert alone == expected
+        alone, start, stop = CalendarInputs(KINDS, zone).around(time)
+        assert tuple(alone) == expected
         assert start <= time < stop
 
 

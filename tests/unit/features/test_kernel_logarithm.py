@@ -16,8 +16,8 @@ from assay.features.kernel.layout import Machine
 def logarithms(values: list[float], chunk: int = 64) -> np.ndarray:
     view = FeatureView("v", "s", "entity", {"f": col("x").log()}, Sessions(1))
     machine = Machine.build(view.plan.first, chunk)
-    inputs = np.zeros((2, len(values)))
-    inputs[1] = values
+    inputs = np.zeros((3, len(values)))
+    inputs[2] = values
     outputs = np.empty((2, len(values)))
     machine.run(machine.states(1), np.array([[0, 0, len(values), 1]]), inputs, outputs)
     return outputs[1]

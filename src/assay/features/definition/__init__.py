@@ -1,31 +1,50 @@
 """What a feature is, with nothing about how it is computed.
 
-1. :mod:`~assay.features.definition.expressions` - features as expressions over columns.
-2. :mod:`~assay.features.definition.operators` - every operator with its promises, as a table.
+1. :mod:`~assay.features.definition.expressions` - features as expressions over columns;
+   :mod:`~assay.features.definition.operations` is what can be written after the dot,
+   :mod:`~assay.features.definition.windows` how far back it looks,
+   :mod:`~assay.features.definition.calendars` when markets are open.
+2. :mod:`~assay.features.definition.operators` - every operator with its promises, and how it
+   becomes instructions.
 3. :mod:`~assay.features.definition.views` - a named set of features over one source.
 4. :mod:`~assay.features.definition.opcodes`, :mod:`~assay.features.definition.program` - the
-   instructions of the kernel, and lists of them.
+   instructions of the kernel, and lists of them; :mod:`~assay.features.definition.builder` writes
+   them.
 5. :mod:`~assay.features.definition.compiler` - from expressions to programs.
 6. :mod:`~assay.features.definition.manifest` - the hash of all that.
 """
 
+from assay.features.definition.calendars import (
+    FX_SESSIONS,
+    SessionRule,
+    SessionTable,
+    sessions_of_exchange,
+    sessions_of_rule,
+)
 from assay.features.definition.expressions import (
     Expression,
     col,
     day_number,
     day_of_week,
     days_since_previous_row,
+    half_day,
+    in_session,
     lit,
     month_end,
     month_start,
     quarter_end,
+    since_open,
+    until_close,
     where,
 )
 from assay.features.definition.manifest import Manifest, ManifestSet
 from assay.features.definition.operators import OPERATORS, NumericClass, Operator
-from assay.features.definition.views import Duration, FeatureView, Sessions
+from assay.features.definition.step_functions import StepFunction, step_function
+from assay.features.definition.views import FeatureView, Sessions
+from assay.features.definition.windows import Duration, SessionWindow, TimeWindow
 
 __all__ = [
+    "FX_SESSIONS",
     "OPERATORS",
     "Duration",
     "Expression",
@@ -34,14 +53,26 @@ __all__ = [
     "ManifestSet",
     "NumericClass",
     "Operator",
+    "SessionRule",
+    "SessionTable",
+    "SessionWindow",
     "Sessions",
+    "StepFunction",
+    "TimeWindow",
     "col",
     "day_number",
     "day_of_week",
     "days_since_previous_row",
+    "half_day",
+    "in_session",
     "lit",
     "month_end",
     "month_start",
     "quarter_end",
+    "sessions_of_exchange",
+    "sessions_of_rule",
+    "since_open",
+    "step_function",
+    "until_close",
     "where",
 ]

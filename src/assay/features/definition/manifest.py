@@ -18,15 +18,15 @@ from assay.errors import Conflict, Tampered
 from assay.features.definition.views import FeatureView
 from assay.storage.files import write_atomic
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
     """The immutable description of one view, and its hash.
 
-    ``document`` holds the programs, windows, operator versions, time to live, entity, source,
-    columns, universe and time zone. ``hash`` is the SHA-256 of its canonical form.
+    ``document`` holds the programs, windows, operator versions, calendars, time to live, entity,
+    source, columns, universe and time zone. ``hash`` is the SHA-256 of its canonical form.
     """
 
     hash: str
@@ -43,6 +43,7 @@ class Manifest:
             "columns": list(view.columns),
             "members": view.members,
             "timezone": view.timezone,
+            "calendars": {table.name: table.to_json() for table in view.calendars},
             "ttl": view.ttl.to_json(),
             "features": [[name, item.identity] for name, item in view.features.items()],
             "definitions": {name: repr(item) for name, item in view.features.items()},

@@ -35,7 +35,8 @@ class Node:
 class Instruction:
     """One step: see :class:`~assay.features.definition.opcodes.Opcode` for what each field means.
 
-    Fields that an opcode does not use are zero.
+    Fields that an opcode does not use are zero. ``own`` words of state belong to the instruction
+    alone; they begin as zero. ``function`` is the number of a step function, or -1.
     """
 
     opcode: Opcode
@@ -46,23 +47,29 @@ class Instruction:
     k: int = 0
     m: int = 0
     scalar: float = 0.0
+    own: int = 0
+    function: int = -1
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
     """Instructions in order, over nodes, from input columns to output columns.
 
-    The first input and the first output are the known time as int64; the others are floats.
+    The first two inputs are the known time and the event time as int64, the first output is the
+    known time; the others are floats, or int64 where an instruction says so. ``functions`` are the
+    texts of step functions.
     """
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     nodes: tuple[Node, ...]
     instructions: tuple[Instruction, ...]
+    functions: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The canonical document: names and versions of instructions, floats in hexadecimal."""
         return {
+            "functions": list(self.functions),
             "inputs": list(self.inputs),
             "outputs": list(self.outputs),
             "nodes": [[node.history, node.before.hex()] for node in self.nodes],
@@ -77,6 +84,8 @@ class Program:
                     step.k,
                     step.m,
                     step.scalar.hex(),
+                    step.own,
+                    step.function,
                 ]
                 for step in self.instructions
             ],

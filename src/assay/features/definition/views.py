@@ -10,11 +10,12 @@ from types import MappingProxyType
 from typing import Any, TypeAlias
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from assay.domain.instants import NANOS_PER_SECOND
 from assay.domain.order import ORDER_COLUMNS
 from assay.errors import ContractViolation, DefinitionError, did_you_mean
+from assay.features.definition.calendars import SessionTable
 from assay.features.definition.compiler import Plan, compile_features
 from assay.features.definition.expressions import Expression
+from assay.features.definition.windows import Duration
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
@@ -33,25 +34,6 @@ class Sessions:
         return {"sessions": self.count}
 
 
-@dataclass(frozen=True, slots=True)
-class Duration:
-    """A time to live in nanoseconds; :meth:`of` takes hours and the like."""
-
-    nanos: int
-
-    def __post_init__(self) -> None:
-        if type(self.nanos) is not int or self.nanos < 1:
-            raise DefinitionError(f"Duration({self.nanos!r}): expected nanoseconds from 1")
-
-    @classmethod
-    def of(cls, *, days: int = 0, hours: int = 0, minutes: int = 0, seconds: int = 0) -> Duration:
-        """The sum of whole days (of 24 hours), hours, minutes and seconds."""
-        return cls((((days * 24 + hours) * 60 + minutes) * 60 + seconds) * NANOS_PER_SECOND)
-
-    def to_json(self) -> dict[str, Any]:
-        return {"nanoseconds": self.nanos}
-
-
 TimeToLive: TypeAlias = Sessions | Duration
 
 
@@ -68,6 +50,7 @@ class FeatureView:
     ttl: how long a row may be served or joined after its event time.
     members: a Boolean column; cross-sections run over rows where it is true. None means all rows.
     timezone: IANA name; calendar flags are those of the local date there.
+    calendars: tables of the sessions that windows and flags name; those that none names are let go.
 
     Raises
     ------
@@ -82,6 +65,7 @@ class FeatureView:
     ttl: TimeToLive
     members: str | None = None
     timezone: str = "UTC"
+    calendars: tuple[SessionTable, ...] = ()
     plan: Plan = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -101,6 +85,21 @@ class FeatureView:
             ) from None
         object.__setattr__(self, "features", MappingProxyType(dict(self.features)))
         object.__setattr__(self, "plan", compile_features(self.features, self.members))
+        self._keep_calendars()
+
+    def _keep_calendars(self) -> None:
+        """Keep the tables that are read; what is not read decides no value."""
+        named = {table.name: table for table in self.calendars}
+        wanted = sorted({name for _, _, name in map(_parts, self.plan.calendar) if name})
+        for name in wanted:
+            if name not in named:
+                raise DefinitionError(
+                    f"view {self.name}: calendar {name!r} is not among its calendars",
+                    hint=did_you_mean(name, named)
+                    if named
+                    else "FeatureView(..., calendars=[sessions_of_rule(...)])",
+                )
+        object.__setattr__(self, "calendars", tuple(named[name] for name in wanted))
 
     def _check_features(self) -> None:
         if not self.features:
@@ -122,7 +121,7 @@ class FeatureView:
     def __reduce__(self) -> tuple[Any, ...]:
         # A view travels to another process as its definition and is compiled again there.
         definition = (self.name, self.source, self.entity, dict(self.features))
-        return FeatureView, (*definition, self.ttl, self.members, self.timezone)
+        return FeatureView, (*definition, self.ttl, self.members, self.timezone, self.calendars)
 
     def __hash__(self) -> int:
         return hash((self.name, tuple(self.features)))
@@ -166,6 +165,10 @@ class FeatureView:
                     f"view {self.name}: source {self.source} has no column {name!r}",
                     hint=did_you_mean(name, present),
                 )
+
+
+def _parts(kind: str) -> tuple[str, str, str]:
+    return kind.partition(":")
 
 
 def _check_name(what: str, name: object) -> None:

@@ -3,8 +3,12 @@
 1. :mod:`~assay.features.kernel.words` - memory and machine words as the steps need them.
 2. :mod:`~assay.features.kernel.elementwise`, :mod:`~assay.features.kernel.logarithm` - one row, or
    one row and one earlier row.
-3. :mod:`~assay.features.kernel.moments` - rolling sum, mean and variance by exact accumulators.
-4. :mod:`~assay.features.kernel.weighted` - the end of exponentially weighted variances.
+3. :mod:`~assay.features.kernel.moments` - rolling sum, mean and variance by exact accumulators;
+   :mod:`~assay.features.kernel.pairs` - covariance, correlation and slope by the same.
+4. :mod:`~assay.features.kernel.ordered` - quantiles and ranks of windows;
+   :mod:`~assay.features.kernel.recency` - how long ago something was;
+   :mod:`~assay.features.kernel.weighted`, :mod:`~assay.features.kernel.decay` - weights that fall
+   off exponentially.
 5. :mod:`~assay.features.kernel.cross_section` - rank, demean, z-score across entities.
 6. :mod:`~assay.features.kernel.engine` - ``run``, the one function that executes a program with
    them.

@@ -28,10 +28,25 @@ import numba
 
 from assay.features.definition import opcodes
 from assay.features.definition.opcodes import Opcode
-from assay.features.kernel import cross_section, elementwise, logarithm, moments, weighted, words
+from assay.features.kernel import (
+    cross_section,
+    decay,
+    elementwise,
+    exponential,
+    logarithm,
+    moments,
+    ordered,
+    pairs,
+    recency,
+    step_functions,
+    weighted,
+    words,
+)
 from assay.features.kernel.words import get, get_word, put_word
 
-OP_WIDTH: Final = 8  # opcode, offsets of out, a, b, c; k, m; words between the nodes of a prefix
+# Opcode; offsets of out, a, b, c; k, m; words between the nodes of a group, or the address of a
+# function; offset of the words of its own.
+OP_WIDTH: Final = 9
 HEADER: Final = 4  # words before the code
 MOVER_WIDTH: Final = 2  # offset of the stretch, earlier rows to keep
 SEGMENT_WIDTH: Final = 4  # slot of the state, first row, row after the last, begin afresh (0 or 1)
@@ -39,7 +54,7 @@ SEGMENT_WIDTH: Final = 4  # slot of the state, first row, row after the last, be
 _FIRST_UNARY, _LAST_UNARY = int(Opcode.NEG), int(Opcode.VALID)
 _FIRST_BINARY, _LAST_BINARY = int(Opcode.ADD), int(Opcode.MIN)
 _FIRST_COMPARE, _LAST_COMPARE = int(Opcode.LT), int(Opcode.OR)
-_LOG = int(Opcode.LOG)
+_LOG, _EXP, _POWER = int(Opcode.LOG), int(Opcode.EXP), int(Opcode.POWER)
 _LOAD, _LOAD_BITS, _STORE = int(Opcode.LOAD), int(Opcode.LOAD_BITS), int(Opcode.STORE)
 _FILL, _WHERE, _LAG, _ADD_SCALED_LAG = (
     int(code) for code in (Opcode.FILL, Opcode.WHERE, Opcode.LAG, Opcode.ADD_SCALED_LAG)
@@ -58,6 +73,22 @@ _PREFIX, _COUNT, _SUM, _MEAN, _VAR, _EWM_VAR = (
         Opcode.EWM_VAR,
     )
 )
+_ROWS_WITHIN, _COUNT_WITHIN, _VAR_WITHIN = (
+    int(code) for code in (Opcode.ROWS_WITHIN, Opcode.COUNT_WITHIN, Opcode.VAR_WITHIN)
+)
+_TILE, _DECAY, _DECAYED_STD = int(Opcode.TILE), int(Opcode.DECAY), int(Opcode.DECAYED_STD)
+_QUANTILE, _QUANTILE_WITHIN, _RANK_WITHIN = (
+    int(code) for code in (Opcode.QUANTILE, Opcode.QUANTILE_WITHIN, Opcode.RANK_WITHIN)
+)
+_ROWS_SINCE, _ROW_AT, _COUNTED, _SECONDS_SINCE = (
+    int(code) for code in (Opcode.ROWS_SINCE, Opcode.ROW_AT, Opcode.COUNTED, Opcode.SECONDS_SINCE)
+)
+_PAIR_PREFIX, _SLOPE, _COVARIANCE_WITHIN, _SLOPE_WITHIN = (
+    int(code)
+    for code in (Opcode.PAIR_PREFIX, Opcode.SLOPE, Opcode.COVARIANCE_WITHIN, Opcode.SLOPE_WITHIN)
+)
+_EARLIER, _SECONDS_BETWEEN = int(Opcode.EARLIER), int(Opcode.SECONDS_BETWEEN)
+_CALL, _CALL_WITHIN = int(Opcode.CALL), int(Opcode.CALL_WITHIN)
 _RANK, _DEMEAN, _ZSCORE, _LATEST_BITS = (
     int(code) for code in (Opcode.RANK, Opcode.DEMEAN, Opcode.ZSCORE, Opcode.LATEST_BITS)
 )
@@ -86,20 +117,82 @@ def _moments(
     stride: int,
     k: int,
     least: int,
+    windows: int,
     rows: int,
 ) -> None:
-    """The instructions that read or write the six nodes of a prefix, ``stride`` words apart."""
+    """The instructions that read or write the six nodes of a prefix, ``stride`` words apart.
+
+    ``windows`` is where the lengths of windows stand that are not ``k`` rows long, or -1.
+    """
     high, low = first, first + stride
     sq_high, sq_mid, sq_low = low + stride, low + 2 * stride, low + 3 * stride
     counts = sq_low + stride
     if opcode == _PREFIX:
         moments.prefix(state, x, high, low, sq_high, sq_mid, sq_low, counts, rows)
     elif opcode == _COUNT:
-        moments.count(state, out, counts, k, rows)
+        moments.count(state, out, counts, k, windows, rows)
     elif opcode == _VAR:
-        moments.variance(state, out, x, high, low, sq_high, sq_mid, sq_low, counts, k, least, rows)
+        moments.variance(
+            state, out, x, high, low, sq_high, sq_mid, sq_low, counts, k, least, windows, rows
+        )
     else:
-        moments.sum_or_mean(state, out, x, high, low, counts, k, least, opcode == _MEAN, rows)
+        mean = opcode == _MEAN
+        moments.sum_or_mean(state, out, x, high, low, counts, k, least, mean, windows, rows)
+
+
+@elementwise.step
+def _decay(
+    opcode: int,
+    state: int,
+    out: int,
+    a: int,
+    b: int,
+    c: int,
+    k: int,
+    length: int,
+    stride: int,
+    halflife: float,
+    rows: int,
+) -> None:
+    """The instructions of weights that fall off with time."""
+    if opcode == _TILE:
+        decay.tile_ordinal(state, out, a, length, rows)
+    elif opcode == _DECAY:
+        decay.tile(state, out, stride, a, b, c, halflife, rows)
+    else:
+        deviation = opcode == _DECAYED_STD
+        decay.merge(state, out, a, stride, b, c, k, halflife, deviation, rows)
+
+
+@elementwise.step
+def _order_or_recency(
+    opcode: int,
+    state: int,
+    out: int,
+    a: int,
+    b: int,
+    c: int,
+    own: int,
+    k: int,
+    m: int,
+    scalar: float,
+    rows: int,
+) -> None:
+    """Order statistics, which keep their windows in words of their own, and times of events."""
+    if opcode <= _QUANTILE_WITHIN:
+        windows = c if opcode == _QUANTILE_WITHIN else -1
+        ordered.quantile(state, out, a, own, k, m, scalar, windows, rows)
+    elif opcode <= _RANK_WITHIN:
+        windows = c if opcode == _RANK_WITHIN else -1
+        ordered.rank(state, out, a, own, k, m, windows, rows)
+    elif opcode == _ROWS_SINCE:
+        recency.rows_since(state, out, a, k, rows)
+    elif opcode == _ROW_AT:
+        recency.row_at(state, out, a, b, k, rows)
+    elif opcode == _COUNTED:
+        recency.counted(state, out, b, k, rows)
+    else:
+        recency.seconds_since(state, out, a, b, k, rows)
 
 
 @elementwise.step
@@ -169,8 +262,27 @@ def _execute(
                 get_word(code, at + 7),
                 k,
                 get_word(code, at + 6),
+                -1,
                 rows,
             )
+        elif _COUNT_WITHIN <= opcode <= _VAR_WITHIN:
+            _moments(
+                opcode - _COUNT_WITHIN + _COUNT,
+                state,
+                out,
+                a,
+                b,
+                get_word(code, at + 7),
+                k,
+                get_word(code, at + 6),
+                c,
+                rows,
+            )
+        elif _TILE <= opcode <= _DECAYED_STD:
+            stride, halflife = get_word(code, at + 7), get(scalars, index)
+            _decay(opcode, state, out, a, b, c, k, get_word(code, at + 6), stride, halflife, rows)
+        elif opcode == _ROWS_WITHIN:
+            moments.rows_within(state, out, a, k, get_word(code, at + 6), rows)
         elif opcode == _LAG:
             elementwise.copy_words(state, out, state, a - k, rows)
         elif _MAX_LAG <= opcode <= _MIN_LAG:
@@ -183,6 +295,10 @@ def _execute(
             elementwise.copy_words(state, out, inputs, k * length + start, rows)
         elif opcode == _LOG:
             logarithm.log(state, out, a, rows)
+        elif opcode == _EXP:
+            exponential.exp(state, out, a, rows)
+        elif opcode == _POWER:
+            exponential.power(state, out, a, get(scalars, index), rows)
         elif _FIRST_UNARY <= opcode <= _LAST_UNARY:
             elementwise.unary(opcode, state, out, a, rows)
         elif _FIRST_COMPARE <= opcode <= _LAST_COMPARE:
@@ -194,6 +310,41 @@ def _execute(
         elif opcode == _EWM_VAR:
             x = _place(get_word(code, at + 6), base, moving, fixed)
             weighted.ewm_variance(state, out, x, a, b, c, k, get(scalars, index), rows)
+        elif opcode in (_CALL, _CALL_WITHIN):
+            lengths = _place(get_word(code, at + 6), base, moving, fixed)
+            step_functions.call(
+                state,
+                out,
+                a,
+                b,
+                c,
+                int(get(scalars, index)),
+                k,
+                lengths if opcode == _CALL_WITHIN else -1,
+                base + get_word(code, at + 8),
+                get_word(code, at + 7),
+                rows,
+            )
+        elif _QUANTILE <= opcode <= _SECONDS_SINCE:
+            own = state + 8 * (base + get_word(code, at + 8))
+            m = get_word(code, at + 6)
+            _order_or_recency(opcode, state, out, a, b, c, own, k, m, get(scalars, index), rows)
+        elif _PAIR_PREFIX <= opcode <= _SLOPE:
+            stride = get_word(code, at + 7)
+            if opcode == _PAIR_PREFIX:
+                pairs.pair_prefix(state, a, b, out, stride, rows)
+            else:
+                least = int(get(scalars, index))
+                pairs.comoment(opcode, state, out, a, c, b, stride, k, least, -1, rows)
+        elif _COVARIANCE_WITHIN <= opcode <= _SLOPE_WITHIN:
+            lengths = _place(get_word(code, at + 6), base, moving, fixed)
+            least, stride = int(get(scalars, index)), get_word(code, at + 7)
+            kind = opcode - _COVARIANCE_WITHIN + _PAIR_PREFIX + 1
+            pairs.comoment(kind, state, out, a, c, b, stride, k, least, lengths, rows)
+        elif opcode == _EARLIER:
+            recency.earlier(state, out, a, b, rows)
+        elif opcode == _SECONDS_BETWEEN:
+            recency.seconds_between(state, out, a, b, rows)
         elif opcode == _RANK:
             cross_section.rank(state, out, c, a, b, rows)
         elif _DEMEAN <= opcode <= _ZSCORE:
@@ -217,7 +368,13 @@ def source_hash() -> str:
         elementwise,
         logarithm,
         moments,
+        exponential,
         weighted,
+        decay,
+        ordered,
+        pairs,
+        recency,
+        step_functions,
         cross_section,
     ):
         digest.update(Path(str(module.__file__)).read_bytes())

@@ -23,6 +23,7 @@ from assay.domain.canonical import content_hash
 from assay.features.definition.expressions import col, where
 from assay.features.definition.views import FeatureView, Sessions
 from assay.features.kernel.engine import SEGMENT_WIDTH, source_hash
+from assay.features.kernel.frames import TIMES
 from assay.features.kernel.layout import Machine
 
 _ENTITIES, _ROWS = 5, 400
@@ -113,10 +114,10 @@ def golden_hash() -> str:
     plan = view.plan
     assert plan.second is not None
     count = _ENTITIES * _ROWS
-    inputs = np.empty((1 + len(view.columns), count))
-    inputs[0].view(np.int64)[:] = np.arange(count)
-    for index, name in enumerate(view.columns, start=1):
-        inputs[index] = _generated(index, name, count)
+    inputs = np.empty((TIMES + len(view.columns), count))
+    inputs[:TIMES].view(np.int64)[:] = np.arange(count)
+    for index, name in enumerate(view.columns, start=TIMES):
+        inputs[index] = _generated(index - 1, name, count)
     first = Machine.build(plan.first, 64)
     segments = np.array(
         [[0, e * _ROWS, (e + 1) * _ROWS, 1] for e in range(_ENTITIES)], dtype=np.int64

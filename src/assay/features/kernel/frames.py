@@ -12,7 +12,10 @@ from numpy.typing import NDArray
 from assay.domain.instants import render
 from assay.errors import ContractViolation
 from assay.features.definition.views import FeatureView
-from assay.features.kernel.calendar import calendar_inputs
+from assay.features.kernel.calendar import CalendarInputs
+
+TIMES = 2
+"""Inputs before the columns: known time and event time."""
 
 _INTEGERS = ("event_time", "known_time", "source_rank", "sequence")
 
@@ -21,9 +24,9 @@ _INTEGERS = ("event_time", "known_time", "source_rank", "sequence")
 class Rows:
     """A checked frame as arrays.
 
-    ``inputs`` has one row per input of the view's first program, the known times (as int64 bits)
-    first; ``starts`` are the first rows of the entities in ``entities``, and the number of rows at
-    the end.
+    ``inputs`` has one row per input of the view's first program, the known times and event times
+    (as int64 bits) first; ``starts`` are the first rows of the entities in ``entities``, and the
+    number of rows at the end.
     """
 
     keys: pl.DataFrame
@@ -53,14 +56,15 @@ def check_rows(view: FeatureView, frame: pl.DataFrame) -> Rows:
     keys = frame.select(view.key_columns)
     _check_order(view, keys)
     event_times = keys["event_time"].to_numpy()
-    inputs = np.empty((1 + len(view.columns) + len(view.plan.calendar), frame.height))
+    inputs = np.empty((TIMES + len(view.columns) + len(view.plan.calendar), frame.height))
     inputs[0].view(np.int64)[:] = keys["known_time"].to_numpy()
-    for index, name in enumerate(view.columns, start=1):
+    inputs[1].view(np.int64)[:] = event_times
+    for index, name in enumerate(view.columns, start=TIMES):
         inputs[index] = frame[name].cast(pl.Float64).fill_null(float("nan")).to_numpy()
     if view.plan.calendar:
-        inputs[1 + len(view.columns) :] = calendar_inputs(
-            view.plan.calendar, event_times, view.timezone
-        )
+        made = CalendarInputs.of(view).at(event_times)
+        # Copied as integers: some of them are, in the bits of a float.
+        inputs[TIMES + len(view.columns) :].view(np.int64)[:] = made.view(np.int64)
     lengths = keys[view.entity].rle().struct.unnest()
     starts = np.zeros(lengths.height + 1, dtype=np.int64)
     np.cumsum(lengths["len"].to_numpy(), out=starts[1:])

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from assay.features.definition.opcodes import Opcode
+from assay.features.definition.opcodes import GROUPED, READS_NODE_M
 from assay.features.definition.program import Program
 from assay.features.definition.views import FeatureView
 from assay.features.kernel.engine import (
@@ -18,8 +18,9 @@ from assay.features.kernel.engine import (
     SEGMENT_WIDTH,
     compiled_run,
 )
+from assay.features.kernel.step_functions import compiled_step
 
-LAYOUT_VERSION = 1
+LAYOUT_VERSION = 2
 """Changes when the order or meaning of the words in a state changes."""
 
 LEAST_ROOM = 64
@@ -61,20 +62,25 @@ class Machine:
             if node.history > 0:
                 movers += [size, node.history]
                 offsets[index], size = size + node.history, size + node.history + room
+        owned = np.zeros(len(program.instructions), dtype=np.int64)
+        for index, step in enumerate(program.instructions):
+            owned[index], size = size, size + step.own
         template = np.zeros(size, dtype=np.float64)
         for index, node in enumerate(program.nodes):
             stop = offsets[index] + (chunk if node.history == 0 else room)
             template[offsets[index] - node.history : stop] = node.before
         code = np.zeros((len(program.instructions), OP_WIDTH), dtype=np.int64)
-        for row, step in zip(code, program.instructions, strict=True):
+        for index, (row, step) in enumerate(zip(code, program.instructions, strict=True)):
             row[0] = step.opcode
             row[1:5] = offsets[[step.out, step.a, step.b, step.c]]
-            row[5], row[6] = step.k, step.m
-            if step.opcode is Opcode.EWM_VAR:
+            row[5], row[6], row[8] = step.k, step.m, owned[index]
+            if step.function >= 0:
+                row[7] = compiled_step(program.functions[step.function]).address
+            if step.opcode in READS_NODE_M:
                 row[6] = offsets[step.m]
-            elif Opcode.PREFIX <= step.opcode <= Opcode.VAR:
-                prefix = step.out if step.opcode is Opcode.PREFIX else step.b
-                row[7] = offsets[prefix + 1] - offsets[prefix]
+            if step.opcode in GROUPED:
+                first = getattr(step, GROUPED[step.opcode])
+                row[7] = offsets[first + 1] - offsets[first]
         return cls(
             program,
             chunk,
@@ -127,7 +133,7 @@ class Machine:
         Both machines have the same program and hold as many rows before they move histories; only
         the rows that they take at a time differ, and with it the words that nothing looks back at.
         """
-        if self.movers == 0:
+        if self.movers == 0 and not any(step.own for step in self.program.instructions):
             return  # nothing looks back, so nothing is remembered, and room has another meaning
         fixed, theirs = int(self.words[2]), int(other.words[2])
         if self.program is not other.program or self.words[1] != other.words[1]:

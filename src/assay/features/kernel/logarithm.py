@@ -23,21 +23,27 @@ _MANTISSA = (1 << 52) - 1
 _ONE = 1023 << 52
 _SQRT_HALF = 0x3FE6A09E667F3BCD  # bits of sqrt(1/2)
 _SMALLEST_NORMAL = 2.2250738585072014e-308
-_LN2_HIGH = float.fromhex("0x1.62e42feep-1")  # the first 32 bits of log(2)
-_LN2_LOW = float.fromhex("0x1.a39ef35793c76p-33")  # the rest, rounded
+LN2_HIGH = float.fromhex("0x1.62e42feep-1")  # the first 32 bits of log(2)
+LN2_LOW = float.fromhex("0x1.a39ef35793c76p-33")  # the rest, rounded
 _C3, _C5, _C7, _C9, _C11, _C13, _C15, _C17, _C19, _C21, _C23 = (2.0 / n for n in range(3, 25, 2))
 
 
 @step
-def natural_logarithm(x: float) -> float:
-    """``log(x)`` of a positive number, NaN otherwise."""
+def reduced(x: float) -> tuple[float, float]:
+    """``f`` and ``e`` with ``x = 2**e * (1 + f)`` and ``1 + f`` in [sqrt(1/2), sqrt(2))."""
     tiny = x < _SMALLEST_NORMAL
     word = word_of(x * 18014398509481984.0 if tiny else x)  # subnormals are lifted by 2**54
     # Subtracting the bits of sqrt(1/2) makes the exponent field roll over at sqrt(1/2), not at 1.
     shifted = word - _SQRT_HALF
     exponent = shifted >> 52
     mantissa = float_of((shifted & _MANTISSA) + _SQRT_HALF)
-    f = mantissa - 1.0
+    return mantissa - 1.0, float(exponent - 54 if tiny else exponent)
+
+
+@step
+def natural_logarithm(x: float) -> float:
+    """``log(x)`` of a positive number, NaN otherwise."""
+    f, scale = reduced(x)
     s = f / (2.0 + f)
     z = s * s
     series = z * (_C21 + z * _C23)
@@ -47,8 +53,7 @@ def natural_logarithm(x: float) -> float:
     series = z * (_C5 + z * (_C7 + series))
     series = z * (_C3 + series)
     half = 0.5 * f * f
-    scale = float(exponent - 54 if tiny else exponent)
-    result = scale * _LN2_HIGH - ((half - (s * (half + series) + scale * _LN2_LOW)) - f)
+    result = scale * LN2_HIGH - ((half - (s * (half + series) + scale * LN2_LOW)) - f)
     return result if (x > 0.0) & (x <= LARGEST) else NAN
 
 

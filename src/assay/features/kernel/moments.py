@@ -56,6 +56,7 @@ _MASK_44 = (1 << 44) - 1
 _MASK_45 = (1 << 45) - 1
 _SMALLEST_VARIANCE = 2.0**-56
 _SMALLEST_RATIO = 2.0**-70
+_NEVER = 1 << 40  # more valid values than any window holds
 _FROM_SCRATCH = -1.0  # no variance is negative
 
 
@@ -90,6 +91,27 @@ def two_product(a: float, b: float) -> tuple[float, float]:
 
 
 @step
+def rounded(value: float) -> float:
+    """A value below 2**24 in magnitude as a multiple of 2**-64."""
+    top = (value + _M_HIGH) - _M_HIGH
+    return top + (((value - top) + _M_LOW) - _M_LOW)
+
+
+@step
+def add_product(high: int, mid: int, low: int, a: float, b: float) -> tuple[int, int, int]:
+    """The three limbs of a running sum with ``a * b`` added, down to 2**-86."""
+    product, error = two_product(a, b)
+    shifted = product + _M_SQ_HIGH
+    high = wrapping_add(high, word_of(shifted) - _B_SQ_HIGH)
+    rest = product - (shifted - _M_SQ_HIGH)
+    shifted = rest + _M_SQ_MID
+    error_shifted = error + _M_SQ_MID
+    mid = wrapping_add(mid, (word_of(shifted) - _B_SQ_MID) + (word_of(error_shifted) - _B_SQ_MID))
+    rest = (rest - (shifted - _M_SQ_MID)) + (error - (error_shifted - _M_SQ_MID))
+    return high, mid, wrapping_add(low, word_of(rest + _M_SQ_LOW) - _B_SQ_LOW)
+
+
+@step
 def prefix(
     state: int,
     x: int,
@@ -121,18 +143,8 @@ def prefix(
         top = shifted - _M_HIGH
         shifted = (value - top) + _M_LOW
         s_low = wrapping_add(s_low, word_of(shifted) - _B_LOW)
-        rounded = top + (shifted - _M_LOW)
-        square, error = two_product(rounded, rounded)
-        shifted = square + _M_SQ_HIGH
-        s_sq_high = wrapping_add(s_sq_high, word_of(shifted) - _B_SQ_HIGH)
-        rest = square - (shifted - _M_SQ_HIGH)
-        shifted = rest + _M_SQ_MID
-        error_shifted = error + _M_SQ_MID
-        s_sq_mid = wrapping_add(
-            s_sq_mid, (word_of(shifted) - _B_SQ_MID) + (word_of(error_shifted) - _B_SQ_MID)
-        )
-        rest = (rest - (shifted - _M_SQ_MID)) + (error - (error_shifted - _M_SQ_MID))
-        s_sq_low = wrapping_add(s_sq_low, word_of(rest + _M_SQ_LOW) - _B_SQ_LOW)
+        whole = top + (shifted - _M_LOW)
+        s_sq_high, s_sq_mid, s_sq_low = add_product(s_sq_high, s_sq_mid, s_sq_low, whole, whole)
         s_counts = wrapping_add(
             s_counts, (1 if valid else 0) + (_OUT_OF_RANGE if valid & (not inside) else 0)
         )
@@ -172,6 +184,31 @@ def window_square_sum(state: int, high: int, mid: int, low: int, k: int) -> tupl
     total, error = two_sum(a, b)
     total, more = two_sum(total, c)
     return two_sum(total, (error + more) + d)
+
+
+@step
+def numerator(
+    n: float,
+    product: float,
+    product_low: float,
+    a: float,
+    a_low: float,
+    b: float,
+    b_low: float,
+) -> tuple[float, float]:
+    """``n * product - a * b`` of three unevaluated pairs, and ``n * product`` beside it."""
+    left, left_low = two_product(n, product)
+    left_low += n * product_low
+    right, right_low = two_product(a, b)
+    right_low += a * b_low + b * a_low
+    gap, gap_low = two_sum(left, -right)
+    return gap + (gap_low + (left_low - right_low)), left
+
+
+@step
+def is_sound(gap: float, left: float, n: float) -> bool:
+    """Whether a variance with this numerator is far enough above its errors; exactness decides."""
+    return (gap >= _SMALLEST_VARIANCE * (n * (n - 1.0))) & (gap >= _SMALLEST_RATIO * left)
 
 
 @step
@@ -218,11 +255,39 @@ def scratch_variance(state: int, x: int, k: int, valid: float) -> float:
 
 
 @step
-def count(state: int, out: int, counts: int, k: int, rows: int) -> None:
-    """Valid values among the last ``k`` rows."""
+def rows_within(state: int, out: int, keys: int, most: int, distance: int, rows: int) -> None:
+    """How many rows end a window of ``keys`` (int64, never falling) of length ``distance``.
+
+    Rows whose key is above that of the current row less ``distance``; ``most + 1`` stands for more
+    than ``most``. The count before the first new row is at ``out - 1``.
+    """
+    held = get_word(state, out - 1)
     for i in range(rows):
-        difference = wrapping_sub(get_word(state, counts + i), get_word(state, counts + i - k))
-        put(state, out + i, float(difference & _MASK_32))
+        oldest = get_word(state, keys + i) - distance
+        held = min(held, most) + 1
+        while held > 1 and get_word(state, keys + i - held + 1) <= oldest:
+            held -= 1
+        put_word(state, out + i, held)
+
+
+@step
+def needed(least: int, length: int, k: int) -> int:
+    """Valid values that a window of ``length`` rows must have, when it may hold ``k``.
+
+    A negative ``least`` asks for all rows, and for at least ``-least``.
+    """
+    wanted = least if least >= 0 else max(length, -least)
+    return wanted if length <= k else _NEVER
+
+
+@step
+def count(state: int, out: int, counts: int, k: int, windows: int, rows: int) -> None:
+    """Valid values among the last ``k`` rows, or as many as ``windows`` says."""
+    for i in range(rows):
+        length = k if windows < 0 else get_word(state, windows + i)
+        back = min(length, k)
+        difference = wrapping_sub(get_word(state, counts + i), get_word(state, counts + i - back))
+        put(state, out + i, float(difference & _MASK_32) if length <= k else NAN)
 
 
 @step
@@ -236,24 +301,29 @@ def sum_or_mean(
     k: int,
     least: int,
     mean: bool,
+    windows: int,
     rows: int,
 ) -> None:
     """Rolling sum, or mean when ``mean`` is true; NaN with fewer than ``least`` valid values."""
     irregular = 0
     for i in range(rows):
-        difference = wrapping_sub(get_word(state, counts + i), get_word(state, counts + i - k))
+        length = k if windows < 0 else get_word(state, windows + i)
+        back = min(length, k)
+        difference = wrapping_sub(get_word(state, counts + i), get_word(state, counts + i - back))
         irregular |= difference >> 32
         valid = difference & _MASK_32
-        total, _ = window_sum(state, high + i, low + i, k)
+        total, _ = window_sum(state, high + i, low + i, back)
         value = total / float(valid) if mean else total
-        put(state, out + i, value if valid >= least else NAN)
+        put(state, out + i, value if valid >= needed(least, length, k) else NAN)
     if irregular == 0:
         return
     for i in range(rows):
-        difference = wrapping_sub(get_word(state, counts + i), get_word(state, counts + i - k))
+        length = k if windows < 0 else get_word(state, windows + i)
+        back = min(length, k)
+        difference = wrapping_sub(get_word(state, counts + i), get_word(state, counts + i - back))
         valid = difference & _MASK_32
-        if (difference >> 32) > 0 and valid >= least:
-            total = scratch_sum(state, x + i, k)
+        if (difference >> 32) > 0 and valid >= needed(least, length, k):
+            total = scratch_sum(state, x + i, back)
             put(state, out + i, finite(total / float(valid) if mean else total))
 
 
@@ -270,34 +340,35 @@ def variance(
     counts: int,
     k: int,
     least: int,
+    windows: int,
     rows: int,
 ) -> None:
     """Rolling sample variance; NaN with fewer than ``least`` (at least two) valid values."""
     irregular = 0
     for i in range(rows):
-        difference = wrapping_sub(get_word(state, counts + i), get_word(state, counts + i - k))
+        length = k if windows < 0 else get_word(state, windows + i)
+        back = min(length, k)
+        difference = wrapping_sub(get_word(state, counts + i), get_word(state, counts + i - back))
         n = float(difference & _MASK_32)
-        s1, s1_low = window_sum(state, high + i, low + i, k)
-        s2, s2_low = window_square_sum(state, sq_high + i, sq_mid + i, sq_low + i, k)
-        left, left_low = two_product(n, s2)
-        left_low += n * s2_low
-        right, right_low = two_product(s1, s1)
-        right_low += 2.0 * (s1 * s1_low)
-        gap, gap_low = two_sum(left, -right)
-        gap = gap + (gap_low + (left_low - right_low))
+        s1, s1_low = window_sum(state, high + i, low + i, back)
+        s2, s2_low = window_square_sum(state, sq_high + i, sq_mid + i, sq_low + i, back)
+        gap, left = numerator(n, s2, s2_low, s1, s1_low, s1, s1_low)
         value = gap / (n * (n - 1.0))
         accepted = (
             (value >= _SMALLEST_VARIANCE)
             & (gap >= _SMALLEST_RATIO * left)
             & ((difference >> 32) == 0)
         )
-        enough = (difference & _MASK_32) >= least
+        enough = (difference & _MASK_32) >= needed(least, length, k)
         irregular |= 1 if enough & (not accepted) else 0
         put(state, out + i, (value if accepted else _FROM_SCRATCH) if enough else NAN)
     if irregular == 0:
         return
     for i in range(rows):
         if get(state, out + i) == _FROM_SCRATCH:
-            difference = wrapping_sub(get_word(state, counts + i), get_word(state, counts + i - k))
+            back = k if windows < 0 else get_word(state, windows + i)
+            difference = wrapping_sub(
+                get_word(state, counts + i), get_word(state, counts + i - back)
+            )
             valid = float(difference & _MASK_32)
-            put(state, out + i, finite(max(scratch_variance(state, x + i, k, valid), 0.0)))
+            put(state, out + i, finite(max(scratch_variance(state, x + i, back, valid), 0.0)))

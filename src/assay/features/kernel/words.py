@@ -114,3 +114,16 @@ def wrapping_sub(typing_context: Any, left: Any, right: Any) -> Any:
         return builder.sub(arguments[0], arguments[1])
 
     return types.int64(types.int64, types.int64), generate
+
+
+@_inline
+def invoke(typing_context: Any, function: Any, block: Any, count: Any, stride: Any) -> Any:
+    """Call a compiled function by its address: of an address and two numbers, giving a float."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        address, block, count, stride = arguments
+        kind = ir.FunctionType(_DOUBLE, (_DOUBLE.as_pointer(), _INT64, _INT64))
+        target = builder.inttoptr(address, kind.as_pointer())
+        return builder.call(target, (builder.inttoptr(block, _DOUBLE.as_pointer()), count, stride))
+
+    return types.float64(types.int64, types.int64, types.int64, types.int64), generate

@@ -13,9 +13,9 @@ from assay.domain.instants import Instant, render
 from assay.errors import Conflict, ContractViolation, OutOfOrder, did_you_mean
 from assay.features.definition.manifest import Manifest
 from assay.features.definition.views import FeatureView
-from assay.features.kernel.calendar import calendar_around, calendar_inputs
+from assay.features.kernel.calendar import CalendarInputs
 from assay.features.kernel.engine import SEGMENT_WIDTH
-from assay.features.kernel.frames import Rows, check_rows, result_frame
+from assay.features.kernel.frames import TIMES, Rows, check_rows, result_frame
 from assay.features.kernel.layout import LEAST_ROOM, Machine, features_of
 from assay.features.online.checkpoint import Checkpoint
 
@@ -75,15 +75,17 @@ class OnlineDriver:
         self._output = np.empty((len(view.plan.first.outputs), 1))
         self._segment = np.array([[0, 0, 1, 0]], dtype=np.int64)
         self._known_in = _words(self._input[0])
+        self._event_in = _words(self._input[1])
         self._known_out = _words(self._output[0])
         self._segment_words = _words(self._segment)
         self._barrier = view.plan.second is not None
         self._shape = (len(self.columns),)
-        self._values_in = self._input[1 : 1 + len(self.columns), 0]
-        self._calendar_in = self._input[1 + len(self.columns) :, 0]
+        self._values_in = self._input[TIMES : TIMES + len(self.columns), 0]
+        self._calendar_in = self._input[TIMES + len(self.columns) :].reshape(-1)
         self._values_out = self._output[1:, 0]
         # The calendar inputs in the buffer hold for event times from the one to before the other.
         self._date_from, self._date_to = 0, 0
+        self._calendars = CalendarInputs.of(view)
         self._function = self._machine.function
         self._use(np.empty((0, self._machine.template.size)))
 
@@ -130,6 +132,7 @@ class OnlineDriver:
             slot = self._slot_of(entity)
         self._values_in[...] = given
         self._known_in[0] = known_time
+        self._event_in[0] = event_time
         if not self._date_from <= event_time < self._date_to:
             self._turn_calendar(event_time)
         self._segment_words[0] = slot
@@ -195,9 +198,11 @@ class OnlineDriver:
         segments[:, 2] = segments[:, 1] + 1
         inputs = np.empty((len(self._machine.program.inputs), count))
         inputs[0].view(np.int64)[:] = known_times
-        inputs[1 : 1 + len(self.columns)] = values
+        inputs[1].view(np.int64)[:] = event_times
+        inputs[TIMES : TIMES + len(self.columns)] = values
         if self.view.plan.calendar and count:
-            inputs[1 + len(self.columns) :] = self._calendar(event_times, min(times), max(times))
+            calendar = self._calendar(event_times, min(times), max(times))
+            inputs[TIMES + len(self.columns) :].view(np.int64)[:] = calendar.view(np.int64)
         outputs = np.empty((len(self._machine.program.outputs), count))
         self._machine.run(self._states, segments, inputs, outputs)
         for entity, time in last.items():
@@ -315,7 +320,7 @@ class OnlineDriver:
         names = rows.keys[self.view.entity].to_list()
         times = rows.event_times.tolist()
         arrived = rows.inputs[0].view(np.int64).tolist()
-        values = np.ascontiguousarray(rows.inputs[1 : 1 + len(self.columns)].T)
+        values = np.ascontiguousarray(rows.inputs[TIMES : TIMES + len(self.columns)].T)
         order = np.argsort(rows.event_times, kind="stable").tolist()
         barrier = self.view.plan.second is not None
         waiting: list[int] = []
@@ -400,19 +405,18 @@ class OnlineDriver:
 
     def _turn_calendar(self, event_time: Instant) -> None:
         """Put the calendar inputs of an event time into the buffer of single events."""
-        self._calendar_in[:], self._date_from, self._date_to = calendar_around(
-            self.view.plan.calendar, event_time, self.view.timezone
-        )
+        made, self._date_from, self._date_to = self._calendars.around(event_time)
+        self._calendar_in.view(np.int64)[:] = made.view(np.int64)
 
     def _calendar(
         self, event_times: NDArray[np.int64], first: Instant, last: Instant
     ) -> NDArray[np.float64]:
-        """The calendar inputs of a micro-batch, most of which lie within one local day."""
+        """The calendar inputs of a micro-batch, most of which lie within one day or session."""
         if not self._date_from <= first < self._date_to:
             self._turn_calendar(first)
         if last < self._date_to:
             return self._calendar_in[:, None]
-        return calendar_inputs(self.view.plan.calendar, event_times, self.view.timezone)
+        return self._calendars.at(event_times)
 
     def _use(self, states: NDArray[np.float64]) -> None:
         """Work on these states, one row per entity; the call of a single event is made once."""
