@@ -87,6 +87,10 @@ class Opcode(IntEnum):
     CORRELATION_WITHIN = 91
     SLOPE_WITHIN = 92
 
+    TREND_PREFIX = 95  # running sums for lines through a: twelve nodes from dst
+    TREND = 96  # a: values, b: those sums; window k, at least m valid values
+    TREND_WITHIN = 97  # the same over as many rows as c says
+
     EARLIER = 93  # 1 where a[i] < b[i] (int64), else 0
     SECONDS_BETWEEN = 94  # from b to a (int64 nanoseconds)
 
@@ -106,6 +110,7 @@ VERSIONS: Final[Mapping[Opcode, int]] = MappingProxyType(dict.fromkeys(Opcode, 1
 
 PREFIX_WIDTH: Final = 6
 PAIR_WIDTH: Final = 15
+TREND_WIDTH: Final = 12
 MAX_WINDOW: Final = 131_072
 """The longest window in rows: the integer limbs of a longer one could overflow."""
 EXACT_RANGE: Final = float(2**24)
@@ -137,6 +142,9 @@ GROUPED: Final[Mapping[Opcode, str]] = MappingProxyType(
         Opcode.COVARIANCE_WITHIN: "b",
         Opcode.CORRELATION_WITHIN: "b",
         Opcode.SLOPE_WITHIN: "b",
+        Opcode.TREND_PREFIX: "out",
+        Opcode.TREND: "b",
+        Opcode.TREND_WITHIN: "b",
         Opcode.DECAY: "out",
         Opcode.DECAYED_MEAN: "a",
         Opcode.DECAYED_STD: "a",

@@ -39,6 +39,7 @@ from assay.features.kernel import (
     pairs,
     recency,
     step_functions,
+    trend,
     weighted,
     words,
 )
@@ -87,6 +88,7 @@ _PAIR_PREFIX, _SLOPE, _COVARIANCE_WITHIN, _SLOPE_WITHIN = (
     int(code)
     for code in (Opcode.PAIR_PREFIX, Opcode.SLOPE, Opcode.COVARIANCE_WITHIN, Opcode.SLOPE_WITHIN)
 )
+_TREND_PREFIX, _TREND_WITHIN = int(Opcode.TREND_PREFIX), int(Opcode.TREND_WITHIN)
 _EARLIER, _SECONDS_BETWEEN = int(Opcode.EARLIER), int(Opcode.SECONDS_BETWEEN)
 _CALL, _CALL_WITHIN = int(Opcode.CALL), int(Opcode.CALL_WITHIN)
 _RANK, _DEMEAN, _ZSCORE, _LATEST_BITS = (
@@ -341,6 +343,13 @@ def _execute(
             least, stride = int(get(scalars, index)), get_word(code, at + 7)
             kind = opcode - _COVARIANCE_WITHIN + _PAIR_PREFIX + 1
             pairs.comoment(kind, state, out, a, c, b, stride, k, least, lengths, rows)
+        elif _TREND_PREFIX <= opcode <= _TREND_WITHIN:
+            stride, least = get_word(code, at + 7), get_word(code, at + 6)
+            if opcode == _TREND_PREFIX:
+                trend.trend_prefix(state, a, out, stride, rows)
+            else:
+                lengths = c if opcode == _TREND_WITHIN else -1
+                trend.slope(state, out, a, b, stride, k, least, lengths, rows)
         elif opcode == _EARLIER:
             recency.earlier(state, out, a, b, rows)
         elif opcode == _SECONDS_BETWEEN:
@@ -374,6 +383,7 @@ def source_hash() -> str:
         ordered,
         pairs,
         recency,
+        trend,
         step_functions,
         cross_section,
     ):

@@ -45,6 +45,14 @@ class Rolling(Tree):
         """How many rows of the window have a value; missing only where there are too many rows."""
         return over_window("rolling_count", (self,), window, min_count=None)
 
+    def rolling_slope(self, window: Window, *, min_count: int | None = None) -> Self:
+        """Change per row of the least squares line through the window.
+
+        Rows without a value are left out, and counted: the line runs over row numbers. The slope
+        on another expression is :meth:`rolling_beta`.
+        """
+        return over_window("rolling_slope", (self,), window, min_count=min_count, least=2)
+
     def zscore(self, window: Window, *, min_count: int | None = None) -> Self:
         """``(x - rolling_mean) / rolling_std``; missing where the window is constant."""
         return over_window("zscore", (self,), window, min_count=min_count, least=2)
