@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from assay.features import FeatureView, OfflineDriver, OnlineDriver, Sessions, col
+from assay.features import FeatureView, OfflineDriver, OnlineDriver, Sessions, TimeWindow, col
 
 FX = Path(__file__).parent.parent / "examples" / "fx" / "features" / "fx.py"
 ENTITIES, ROWS, FEATURES = 10, 100_000, 50
@@ -245,6 +245,30 @@ def windows() -> list[dict]:
     return found
 
 
+def ordered_windows() -> list[dict]:
+    """Order statistics at 10,000 rows beside 20; the cost of the driver alone is included."""
+    found, frame = [], market().filter(pl.col("instrument") == "P0")
+    for name, features in {
+        "median": {n: MID.rolling_median(n) for n in (10_000, 20)},
+        "quantile": {n: MID.rolling_quantile(n, 0.1) for n in (10_000, 20)},
+        "maximum over time": {
+            n: MID.rolling_max(TimeWindow(n * HOUR, max_rows=n)) for n in (10_000, 20)
+        },
+    }.items():
+        views = [
+            FeatureView("ordered", "market", "instrument", {"f": feature}, Sessions(1))
+            for feature in features.values()
+        ]
+        long, short = (per_event(view) * 1e6 for view in views)
+        title = f"{name}: window of 10,000 beside 20, one event"
+        found.append(row(title, "us", long, short, "<= 6x", long <= 6 * short))
+        drivers = [OfflineDriver(view) for view in views]
+        long, short = (best(3, partial(driver.run, frame)) / ROWS * 1e9 for driver in drivers)
+        title = f"{name}: window of 10,000 beside 20, history"
+        found.append(row(title, "ns/row", long, short, "<= 6x", long <= 6 * short))
+    return found
+
+
 def rows() -> list[dict]:
     view = single_view()
     event = per_event(view) * 1e6
@@ -254,4 +278,5 @@ def rows() -> list[dict]:
         row("one event, 50 features, with the Python call", "us", event, None, "<= 5", event <= 5),
         row("micro-batches of 100, one core", "k events/s", batch, None, ">= 250", batch >= 250),
         *windows(),
+        *ordered_windows(),
     ]

@@ -14,7 +14,9 @@ from assay.domain.instants import parse
 PAGES = Path(__file__).parents[2] / "docs/how-to"
 
 
-@pytest.mark.parametrize("name", ["add-a-feature", "add-a-model", "add-a-source"])
+@pytest.mark.parametrize(
+    "name", ["add-a-feature", "add-a-model", "add-a-source", "windows-and-sessions"]
+)
 def test_the_code_of_the_page_runs(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

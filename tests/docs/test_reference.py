@@ -9,6 +9,7 @@ from pathlib import Path
 import typer.main
 
 from assay.cli.app import app
+from assay.features.definition.reference import reference_page
 from assay.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -33,6 +34,13 @@ def test_every_command_is_in_the_reference_and_no_other() -> None:
     text = (ROOT / "docs/reference/commands.md").read_text(encoding="utf-8")
     documented = set(re.findall(r"^\| `(assay [a-z -]+?)(?: [A-Z\[].*?)?` \|", text, re.MULTILINE))
     assert documented == all_commands()
+
+
+def test_the_page_of_operators_is_what_the_operators_say() -> None:
+    page = (ROOT / "docs/reference/operators.md").read_text(encoding="utf-8")
+    assert page.strip() == reference_page().strip(), (
+        "assay features operators --markdown > docs/reference/operators.md"
+    )
 
 
 def test_every_setting_is_in_the_reference_with_its_default() -> None:

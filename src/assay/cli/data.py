@@ -81,6 +81,28 @@ def features_show(
     output.result(dict(manifest.document) | {"manifest": manifest.hash})
 
 
+@features.command("operators")
+def features_operators(
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="The page docs/reference/operators.md.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Print every operator: its class, when it is missing, how far it looks back."""
+    from assay.features import OPERATORS
+    from assay.features.definition.reference import reference_page
+
+    output = Output(as_json=as_json)
+    if markdown:
+        output.line(reference_page().rstrip())
+    else:
+        output.table(
+            ("operator", "class", "unit", "earlier rows", "missing when"),
+            [(o.name, o.numeric, o.unit, o.reach, o.missing) for o in OPERATORS.values()],
+        )
+    output.result([operator.to_json() for operator in OPERATORS.values()])
+
+
 @features.command("manifest")
 def features_manifest(
     view: Annotated[str, typer.Argument(help="The view.")],

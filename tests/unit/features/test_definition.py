@@ -199,6 +199,7 @@ def test_every_operator_that_can_be_written_is_in_the_table_with_its_promises() 
         x.ewm_std(halflife=Duration(5), horizon=TimeWindow(50, 9)),
         x.rolling_median(3), x.rolling_quantile(9, 0.1), x.rolling_rank(5, percent=True),
         x.rolling_cov(MID.lag(1), 5), x.rolling_corr(MID.lag(1), 5), x.rolling_beta(MID.lag(1), 5),
+        x.rolling_slope(5), x.rolling_skew(5), x.rolling_kurt(5),
         in_session("fx"), since_open("fx"), until_close("fx"), half_day("fx"),
         x.last_valid(3), (x > 1).rows_since(3), (x > 1).time_since(3),
     ]  # fmt: skip

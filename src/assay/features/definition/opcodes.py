@@ -87,6 +87,16 @@ class Opcode(IntEnum):
     CORRELATION_WITHIN = 91
     SLOPE_WITHIN = 92
 
+    TREND_PREFIX = 95  # running sums for lines through a: twelve nodes from dst
+    TREND = 96  # a: values, b: those sums; window k, at least m valid values
+    TREND_WITHIN = 97  # the same over as many rows as c says
+
+    POWER_PREFIX = 100  # running sums of a and its second to fourth powers: twenty nodes from dst
+    SKEWNESS = 101  # a: values, b: those sums; window k, at least m valid values
+    KURTOSIS = 102
+    SKEWNESS_WITHIN = 103  # the same over as many rows as c says
+    KURTOSIS_WITHIN = 104
+
     EARLIER = 93  # 1 where a[i] < b[i] (int64), else 0
     SECONDS_BETWEEN = 94  # from b to a (int64 nanoseconds)
 
@@ -106,6 +116,10 @@ VERSIONS: Final[Mapping[Opcode, int]] = MappingProxyType(dict.fromkeys(Opcode, 1
 
 PREFIX_WIDTH: Final = 6
 PAIR_WIDTH: Final = 15
+TREND_WIDTH: Final = 12
+POWER_WIDTH: Final = 20
+MAX_POWER_WINDOW: Final = 65_536
+"""The longest window of skewness and kurtosis: their limbs get several floats a row."""
 MAX_WINDOW: Final = 131_072
 """The longest window in rows: the integer limbs of a longer one could overflow."""
 EXACT_RANGE: Final = float(2**24)
@@ -137,6 +151,14 @@ GROUPED: Final[Mapping[Opcode, str]] = MappingProxyType(
         Opcode.COVARIANCE_WITHIN: "b",
         Opcode.CORRELATION_WITHIN: "b",
         Opcode.SLOPE_WITHIN: "b",
+        Opcode.TREND_PREFIX: "out",
+        Opcode.TREND: "b",
+        Opcode.TREND_WITHIN: "b",
+        Opcode.POWER_PREFIX: "out",
+        Opcode.SKEWNESS: "b",
+        Opcode.KURTOSIS: "b",
+        Opcode.SKEWNESS_WITHIN: "b",
+        Opcode.KURTOSIS_WITHIN: "b",
         Opcode.DECAY: "out",
         Opcode.DECAYED_MEAN: "a",
         Opcode.DECAYED_STD: "a",

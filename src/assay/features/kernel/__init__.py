@@ -4,7 +4,9 @@
 2. :mod:`~assay.features.kernel.elementwise`, :mod:`~assay.features.kernel.logarithm` - one row, or
    one row and one earlier row.
 3. :mod:`~assay.features.kernel.moments` - rolling sum, mean and variance by exact accumulators;
-   :mod:`~assay.features.kernel.pairs` - covariance, correlation and slope by the same.
+   :mod:`~assay.features.kernel.pairs` - covariance, correlation, slope by the same;
+   :mod:`~assay.features.kernel.trend` - the slope over rows;
+   :mod:`~assay.features.kernel.shape` - skewness and kurtosis.
 4. :mod:`~assay.features.kernel.ordered` - quantiles and ranks of windows;
    :mod:`~assay.features.kernel.recency` - how long ago something was;
    :mod:`~assay.features.kernel.weighted`, :mod:`~assay.features.kernel.decay` - weights that fall

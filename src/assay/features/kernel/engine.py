@@ -38,7 +38,9 @@ from assay.features.kernel import (
     ordered,
     pairs,
     recency,
+    shape,
     step_functions,
+    trend,
     weighted,
     words,
 )
@@ -86,6 +88,10 @@ _ROWS_SINCE, _ROW_AT, _COUNTED, _SECONDS_SINCE = (
 _PAIR_PREFIX, _SLOPE, _COVARIANCE_WITHIN, _SLOPE_WITHIN = (
     int(code)
     for code in (Opcode.PAIR_PREFIX, Opcode.SLOPE, Opcode.COVARIANCE_WITHIN, Opcode.SLOPE_WITHIN)
+)
+_TREND_PREFIX, _TREND_WITHIN = int(Opcode.TREND_PREFIX), int(Opcode.TREND_WITHIN)
+_POWER_PREFIX, _SKEWNESS_WITHIN, _KURTOSIS_WITHIN = (
+    int(code) for code in (Opcode.POWER_PREFIX, Opcode.SKEWNESS_WITHIN, Opcode.KURTOSIS_WITHIN)
 )
 _EARLIER, _SECONDS_BETWEEN = int(Opcode.EARLIER), int(Opcode.SECONDS_BETWEEN)
 _CALL, _CALL_WITHIN = int(Opcode.CALL), int(Opcode.CALL_WITHIN)
@@ -341,6 +347,22 @@ def _execute(
             least, stride = int(get(scalars, index)), get_word(code, at + 7)
             kind = opcode - _COVARIANCE_WITHIN + _PAIR_PREFIX + 1
             pairs.comoment(kind, state, out, a, c, b, stride, k, least, lengths, rows)
+        elif _TREND_PREFIX <= opcode <= _TREND_WITHIN:
+            stride, least = get_word(code, at + 7), get_word(code, at + 6)
+            if opcode == _TREND_PREFIX:
+                trend.trend_prefix(state, a, out, stride, rows)
+            else:
+                lengths = c if opcode == _TREND_WITHIN else -1
+                trend.slope(state, out, a, b, stride, k, least, lengths, rows)
+        elif _POWER_PREFIX <= opcode <= _KURTOSIS_WITHIN:
+            stride, least = get_word(code, at + 7), get_word(code, at + 6)
+            if opcode == _POWER_PREFIX:
+                shape.power_prefix(state, a, out, stride, rows)
+            elif opcode < _SKEWNESS_WITHIN:
+                shape.shape(opcode, state, out, a, b, stride, k, least, -1, rows)
+            else:
+                kind = opcode - _SKEWNESS_WITHIN + _POWER_PREFIX + 1
+                shape.shape(kind, state, out, a, b, stride, k, least, c, rows)
         elif opcode == _EARLIER:
             recency.earlier(state, out, a, b, rows)
         elif opcode == _SECONDS_BETWEEN:
@@ -374,6 +396,8 @@ def source_hash() -> str:
         ordered,
         pairs,
         recency,
+        shape,
+        trend,
         step_functions,
         cross_section,
     ):

@@ -22,6 +22,7 @@ import numpy as np
 from assay.domain.canonical import content_hash
 from assay.features.definition.expressions import col, where
 from assay.features.definition.views import FeatureView, Sessions
+from assay.features.definition.windows import Duration, TimeWindow
 from assay.features.kernel.engine import SEGMENT_WIDTH, source_hash
 from assay.features.kernel.frames import TIMES
 from assay.features.kernel.layout import Machine
@@ -76,9 +77,10 @@ class BuildFingerprint:
 
 
 def golden_view() -> FeatureView:
-    """The fixed view behind ``golden``: every instruction of the kernel occurs in it."""
+    """The fixed view behind ``golden``: every instruction that computes occurs in it."""
     x, y, member = col("x"), col("y"), col("member")
     change = x.simple_return(1)
+    window = TimeWindow(35, 40)
     gaps = where(y > 1.0, y, col("z"))
     features = {
         "level": x,
@@ -99,6 +101,26 @@ def golden_view() -> FeatureView:
         "fast": (change * change).ewm_mean(alpha=0.06, horizon=120).sqrt(),
         "slow_gaps": gaps.ewm_mean(span=30, horizon=90, min_count=3),
         "weighted_deviation": x.ewm_std(halflife=10, horizon=70),
+        "powers": x.exp() + (y + 3.0) ** 2.5,
+        "time_mean": x.rolling_mean(TimeWindow(25, 30)),
+        "time_deviation": gaps.rolling_std(TimeWindow(40, 40), min_count=2),
+        "time_count": gaps.rolling_count(TimeWindow(11, 9)),
+        "decayed": x.ewm_mean(halflife=Duration(7), horizon=TimeWindow(50, 60)),
+        "decayed_deviation": x.ewm_std(halflife=Duration(9), horizon=TimeWindow(50, 60)),
+        "median": change.rolling_median(31),
+        "quantile_gaps": gaps.rolling_quantile(300, 0.9, min_count=5),
+        "quantile_time": y.rolling_quantile(TimeWindow(19, 20), 0.25, interpolation="nearest"),
+        "rank_in_window": y.rolling_rank(40, percent=True),
+        "rank_in_time": y.rolling_rank(TimeWindow(19, 20)),
+        "covariance": x.rolling_cov(y, 30),
+        "correlation_gaps": change.rolling_corr(gaps, 60, min_count=4),
+        "beta": change.rolling_beta(y, 25),
+        "pair_in_time": x.rolling_cov(y, window) + x.rolling_corr(y, window),
+        "beta_in_time": x.rolling_beta(y, window),
+        "slope": x.rolling_slope(50) + gaps.rolling_slope(window, min_count=2),
+        "shape": change.rolling_skew(60) + change.rolling_kurt(60),
+        "shape_in_time": y.rolling_skew(window) + y.rolling_kurt(window),
+        "last": gaps.last_valid(4) + (y > 1.1).rows_since(9) + (y > 1.1).time_since(9),
         "rank": change.cs_rank(),
         "relative": change.cs_demean() * member,
         "score": x.rolling_std(20).cs_zscore(),

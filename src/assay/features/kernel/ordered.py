@@ -19,6 +19,7 @@ from assay.features.kernel.words import get, get_word, put, put_word
 
 HELD, ROWS = 0, 1  # own words: values in order, rows that they come from; then rings, then blocks
 RINGS = 2
+LARGEST = 1.7976931348623157e308
 
 _LOWER, _HIGHER, _MIDPOINT, _NEAREST = (
     ORDERED_METHODS.index(name) for name in ("lower", "higher", "midpoint", "nearest")
@@ -159,7 +160,9 @@ def _between(low: float, high: float, part: float, method: int) -> float:
     if method == _HIGHER:
         return high
     if method == _MIDPOINT:
-        return 0.5 * low + 0.5 * high
+        # The sum first: halves of the smallest numbers would be rounded, each for itself.
+        total = low + high
+        return 0.5 * total if abs(total) <= LARGEST else 0.5 * low + 0.5 * high
     if method == _NEAREST:
         return low if part <= 0.5 else high
     return low + (high - low) * part

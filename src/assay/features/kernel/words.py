@@ -117,6 +117,16 @@ def wrapping_sub(typing_context: Any, left: Any, right: Any) -> Any:
 
 
 @_inline
+def wrapping_mul(typing_context: Any, left: Any, right: Any) -> Any:
+    """``left * right`` modulo 2**64."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.mul(arguments[0], arguments[1])
+
+    return types.int64(types.int64, types.int64), generate
+
+
+@_inline
 def invoke(typing_context: Any, function: Any, block: Any, count: Any, stride: Any) -> Any:
     """Call a compiled function by its address: of an address and two numbers, giving a float."""
 

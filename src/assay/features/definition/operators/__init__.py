@@ -31,6 +31,7 @@ from assay.features.definition.operators import (
     own,
     pairs,
     sessions,
+    shape,
     weighted,
     windows,
 )
@@ -43,6 +44,7 @@ _FAMILIES = (
     earlier,
     windows,
     moments,
+    shape,
     pairs,
     extremes,
     ordered,
