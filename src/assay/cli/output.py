@@ -7,10 +7,12 @@ exactly one JSON document and progress goes to standard error.
 from __future__ import annotations
 
 import json
+import shutil
 import sys
+import textwrap
 import time
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, TextIO
 
 
 class Output:
@@ -26,9 +28,9 @@ class Output:
         self._started = time.monotonic()
 
     def line(self, text: str = "") -> None:
-        """One event, for people."""
+        """One event, for people; in a terminal it is broken between words."""
         stream = sys.stderr if self.as_json else sys.stdout
-        stream.write(text + "\n")
+        stream.write(_fitted(text, stream) + "\n")
         stream.flush()
 
     def event(self, text: str) -> None:
@@ -43,7 +45,10 @@ class Output:
         from rich.console import Console
         from rich.table import Table
 
-        table = Table(*columns, header_style="bold", box=None, pad_edge=False)
+        table = Table(header_style="bold", box=None, pad_edge=False)
+        for number, column in enumerate(columns):
+            # The first column holds names, which must stay whole to be copied.
+            table.add_column(column, no_wrap=number == 0, overflow="fold")
         for row in rows:
             table.add_row(*("" if cell is None else str(cell) for cell in row))
         Console(highlight=False, width=None if sys.stdout.isatty() else 160).print(table)
@@ -51,9 +56,24 @@ class Output:
     def next_step(self, *commands: str) -> None:
         """What to type next."""
         if commands:
-            self.line("next: " + "\n      ".join(commands))
+            # Never broken: a command is copied as it stands.
+            stream = sys.stderr if self.as_json else sys.stdout
+            stream.write("next: " + "\n      ".join(commands) + "\n")
 
     def result(self, document: Any) -> None:
         """The one JSON document, when asked for."""
         if self.as_json:
             sys.stdout.write(json.dumps(document, indent=1, allow_nan=False) + "\n")
+
+
+def _fitted(text: str, stream: TextIO) -> str:
+    if not stream.isatty() or not text.strip():
+        return text
+    indent = " " * (len(text) - len(text.lstrip()) + 2)
+    return textwrap.fill(
+        text,
+        shutil.get_terminal_size().columns,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
