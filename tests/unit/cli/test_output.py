@@ -18,6 +18,7 @@ class Terminal(io.StringIO):
 @pytest.fixture(autouse=True)
 def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setenv("TERM", "dumb")  # no colours among what is measured
 
 
 def test_a_long_line_is_broken_between_words_and_indented() -> None:
