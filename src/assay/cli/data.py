@@ -76,9 +76,12 @@ def features_show(
     manifest = Manifest.of(found)
     output.line(f"{found.name} over {found.source}, keyed by {found.entity}")
     output.line(f"look-back {found.look_back} rows, ttl {found.ttl}, manifest {manifest.hash}")
-    definitions = {name: repr(item) for name, item in found.features.items()}
-    output.table(("feature", "definition"), definitions.items())
-    output.result(dict(manifest.document) | {"manifest": manifest.hash})
+    units = found.feature_units
+    output.table(
+        ("feature", "unit", "definition"),
+        [(name, units[name] or "?", repr(item)) for name, item in found.features.items()],
+    )
+    output.result(dict(manifest.document) | {"manifest": manifest.hash, "units": dict(units)})
 
 
 @features.command("operators")
