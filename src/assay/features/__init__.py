@@ -24,6 +24,7 @@ from assay.features.definition import (
     ManifestSet,
     NumericClass,
     Operator,
+    RequestView,
     SessionRule,
     Sessions,
     SessionTable,
@@ -51,17 +52,22 @@ from assay.features.definition import (
 if TYPE_CHECKING:
     from assay.features.kernel.engine import warm_kernel
     from assay.features.kernel.fingerprint import BuildFingerprint
+    from assay.features.kernel.requests import RequestFeatures
     from assay.features.offline.driver import OfflineDriver
     from assay.features.online.driver import FeatureRow, OnlineDriver
     from assay.features.parity.comparison import ParityReport, compare
+    from assay.features.parity.look_ahead import LookAheadReport, detect_look_ahead
 
 _LATER = {
     "BuildFingerprint": "assay.features.kernel.fingerprint",
     "FeatureRow": "assay.features.online.driver",
+    "LookAheadReport": "assay.features.parity.look_ahead",
     "OfflineDriver": "assay.features.offline.driver",
     "OnlineDriver": "assay.features.online.driver",
+    "RequestFeatures": "assay.features.kernel.requests",
     "ParityReport": "assay.features.parity.comparison",
     "compare": "assay.features.parity.comparison",
+    "detect_look_ahead": "assay.features.parity.look_ahead",
     "warm_kernel": "assay.features.kernel.engine",
 }
 
@@ -73,6 +79,7 @@ __all__ = [
     "Expression",
     "FeatureRow",
     "FeatureView",
+    "LookAheadReport",
     "Manifest",
     "ManifestSet",
     "NumericClass",
@@ -80,6 +87,8 @@ __all__ = [
     "OnlineDriver",
     "Operator",
     "ParityReport",
+    "RequestFeatures",
+    "RequestView",
     "SessionRule",
     "SessionTable",
     "SessionWindow",
@@ -91,6 +100,7 @@ __all__ = [
     "day_number",
     "day_of_week",
     "days_since_previous_row",
+    "detect_look_ahead",
     "half_day",
     "in_session",
     "lit",
