@@ -92,7 +92,7 @@ def test_the_compiled_file_is_read_until_the_text_changes(path: Path) -> None:
     assert second["hour"] == TimeWindow(5_400 * NANOS_PER_SECOND, 6_000)
     assert second.digest != first.digest
     compiled.write_bytes(b"\xff\xff\xff")
-    with pytest.raises(Tampered, match="windows.pb"):
+    with pytest.raises(Tampered, match=r"windows\.pb"):
         load_windows(path)
 
 

@@ -1,4 +1,4 @@
-"""Windows and calendars of a desk by name: ``configs/features/windows.yaml``, and what it compiles to.
+"""Windows and calendars by name: ``configs/features/windows.yaml``, and what it compiles to.
 
 1. The YAML file says what is meant: windows of rows, time and sessions, and calendars by exchange,
    by named session of the currency market, or by rule.
@@ -15,6 +15,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
+from importlib import import_module
 from itertools import accumulate, pairwise
 from pathlib import Path
 from types import MappingProxyType
@@ -80,7 +81,7 @@ def load_windows(path: Path) -> WindowSet:
         text = path.read_bytes()
     except FileNotFoundError:
         raise NotFound(
-            f"no windows at {path}", hint="docs/how-to/windows-and-sessions.md"
+            f"no windows at {path}", hint="see docs/how-to/windows-and-sessions.md"
         ) from None
     compiled = path.with_suffix(".pb")
     if compiled.exists():
@@ -102,8 +103,6 @@ def compile_windows(text: bytes, where: str = "windows") -> bytes:
     """
     import yaml
 
-    from assay.features.definition import windows_pb2
-
     try:
         document = yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -119,12 +118,13 @@ def compile_windows(text: bytes, where: str = "windows") -> bytes:
         str(name): _window(entry, known, f"{where}: window {name}")
         for name, entry in _mapping(parts.get("windows") or {}, f"{where}: windows").items()
     }
-    message = windows_pb2.Windows(
+    message = _messages().Windows(
         text_sha256=sha256_hex(text),
         calendars=[_calendar_message(table) for table in tables],
         windows=[_window_message(name, window) for name, window in windows.items()],
     )
-    return message.SerializeToString(deterministic=True)
+    data: bytes = message.SerializeToString(deterministic=True)
+    return data
 
 
 # -- the text -----------------------------------------------------------------------------------
@@ -245,10 +245,13 @@ def _nanos(value: Any, where: str) -> int:
 # -- the message --------------------------------------------------------------------------------
 
 
-def _calendar_message(table: SessionTable) -> Any:
-    from assay.features.definition import windows_pb2
+def _messages() -> Any:
+    """The classes of ``windows.proto``, imported when they are needed: definitions do without."""
+    return import_module("assay.features.definition.windows_pb2")
 
-    return windows_pb2.Calendar(
+
+def _calendar_message(table: SessionTable) -> Any:
+    return _messages().Calendar(
         name=table.name,
         source=table.source,
         openings=[table.opens[0], *(b - a for a, b in pairwise(table.opens))],
@@ -258,23 +261,19 @@ def _calendar_message(table: SessionTable) -> Any:
 
 
 def _window_message(name: str, window: Window) -> Any:
-    from assay.features.definition import windows_pb2
-
     if isinstance(window, TimeWindow):
-        return windows_pb2.Window(name=name, nanos=window.nanos, max_rows=window.max_rows)
+        return _messages().Window(name=name, nanos=window.nanos, max_rows=window.max_rows)
     if isinstance(window, SessionWindow):
-        sessions = windows_pb2.Sessions(calendar=window.calendar, count=window.sessions)
-        return windows_pb2.Window(name=name, sessions=sessions, max_rows=window.max_rows)
-    return windows_pb2.Window(name=name, rows=window)
+        sessions = _messages().Sessions(calendar=window.calendar, count=window.sessions)
+        return _messages().Window(name=name, sessions=sessions, max_rows=window.max_rows)
+    return _messages().Window(name=name, rows=window)
 
 
 def _read(data: bytes, path: Path) -> Any:
     from google.protobuf.message import DecodeError
 
-    from assay.features.definition import windows_pb2
-
     try:
-        return windows_pb2.Windows.FromString(data)
+        return _messages().Windows.FromString(data)
     except DecodeError as error:
         raise Tampered(
             f"compiled windows {path}: {error}", hint=f"remove {path}, it is made again"
