@@ -100,6 +100,11 @@ def test_a_unit_reads_as_it_is_written():
     assert Unit.parse("USD*EUR/EUR") == Unit.parse("USD")
 
 
+def test_a_view_without_units_is_not_judged():
+    view = FeatureView("v", "s", "e", {"f": MID.log() + MID.rolling_count(3)}, Sessions(1))
+    assert view.feature_units == {"f": None}
+
+
 def test_units_change_no_manifest_travel_along_and_belong_to_columns_that_are_read():
     plain = FeatureView("v", "s", "e", {"f": MID.diff()}, Sessions(1))
     told = FeatureView("v", "s", "e", {"f": MID.diff()}, Sessions(1), units={"mid": "USD/EUR"})

@@ -146,7 +146,12 @@ class FeatureView:
 
     @cached_property
     def feature_units(self) -> Mapping[str, str | None]:
-        """The unit of every feature, None where it follows from columns without one."""
+        """The unit of every feature, None where it follows from columns without one.
+
+        A view that declares no units is not judged: it has None throughout.
+        """
+        if not self.units:
+            return MappingProxyType(dict.fromkeys(self.features))
         columns = {name: Unit.parse(unit) for name, unit in self.units.items()}
         found: dict[str, str | None] = {}
         for name, expression in self.features.items():
