@@ -58,7 +58,8 @@ def tile(
         if value == value:  # noqa: PLR0124 - not NaN
             total = w + 1.0
             delta = value - mean
-            mean += delta / total
+            # Away from the heavier of the two: the lighter one may be larger by many digits.
+            mean = mean + delta / total if w >= 1.0 else value - delta * (w / total)
             s += delta * delta * (w / total)
             w, v = total, v + 1.0
         put_word(state, out + i, since)
