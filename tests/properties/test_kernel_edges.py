@@ -194,3 +194,12 @@ def test_a_step_that_is_no_function_of_its_windows_is_refused(text: str, says: s
 def test_a_step_of_a_plain_number_is_refused() -> None:
     with pytest.raises(DefinitionError, match="expected an expression"):
         LARGEST(3.0, window=2)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("gap", [30, 400, 600, 900])
+def test_a_deviation_in_time_keeps_its_digits_where_one_row_has_all_the_weight(gap: int) -> None:
+    spread = X.ewm_std(halflife=Duration(10), horizon=TimeWindow(160_000, max_rows=9))
+    # Of two values it is their distance over the square root of two, whatever their weights.
+    found = last(spread, [1.0, 4.0], times=[10_000, 10_000 + gap])
+    assert found == pytest.approx(3.0 / math.sqrt(2.0), rel=1e-9)
+    assert last(spread, [1.0, 4.0], times=[10_000, 10_000 + 10 * gap]) == pytest.approx(found)
