@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from datetime import timedelta
+from datetime import date, timedelta
 from fractions import Fraction
 from typing import Any
 
@@ -11,18 +11,21 @@ import numpy as np
 import polars as pl
 import pytest
 
-from assay.errors import DefinitionError
+from assay.errors import ContractViolation, DefinitionError
 from assay.features import (
+    FX_SESSIONS,
     Duration,
     Expression,
     FeatureView,
     OfflineDriver,
+    OnlineDriver,
     Sessions,
     SessionWindow,
     StepFunction,
     TimeWindow,
     col,
     lit,
+    sessions_of_rule,
 )
 
 X, Y = col("x"), col("y")
@@ -203,3 +206,28 @@ def test_a_deviation_in_time_keeps_its_digits_where_one_row_has_all_the_weight(g
     found = last(spread, [1.0, 4.0], times=[10_000, 10_000 + gap])
     assert found == pytest.approx(3.0 / math.sqrt(2.0), rel=1e-9)
     assert last(spread, [1.0, 4.0], times=[10_000, 10_000 + 10 * gap]) == pytest.approx(found)
+
+
+def test_two_different_calendars_of_one_name_are_refused() -> None:
+    rule = FX_SESSIONS["fx_london"]
+    short, long = (
+        sessions_of_rule("fx_london", rule, date(2024, 1, 1), date(2024, month, 1))
+        for month in (2, 3)
+    )
+    features = {"f": X.rolling_mean(SessionWindow("fx_london", 1, max_rows=5))}
+    with pytest.raises(DefinitionError, match="two different calendars"):
+        FeatureView("v", "s", "e", features, Sessions(1), None, "UTC", (short, long))
+    FeatureView("v", "s", "e", features, Sessions(1), None, "UTC", (short, short))
+
+
+def test_a_refused_event_leaves_no_entity_behind() -> None:
+    rule = FX_SESSIONS["fx_london"]
+    table = sessions_of_rule("fx_london", rule, date(2024, 1, 1), date(2024, 2, 1))
+    features = {"f": X.rolling_count(SessionWindow("fx_london", 1, max_rows=5))}
+    driver = OnlineDriver(FeatureView("v", "s", "e", features, Sessions(1), calendars=(table,)))
+    late = table.covers_to + 1
+    with pytest.raises(ContractViolation):
+        driver.push("A", late, late, {"x": 1.0})
+    with pytest.raises(ContractViolation):
+        driver.push_many(["A"], np.array([late]), np.array([late]), np.array([[1.0]]))
+    assert driver.entities == ()
