@@ -101,7 +101,13 @@ class FeatureView:
 
     def _keep_calendars(self) -> None:
         """Keep the tables that are read; what is not read decides no value."""
-        named = {table.name: table for table in self.calendars}
+        named: dict[str, SessionTable] = {}
+        for table in self.calendars:
+            if named.setdefault(table.name, table).digest != table.digest:
+                raise DefinitionError(
+                    f"view {self.name}: two different calendars are called {table.name}",
+                    hint="every table has a name of its own",
+                )
         wanted = sorted({name for _, _, name in map(_parts, self.plan.calendar) if name})
         for name in wanted:
             if name not in named:
