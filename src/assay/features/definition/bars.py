@@ -170,14 +170,17 @@ class Bars:
         object.__setattr__(self, "columns", MappingProxyType(dict(self.columns)))
 
     def _check_lengths(self) -> None:
-        given = {"offset": self.offset, "lateness": self.lateness, "keep": self.keep}
-        for what, length in {"every": self.every, **given}.items():
-            if not isinstance(length, Duration) and (length is not None or what == "every"):
+        optional = {"offset": self.offset, "lateness": self.lateness, "keep": self.keep}
+        given: dict[str, object] = {"every": self.every, **optional}
+        for what, length in given.items():
+            if length is None and what != "every":
+                continue
+            if not isinstance(length, Duration):
                 raise DefinitionError(
                     f"bars {self.name}: {what} {length!r}, expected a Duration",
                     hint=f"{what}=Duration.of(minutes=1)",
                 )
-            if what != "every" and length is not None and length.nanos > _MOST_WAIT:
+            if length.nanos > _MOST_WAIT:
                 raise DefinitionError(
                     f"bars {self.name}: {what} of {length.nanos} nanoseconds, expected at most "
                     "400 days"

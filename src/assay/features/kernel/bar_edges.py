@@ -145,9 +145,7 @@ def _changes_in_year(timezone: str, year: int) -> tuple[tuple[int, int], ...]:
             continue
         while high - low > 1:
             middle = (low + high) // 2
-            low, high = (
-                (middle, high) if _offset_at(middle, timezone) == before else (low, middle)
-            )
+            low, high = (middle, high) if _offset_at(middle, timezone) == before else (low, middle)
         found.append((high, after))
         before = after
     return tuple(found)

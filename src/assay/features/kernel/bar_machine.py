@@ -24,7 +24,7 @@ from assay.features.kernel.words import get_word, put_word
 
 _Words = NDArray[np.int64]
 _SUMMED = ("total", "mean")
-_CALL = 8
+HEAD_END = steps.DUE + 1
 LEAST_CAPACITY = 16
 """Ticks for which a bar has room at least."""
 
@@ -49,6 +49,12 @@ class Counts:
     conflicts: int = 0
     outside: int = 0
     too_late: int = 0
+
+    @classmethod
+    def of(cls, counts: _Words, outside: int) -> Counts:
+        """From what the step counted, and what did not come to it."""
+        taken, duplicates, corrections, conflicts, too_late = counts.tolist()
+        return cls(taken, duplicates, corrections, conflicts, outside, too_late)
 
 
 class BarMachine:
@@ -107,16 +113,21 @@ class BarMachine:
         stop = self.records + self.width * int(block[steps.TICKS])
         return block[self.records : stop].reshape(-1, self.width)
 
-    def restored(self, records: _Words, capacity: int, like: _Words) -> _Words:
-        """A block of these ticks, with what ``like`` says about versions."""
+    def head_of(self, block: _Words) -> _Words:
+        """What a block says about versions: how many, when due, the values last issued."""
+        kept: _Words = np.r_[block[steps.VERSIONS : HEAD_END], block[self.issued : self.records]]
+        return kept
+
+    def restored(self, records: _Words, capacity: int, head: _Words) -> _Words:
+        """A block of these ticks, which have different keys, and of this head."""
         block = self.block(capacity)
         unused = np.zeros(steps.COUNTS, dtype=np.int64)
         arrays = (self._layout, block, records, unused)
         layout, state, given, counts = (array.ctypes.data for array in arrays)
         call = np.array([layout, state, capacity, given, len(records), counts], dtype=np.int64)
         self._restore(call.ctypes.data)
-        block[[steps.VERSIONS, steps.DUE]] = like[[steps.VERSIONS, steps.DUE]]
-        block[self.issued : self.records] = like[self.issued : self.records]
+        block[steps.VERSIONS : HEAD_END] = head[:2]
+        block[self.issued : self.records] = head[2:]
         return block
 
 

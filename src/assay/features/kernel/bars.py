@@ -59,7 +59,7 @@ NOTHING_DUE = -(2**63)
 TAKEN, DUPLICATES, CORRECTIONS, CONFLICTS, TOO_LATE = range(5)
 COUNTS = 5
 
-_FIRST_KIND, _LAST_KIND, _HIGHEST_KIND, _LOWEST_KIND, _TOTAL, _MEAN, _COUNT = range(len(KINDS))
+_FIRST_KIND, _LAST_KIND, _HIGHEST_KIND, _, _TOTAL, _MEAN, _COUNT = range(len(KINDS))
 
 
 @step
@@ -73,14 +73,16 @@ def _hash(records: int, record: int) -> int:
         wrapping_add(mixed ^ (mixed >> 32), get_word(records, record + 2)),
         -7_046_029_254_386_353_131,
     )
-    return mixed ^ (mixed >> 29)
+    mixed = mixed ^ (mixed >> 29)
+    return int(mixed)
 
 
 @step
 def _is_before(records: int, record: int, state: int, key: int) -> bool:
     """Whether the key of a record is smaller than the key at a place."""
     for i in range(3):
-        ours, theirs = get_word(records, record + i), get_word(state, key + i)
+        ours: int = get_word(records, record + i)
+        theirs: int = get_word(state, key + i)
         if ours != theirs:
             return ours < theirs
     return False
@@ -140,7 +142,8 @@ def begin(layout: int, state: int, capacity: int) -> None:
 @step
 def _is_newer(state: int, own: int, records: int, record: int, columns: int) -> bool:
     """Whether a record takes the place of one with the same key and other values."""
-    known, arrived = get_word(state, own + 3), get_word(records, record + 3)
+    known: int = get_word(state, own + 3)
+    arrived: int = get_word(records, record + 3)
     if known != arrived:
         return arrived > known
     for column in range(columns):
@@ -204,6 +207,16 @@ def add(layout: int, state: int, records: int, record: int, counts: int) -> bool
 
 
 @step
+def _place(kind: int) -> int:
+    """Where in a cell the first, last, highest or lowest value is."""
+    if kind == _FIRST_KIND:
+        return _FIRST_VALUE
+    if kind == _LAST_KIND:
+        return _LAST_VALUE
+    return _HIGHEST if kind == _HIGHEST_KIND else _LOWEST
+
+
+@step
 def _value(layout: int, state: int, aggregate: int) -> float:
     at = L_HEADER + get_word(layout, L_COLUMNS) + 2 * aggregate
     kind, column = get_word(layout, at), get_word(layout, at + 1)
@@ -215,14 +228,9 @@ def _value(layout: int, state: int, aggregate: int) -> float:
         return float(valid)
     if valid == 0:
         return NAN
-    if kind == _FIRST_KIND:
-        return get(state, cell + _FIRST_VALUE)
-    if kind == _LAST_KIND:
-        return get(state, cell + _LAST_VALUE)
-    if kind == _HIGHEST_KIND:
-        return get(state, cell + _HIGHEST)
-    if kind == _LOWEST_KIND:
-        return get(state, cell + _LOWEST)
+    if kind < _TOTAL:
+        value: float = get(state, cell + _place(kind))
+        return value
     total = rounded_sum(state, get_word(layout, L_HEADER + column))
     return total / float(valid) if kind == _MEAN else total
 

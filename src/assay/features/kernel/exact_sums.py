@@ -64,7 +64,8 @@ def negate(state: int, at: int) -> None:
 @step
 def power_of_two(exponent: int) -> float:
     """2**exponent for -1022 to 1023."""
-    return float_of((exponent + 1023) << 52)
+    power: float = float_of((exponent + 1023) << 52)
+    return power
 
 
 @step

@@ -94,4 +94,4 @@ def _run(
     keys = np.column_stack((ticks.ends[rows[:, 0]], rows[:, 1], rows[:, 2]))
     entities = [ticks.entities[segment] for segment in rows[:, 0].tolist()]
     made = bar_frame(bars, entities, keys, rows[:, steps.ROW :].view(np.float64))
-    return made, Counts(*counts.tolist()[:4], ticks.outside, int(counts[steps.TOO_LATE]))
+    return made, Counts.of(counts, ticks.outside)
