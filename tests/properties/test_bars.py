@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from datetime import UTC, date, datetime, timedelta
 from fractions import Fraction
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import polars as pl
@@ -208,7 +209,7 @@ def check_versions(bars, frame, cuts, extra):
     other = BarFeed(bars)
     rows = []
     places = sorted({min(cut, frame.height) for cut in cuts} | {0, frame.height})
-    for start, stop in zip(places, places[1:], strict=False):
+    for start, stop in pairwise(places):
         rows += other.take(frame[start:stop])
         other = BarFeed.restore(bars, other.checkpoint())
         if start % 2:

@@ -22,6 +22,7 @@ _Words = NDArray[np.int64]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY_SECONDS = 86_400
 _YEAR_ZERO = 1970
+_BEFORE, _AFTER = 256, 768  # bars around a moment that a feed looks up at once
 
 EARLIEST, LATEST = parse("1750-01-01"), parse("2200-01-01")
 """Event times of ticks lie between them, so that no sum of times overflows."""
@@ -74,6 +75,23 @@ class BarEdges:
         if self._table is None:
             return Stretches(starts, ends, np.ones(times.size, dtype=bool))
         return self._within_sessions(times, starts, ends)
+
+    def near(self, time: Instant) -> Stretches:
+        """Most of the bars around a moment, by their starts; the one that holds it is among them.
+
+        It is what :meth:`of` says about moments a bar's length apart. A bar that is cut short may
+        be missing between them.
+        """
+        if not EARLIEST <= time < LATEST:
+            return self.of(np.array([time], dtype=np.int64))
+        steps = np.arange(-_BEFORE, _AFTER, dtype=np.int64) * self._every + time
+        first, stop = EARLIEST, LATEST
+        if self._table is not None:
+            first, stop = max(first, self._table.opens[0]), min(stop, self._table.covers_to)
+        known = steps[((steps >= first) & (steps < stop)) | (steps == time)]
+        found = self.of(known)
+        _, once = np.unique(found.starts, return_index=True)
+        return Stretches(found.starts[once], found.ends[once], found.is_inside[once])
 
     def _short(self, times: _Words, since: _Words, offsets: _Words) -> tuple[_Words, _Words]:
         """Bars that divide an hour: equally long from clock change to clock change."""

@@ -78,7 +78,7 @@ class BarMachine:
         ]
         head = [len(bars.reads), len(bars.columns), sums, self.issued, self.records]
         self._layout = np.array([*head, *places, *(n for pair in said for n in pair)], np.int64)
-        self._advance, self._restore = compiled_steps()
+        self.function, self._restore = compiled_steps()
 
     def block(self, capacity: int) -> _Words:
         """Memory of a bar with room for so many ticks, a power of two; not begun."""
@@ -92,21 +92,21 @@ class BarMachine:
         ``late`` is how many records are known after their bar was complete, or more.
         """
         rows = np.empty((len(segments) + late + 1, self.row_width), dtype=np.int64)
-        call = np.array(
-            [
-                self._layout.ctypes.data,
-                segments.ctypes.data,
-                len(segments),
-                records.ctypes.data,
-                clock,
-                rows.ctypes.data,
-                counts.ctypes.data,
-                0,
-            ],
-            dtype=np.int64,
-        )
-        self._advance(call.ctypes.data)
+        call = self.call(segments, records, rows, counts)
+        call[4] = clock
+        self.function(call.ctypes.data)
         return rows[: int(call[7])]
+
+    def call(self, segments: _Words, records: _Words, rows: _Words, counts: _Words) -> _Words:
+        """The argument of ``function``, for a caller that uses the same arrays again.
+
+        Word 4 is the clock; word 7 says afterwards how many rows there are. Whoever keeps it keeps
+        the arrays as well.
+        """
+        arrays = (self._layout, segments, records, rows, counts)
+        layout, first, second, third, fourth = (array.ctypes.data for array in arrays)
+        words = (layout, first, len(segments), second, 0, third, fourth, 0)
+        return np.array(words, dtype=np.int64)
 
     def ticks_of(self, block: _Words) -> _Words:
         """The records of a block, in the order of their arrival."""

@@ -16,6 +16,7 @@ The rule. What a feed gives depends on nothing but the ticks and on how far its 
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from heapq import heappop, heappush
 from typing import Any, NamedTuple
@@ -81,10 +82,20 @@ class BarFeed:
         self._forgotten: list[tuple[Instant, str, Instant]] = []
         self._counts = np.zeros(steps.COUNTS, dtype=np.int64)
         self._outside = 0
-        # The bar, or the time between sessions, that held the last tick taken by itself.
-        self._start: Instant = 0
-        self._end: Instant = 0
-        self._is_inside = False
+        # One tick's buffers, reused: what is handed out is a copy.
+        self._record = np.empty((1, self._machine.width), dtype=np.int64)
+        self._segment = np.zeros((1, steps.SEGMENT), dtype=np.int64)
+        self._rows = np.empty((3, self._machine.row_width), dtype=np.int64)
+        self._call = self._machine.call(self._segment, self._record, self._rows, self._counts)
+        self._call_address = self._call.ctypes.data
+        self._record_words, self._segment_words, self._call_words = map(
+            _words_of, (self._record, self._segment, self._call)
+        )
+        self._values_in = self._record.view(np.float64)[0, steps.KEY :]
+        # Bars, and times between sessions, around the last tick that was taken by itself.
+        self._starts: list[Instant] = []
+        self._ends: list[Instant] = []
+        self._insides: list[bool] = []
 
     @property
     def counts(self) -> Counts:
@@ -125,17 +136,16 @@ class BarFeed:
                 f"expected {render(self.clock)} or later",
                 hint="give ticks in the order in which they became known",
             )
-        record = np.empty((1, self._machine.width), dtype=np.int64)
-        record[0, :4] = event_time, source_rank, sequence, known_time
-        record.view(np.float64)[0, 4:] = self._values(values)
-        if not self._start <= event_time < self._end:
-            starts, ends, is_inside = self._edges.of(np.array([event_time], dtype=np.int64))
-            self._start, self._end = int(starts[0]), int(ends[0])
-            self._is_inside = bool(is_inside[0])
-        if not self._is_inside:
+        self._values_in[...] = self._values(values)
+        end, is_inside = self._bar_at(event_time)
+        words = self._record_words
+        words[0], words[1], words[2], words[3] = event_time, source_rank, sequence, known_time
+        if not is_inside:
             self._outside += 1
-            return self._advance([], record, known_time)
-        return self._advance([(entity, self._end, 0, 1)], record, known_time)
+            return self._advance([], self._record, known_time)
+        if self._due and self._due[0][0] < known_time:
+            return self._advance([(entity, end, 0, 1)], self._record, known_time)
+        return self._take_one(entity, end, known_time)
 
     def take(self, ticks: pl.DataFrame) -> list[BarRow]:
         """Take ticks in the order of their known times; the rows that this makes due.
@@ -215,9 +225,20 @@ class BarFeed:
         ):
             capacity = capacity_for(ticks)
             records = found.records[start : start + ticks]
-            feed._remember((entity, end), feed._machine.restored(records, capacity, head))
+            block = feed._machine.restored(records, capacity, head)
+            feed._settle((entity, end), _OpenBar(block))
             start += ticks
         return feed
+
+    def _bar_at(self, time: Instant) -> tuple[Instant, bool]:
+        """When the bar ends that holds a moment, and whether it is one."""
+        place = bisect_right(self._starts, time) - 1
+        if place < 0 or time >= self._ends[place]:
+            found = self._edges.near(time)
+            self._starts, self._ends = found.starts.tolist(), found.ends.tolist()
+            self._insides = found.is_inside.tolist()
+            place = bisect_right(self._starts, time) - 1
+        return self._ends[place], self._insides[place]
 
     def _values(self, values: Any) -> Any:
         if isinstance(values, np.ndarray):
@@ -237,14 +258,12 @@ class BarFeed:
 
     def _advance(self, shares: list[_Share], records: _Words, clock: Instant) -> list[BarRow]:
         """Take each bar's share of the records and let the clock come to ``clock``."""
-        touched = {(entity, end) for entity, end, _, _ in shares}
-        due = [key for key in self._come_due(clock) if key not in touched]
-        shares = [*shares, *((entity, end, 0, 0) for entity, end in due)]
+        if self._due and self._due[0][0] < clock:
+            touched = {(entity, end) for entity, end, _, _ in shares}
+            due = [key for key in self._come_due(clock) if key not in touched]
+            shares = [*shares, *((entity, end, 0, 0) for entity, end in due)]
         rows = self._run(shares, records, clock) if shares else []
-        self.clock = clock
-        while self._forgotten and self._forgotten[0][0] < clock:
-            _, entity, end = heappop(self._forgotten)
-            del self._open[entity, end]
+        self._forget(clock)
         return rows
 
     def _come_due(self, clock: Instant) -> list[_Key]:
@@ -259,65 +278,102 @@ class BarFeed:
         return found
 
     def _run(self, shares: list[_Share], records: _Words, clock: Instant) -> list[BarRow]:
-        segments = np.empty((len(shares), steps.SEGMENT), dtype=np.int64)
+        wait, keep = self.bars.wait, self.bars.kept
+        words: list[int] = []
         used = []
-        for place, (entity, end, start, stop) in enumerate(shares):
-            bar = self._room_for((entity, end), stop - start)
+        for entity, end, start, stop in shares:
+            bar, fresh = self._room_for((entity, end), stop - start)
             used.append(bar)
-            address, complete = bar.block.ctypes.data, end + self.bars.wait
-            segments[place] = address, start, stop, complete, complete + self.bars.kept, 0
+            complete = end + wait
+            words += (bar.address, start, stop, complete, complete + keep, fresh)
+        segments = np.array(words, dtype=np.int64).reshape(-1, steps.SEGMENT)
         rows = self._machine.advance(segments, records, clock, len(records), self._counts)
         for bar, (entity, end, _, _) in zip(used, shares, strict=True):
-            if bar.block[steps.TICKS] == 0:  # all that came was too late
-                continue
-            if (entity, end) not in self._open:
-                self._remember((entity, end), bar.block)
-            else:
-                self._queue((entity, end), bar)
-        values = rows[:, steps.ROW :].view(np.float64)
-        issued = [
-            BarRow(shares[segment][0], shares[segment][1], known, 0, version, values[row].copy())
-            for row, (segment, known, version) in enumerate(rows[:, : steps.ROW].tolist())
-        ]
-        issued.sort(key=_place)
-        return issued
+            self._settle((entity, end), bar)
+        return _issued(rows, shares)
 
-    def _room_for(self, key: _Key, ticks: int) -> _OpenBar:
-        """The bar, with room for so many more ticks; a new one is not remembered yet."""
-        bar = self._open.get(key)
-        if bar is None:
-            capacity = capacity_for(ticks)
-            nothing = np.empty((0, self._machine.width), dtype=np.int64)
-            head = np.zeros(2 + len(self.bars.columns), dtype=np.int64)
-            head[1] = steps.NOTHING_DUE
-            return _OpenBar(self._machine.restored(nothing, capacity, head))
-        needed = int(bar.block[steps.TICKS]) + ticks
-        if needed > bar.block[steps.CAPACITY]:
-            kept, head = self._machine.ticks_of(bar.block), self._machine.head_of(bar.block)
-            bar.block = self._machine.restored(kept, capacity_for(needed), head)
-        return bar
+    def _take_one(self, entity: str, end: Instant, clock: Instant) -> list[BarRow]:
+        """The same for the one tick in the buffers, where no bar is due."""
+        bar, fresh = self._room_for((entity, end), 1)
+        complete = end + self.bars.wait
+        words = self._segment_words
+        words[0], words[2], words[3] = bar.address, 1, complete
+        words[4], words[5] = complete + self.bars.kept, fresh
+        self._call_words[4] = clock
+        self._machine.function(self._call_address)
+        self._settle((entity, end), bar)
+        self._forget(clock)
+        issued = self._call_words[7]
+        return _issued(self._rows[:issued], [(entity, end, 0, 1)]) if issued else []
 
-    def _remember(self, key: _Key, block: _Words) -> None:
-        bar = self._open[key] = _OpenBar(block)
-        entity, end = key
-        heappush(self._forgotten, (end + self.bars.wait + self.bars.kept, entity, end))
-        self._queue(key, bar)
-
-    def _queue(self, key: _Key, bar: _OpenBar) -> None:
-        due = int(bar.block[steps.DUE])
+    def _settle(self, key: _Key, bar: _OpenBar) -> None:
+        """Remember a bar, and when it is due next."""
+        if key not in self._open:
+            if bar.words[steps.TICKS] == 0:  # all that came was too late
+                return
+            self._open[key] = bar
+            heappush(self._forgotten, (key[1] + self.bars.wait + self.bars.kept, *key))
+        due = bar.words[steps.DUE]
         if due not in (steps.NOTHING_DUE, bar.queued):
             heappush(self._due, (due, *key))
         bar.queued = due
+
+    def _forget(self, clock: Instant) -> None:
+        """Let the clock come to ``clock``, and go what cannot be corrected then."""
+        self.clock = clock
+        while self._forgotten and self._forgotten[0][0] < clock:
+            _, entity, end = heappop(self._forgotten)
+            del self._open[entity, end]
+
+    def _room_for(self, key: _Key, ticks: int) -> tuple[_OpenBar, int]:
+        """The bar, with room for so many more ticks.
+
+        A new one is not remembered yet, and begins with the capacity that is the second result.
+        """
+        bar = self._open.get(key)
+        if bar is None:
+            capacity = capacity_for(ticks)
+            return _OpenBar(self._machine.block(capacity)), capacity
+        needed = bar.words[steps.TICKS] + ticks
+        if needed > bar.words[steps.CAPACITY]:
+            kept, head = self._machine.ticks_of(bar.block), self._machine.head_of(bar.block)
+            bar.use(self._machine.restored(kept, capacity_for(needed), head))
+        return bar, 0
 
 
 class _OpenBar:
     """A bar that is remembered, and when the queue says that it is due."""
 
-    __slots__ = ("block", "queued")
+    __slots__ = ("address", "block", "queued", "words")
 
     def __init__(self, block: _Words) -> None:
-        self.block = block
         self.queued = steps.NOTHING_DUE
+        self.use(block)
+
+    def use(self, block: _Words) -> None:
+        """Let it be this block; single words are read faster from memory than from the array."""
+        self.block = block
+        self.words = _words_of(block)
+        self.address: int = block.ctypes.data
+
+
+def _words_of(array: Any) -> memoryview:
+    """An array's memory as Python integers, faster one by one than the array."""
+    return memoryview(array.reshape(-1))
+
+
+def _issued(rows: _Words, shares: Sequence[_Share]) -> list[BarRow]:
+    """Rows of the step, in the order in which they leave."""
+    if not rows.size:
+        return []
+    values = rows[:, steps.ROW :].view(np.float64)
+    keys = rows[:, : steps.ROW].tolist()
+    issued = [
+        BarRow(shares[segment][0], shares[segment][1], known, 0, version, values[row].copy())
+        for row, (segment, known, version) in enumerate(keys)
+    ]
+    issued.sort(key=_place)
+    return issued
 
 
 def _place(row: BarRow) -> tuple[Instant, str, Instant]:
