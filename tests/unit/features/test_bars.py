@@ -6,6 +6,7 @@ import json
 import math
 import pickle
 from datetime import date
+from itertools import permutations
 
 import numpy as np
 import polars as pl
@@ -224,12 +225,14 @@ def test_a_late_tick_corrects_a_bar_and_one_that_is_too_late_is_counted():
     (second,) = feed.push("A", start, end + 4 * SECOND, {"mid": 9.0})
     assert (second.known_time, second.sequence) == (end + 3 * SECOND, 1)
     assert second.values.tolist() == [3.0, 3.0]
-    assert feed.close(end + 12 * SECOND) == []
+    # The last moment at which a correction counts.
+    assert feed.push("A", start + 4, end + 12 * SECOND, {"mid": math.nan}, sequence=4) == []
     assert feed.open_bars == 1
-    assert feed.push("A", start + 3, end + 13 * SECOND, {"mid": 4.0}, sequence=3) == []
+    (third,) = feed.push("A", start + 3, end + 13 * SECOND, {"mid": 4.0}, sequence=3)
+    assert third.values.tolist() == [3.0, 4.0]
     assert feed.open_bars == 0
     counts = feed.counts
-    assert (counts.taken, counts.corrections, counts.too_late) == (3, 1, 1)
+    assert (counts.taken, counts.corrections, counts.too_late) == (4, 1, 1)
     # The corrected history has what came too late for the feed.
     frame = pl.DataFrame(
         {
@@ -244,6 +247,30 @@ def test_a_late_tick_corrects_a_bar_and_one_that_is_too_late_is_counted():
     assert bars_as_known(bars, frame, now=2**62)["close"].to_list() == [1.0]
     (row,) = bars_as_corrected(bars, frame, now=2**62).iter_rows(named=True)
     assert (row["close"], row["known_time"]) == (4.0, end + 13 * SECOND)
+
+
+@pytest.mark.parametrize("order", list(permutations([(0, 1.0), (5, 1.0), (5, 0.5), (5, 2.0)])))
+def test_of_ticks_that_contradict_each_other_at_one_moment_the_same_one_counts(order):
+    bars = make(Duration.of(minutes=1), {"close": Aggregate.last("mid")})
+    start = parse("2024-05-01T10:00Z")
+    feed = BarFeed(bars)
+    for known, mid in sorted(order, key=lambda tick: tick[0]):
+        feed.push("A", start, start + known, {"mid": mid})
+    (row,) = feed.close(2**62)
+    assert row.values.tolist() == [2.0]
+    assert feed.counts.conflicts >= 1
+
+
+def test_what_is_said_again_at_the_moment_of_a_revision_contradicts_it():
+    bars = make(Duration.of(minutes=1), {"close": Aggregate.last("mid")})
+    start = parse("2024-05-01T10:00Z")
+    for mids in ([1.0, 0.5], [0.5, 1.0]):
+        feed = BarFeed(bars)
+        feed.push("A", start, start, {"mid": 1.0})
+        for mid in mids:
+            feed.push("A", start, start + 5, {"mid": mid})
+        assert feed.close(2**62)[0].values.tolist() == [1.0]
+        assert feed.counts.conflicts == 1
 
 
 def test_a_bar_closes_by_the_clock_and_a_history_ends_with_its_last_complete_bar():
