@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 DESK ?= fx-demo
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-long check format bench lock clean
+.PHONY: help install demo test test-long check format bench lock proto clean
 
 help: ## Show this list
 	@echo "Usage: make TARGET"
@@ -54,6 +54,10 @@ lock: ## Resolve requirements/core.lock again (needs uv)
 		--extra demo --group test --group check --group build --generate-hashes \
 		--no-emit-index-url --no-emit-find-links --no-annotate --quiet \
 		--custom-compile-command "make lock" --output-file requirements/core.lock
+
+proto: ## Make the Python of windows.proto again (needs grpcio-tools)
+	$(PYTHON) -m grpc_tools.protoc -I src --python_out=src \
+		src/assay/features/definition/windows.proto
 
 clean: ## Remove the environment, caches and the demo's folder
 	rm -rf $(VENV) $(DESK) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build

@@ -16,7 +16,7 @@ from assay.features import BuildFingerprint, FeatureView, OfflineDriver, OnlineD
 from assay.features.kernel.fingerprint import golden_hash
 
 FX = Path(__file__).parents[2] / "examples" / "fx" / "features" / "fx.py"
-GOLDEN = "9238a63c5e92c3991cf58f6aafdba6d9bf304a6a93e7003fa42b824a4058f379"
+GOLDEN = "327916f2d69842d42f387f395d78b323518e9a0cbcf11ed4c581856d47f88246"
 KEYS = ("instrument", "event_time")
 DAY = 86_400 * 10**9
 

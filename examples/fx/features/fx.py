@@ -92,4 +92,5 @@ fx_daily = FeatureView(
     ttl=Sessions(3),
     members="in_universe",
     timezone="Europe/Berlin",
+    units={"mid": "rate"},
 )

@@ -76,9 +76,45 @@ def features_show(
     manifest = Manifest.of(found)
     output.line(f"{found.name} over {found.source}, keyed by {found.entity}")
     output.line(f"look-back {found.look_back} rows, ttl {found.ttl}, manifest {manifest.hash}")
-    definitions = {name: repr(item) for name, item in found.features.items()}
-    output.table(("feature", "definition"), definitions.items())
-    output.result(dict(manifest.document) | {"manifest": manifest.hash})
+    units = found.feature_units
+    output.table(
+        ("feature", "unit", "definition"),
+        [(name, units[name] or "?", repr(item)) for name, item in found.features.items()],
+    )
+    output.result(dict(manifest.document) | {"manifest": manifest.hash, "units": dict(units)})
+
+
+@features.command("check")
+def features_check(
+    view: ViewArgument = None,
+    event_times: Annotated[
+        int, typer.Option("--event-times", min=8, help="The last so many event times are used.")
+    ] = 1_500,
+    cuts: Annotated[int, typer.Option(min=1, help="Moments at which history is cut.")] = 3,
+    desk: DeskOption = HERE,
+    as_json: JsonOption = False,
+) -> None:
+    """Cut and change the future and see that no value knew it; exits 1 if one did."""
+    from assay.orchestration.building import check_look_ahead
+
+    output = Output(as_json=as_json)
+    opened = open_desk(desk)
+    reports = {
+        name: check_look_ahead(opened, name, output, event_times=event_times, cuts=cuts)
+        for name in ([view] if view else opened.views)
+    }
+    for name, report in reports.items():
+        words = "no value changed" if report.holds else "VALUES CHANGED"
+        output.line(
+            f"{name}: {report.values_compared:,} values with the future cut off, with another "
+            f"future, and after warming up on the look-back alone: {words}"
+        )
+        for question, names in report.suspects.items():
+            output.line(f"  {question}: {', '.join(names)}")
+    output.next_step("assay features build")
+    output.result({name: report.to_json() for name, report in reports.items()})
+    if not all(report.holds for report in reports.values()):
+        raise typer.Exit(1)
 
 
 @features.command("operators")

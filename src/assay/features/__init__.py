@@ -33,6 +33,7 @@ from assay.features.definition import (
     SessionWindow,
     StepFunction,
     TimeWindow,
+    WindowSet,
     col,
     day_number,
     day_of_week,
@@ -40,6 +41,7 @@ from assay.features.definition import (
     half_day,
     in_session,
     lit,
+    load_windows,
     month_end,
     month_start,
     quarter_end,
@@ -58,15 +60,18 @@ if TYPE_CHECKING:
     from assay.features.offline.driver import OfflineDriver
     from assay.features.online.driver import FeatureRow, OnlineDriver
     from assay.features.parity.comparison import ParityReport, compare
+    from assay.features.parity.look_ahead import LookAheadReport, detect_look_ahead
 
 _LATER = {
     "BuildFingerprint": "assay.features.kernel.fingerprint",
     "FeatureRow": "assay.features.online.driver",
+    "LookAheadReport": "assay.features.parity.look_ahead",
     "OfflineDriver": "assay.features.offline.driver",
     "OnlineDriver": "assay.features.online.driver",
     "RequestFeatures": "assay.features.kernel.requests",
     "ParityReport": "assay.features.parity.comparison",
     "compare": "assay.features.parity.comparison",
+    "detect_look_ahead": "assay.features.parity.look_ahead",
     "warm_kernel": "assay.features.kernel.engine",
 }
 
@@ -80,6 +85,7 @@ __all__ = [
     "Expression",
     "FeatureRow",
     "FeatureView",
+    "LookAheadReport",
     "Manifest",
     "ManifestSet",
     "NumericClass",
@@ -95,14 +101,17 @@ __all__ = [
     "Sessions",
     "StepFunction",
     "TimeWindow",
+    "WindowSet",
     "col",
     "compare",
     "day_number",
     "day_of_week",
     "days_since_previous_row",
+    "detect_look_ahead",
     "half_day",
     "in_session",
     "lit",
+    "load_windows",
     "month_end",
     "month_start",
     "quarter_end",

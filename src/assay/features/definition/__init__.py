@@ -3,7 +3,8 @@
 1. :mod:`~assay.features.definition.expressions` - features as expressions over columns;
    :mod:`~assay.features.definition.operations` is what can be written after the dot,
    :mod:`~assay.features.definition.windows` how far back it looks,
-   :mod:`~assay.features.definition.calendars` when markets are open.
+   :mod:`~assay.features.definition.calendars` when markets are open,
+   :mod:`~assay.features.definition.window_files` both by name, from a file.
 2. :mod:`~assay.features.definition.operators` - every operator with its promises, and how it
    becomes instructions.
 3. :mod:`~assay.features.definition.views` - a named set of features over one source;
@@ -45,6 +46,7 @@ from assay.features.definition.operators import OPERATORS, NumericClass, Operato
 from assay.features.definition.requests import RequestView
 from assay.features.definition.step_functions import StepFunction, step_function
 from assay.features.definition.views import FeatureView, Sessions
+from assay.features.definition.window_files import WindowSet, load_windows
 from assay.features.definition.windows import Duration, SessionWindow, TimeWindow
 
 __all__ = [
@@ -66,6 +68,7 @@ __all__ = [
     "Sessions",
     "StepFunction",
     "TimeWindow",
+    "WindowSet",
     "col",
     "day_number",
     "day_of_week",
@@ -73,6 +76,7 @@ __all__ = [
     "half_day",
     "in_session",
     "lit",
+    "load_windows",
     "month_end",
     "month_start",
     "quarter_end",

@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -210,10 +211,20 @@ def node_of(builder: Builder, root: Tree) -> int:
             pending.append((expression, True))
             pending.extend((item, False) for item in reversed(expression.inputs))
             continue
-        operands = [builder.bound(item.identity) for item in expression.inputs]
-        lower = OPERATORS[expression.operator].lower
-        node = lower(builder, *operands, **dict(expression.parameters))
+        operator = OPERATORS[expression.operator]
+        operands = [_operand(builder, item, operator.reach) for item in expression.inputs]
+        node = operator.lower(builder, *operands, **dict(expression.parameters))
         builder.bind(expression.identity, node)
-    found = builder.bound(root.identity)
+    return _operand(builder, root, "0")
+
+
+def _operand(builder: Builder, item: Tree, reach: str) -> int:
+    """The node of an input that is already there, for an operator of this reach."""
+    found = builder.bound(item.identity)
     assert found is not None
+    if item.operator == "lit" and reach != "0":
+        # Written row by row: there is no constant before the first row either.
+        value = item.parameter("value")
+        assert isinstance(value, float)
+        return builder.emit(Opcode.FILL, a=builder.constant(math.nan), scalar=value)
     return found

@@ -21,6 +21,8 @@ from assay.features.definition.windows import Window
 
 MOST_INPUTS = 3
 ALLOWED = ("math", "np")
+IMPURE = ("random", "empty", "empty_like", "ndarray")
+"""What gives other bits each time: random numbers, and memory as it was left."""
 
 
 class StepFunction:
@@ -39,11 +41,16 @@ class StepFunction:
 
     def __init__(self, source: str) -> None:
         self.source = textwrap.dedent(source).strip() + "\n"
-        tree = ast.parse(self.source)
-        function = tree.body[0]
-        if len(tree.body) != 1 or not isinstance(function, ast.FunctionDef):
-            raise DefinitionError("step function: expected the text of one def")
+        try:
+            body = ast.parse(self.source).body
+        except SyntaxError as error:
+            raise DefinitionError(f"step function: its text is no Python: {error}") from error
+        function = body[0] if len(body) == 1 else None
+        if not isinstance(function, ast.FunctionDef) or function.decorator_list:
+            raise DefinitionError("step function: expected the text of one def without decorators")
         self.name = function.name
+        if self.name in ALLOWED:
+            raise DefinitionError(f"step function {self.name}: math and np are taken names")
         given = function.args
         plain = not (given.vararg or given.kwarg or given.kwonlyargs or given.defaults)
         self.inputs = len(given.posonlyargs) + len(given.args)
@@ -56,6 +63,17 @@ class StepFunction:
             raise DefinitionError(
                 f"step function {self.name} imports something",
                 hint="math and np are there; write anything else out",
+            )
+        impure = sorted(
+            part.attr
+            for part in ast.walk(function)
+            if isinstance(part, ast.Attribute) and part.attr in IMPURE
+        )
+        if impure:
+            raise DefinitionError(
+                f"step function {self.name} uses {', '.join(impure)}: the same window would not "
+                "give the same value again",
+                hint="np.zeros in place of np.empty; random numbers belong into the data",
             )
         outside = sorted(_names_from_outside(self.source) - set(ALLOWED))
         if outside:
@@ -80,6 +98,12 @@ class StepFunction:
         if len(inputs) != self.inputs:
             raise DefinitionError(
                 f"step function {self.name}: {len(inputs)} inputs, expected {self.inputs}"
+            )
+        first: object = inputs[0]
+        if isinstance(first, int | float):
+            raise DefinitionError(
+                f"step function {self.name}: {first!r}, expected an expression",
+                hint=f"a constant is lit({first!r})",
             )
         return over_window("step_function", inputs, window, min_count=min_count, source=self.source)
 

@@ -15,6 +15,7 @@ from assay.errors import ContractViolation, DefinitionError, did_you_mean
 from assay.features.definition.calendars import SessionTable
 from assay.features.definition.compiler import Plan, compile_features
 from assay.features.definition.expressions import Expression
+from assay.features.definition.units import Unit, unit_of
 from assay.features.definition.windows import Duration
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
@@ -50,6 +51,8 @@ class FeatureView:
     ttl: how long a row may be served or joined after its event time.
     members: a Boolean column; cross-sections run over rows where it is true. None means all rows.
     timezone: IANA name; calendar flags are those of the local date there.
+    units: column -> unit, such as ``{"mid": "USD/EUR"}``; they change no value and no manifest, but
+        an expression that makes no sense in them is refused.
     calendars: tables of the sessions that windows and flags name; those that none names are let go.
 
     Raises
@@ -66,6 +69,7 @@ class FeatureView:
     members: str | None = None
     timezone: str = "UTC"
     calendars: tuple[SessionTable, ...] = ()
+    units: Mapping[str, str] = field(default_factory=dict)
     plan: Plan = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -86,10 +90,24 @@ class FeatureView:
         object.__setattr__(self, "features", MappingProxyType(dict(self.features)))
         object.__setattr__(self, "plan", compile_features(self.features, self.members))
         self._keep_calendars()
+        object.__setattr__(self, "units", MappingProxyType(dict(self.units)))
+        for name in self.units:
+            if name not in self.columns:
+                raise DefinitionError(
+                    f"view {self.name}: a unit of column {name!r}, which no feature reads",
+                    hint=did_you_mean(name, self.columns),
+                )
+        self.feature_units  # noqa: B018 - what makes no sense is refused here
 
     def _keep_calendars(self) -> None:
         """Keep the tables that are read; what is not read decides no value."""
-        named = {table.name: table for table in self.calendars}
+        named: dict[str, SessionTable] = {}
+        for table in self.calendars:
+            if named.setdefault(table.name, table).digest != table.digest:
+                raise DefinitionError(
+                    f"view {self.name}: two different calendars are called {table.name}",
+                    hint="every table has a name of its own",
+                )
         wanted = sorted({name for _, _, name in map(_parts, self.plan.calendar) if name})
         for name in wanted:
             if name not in named:
@@ -121,7 +139,8 @@ class FeatureView:
     def __reduce__(self) -> tuple[Any, ...]:
         # A view travels to another process as its definition and is compiled again there.
         definition = (self.name, self.source, self.entity, dict(self.features))
-        return FeatureView, (*definition, self.ttl, self.members, self.timezone, self.calendars)
+        rest = (self.ttl, self.members, self.timezone, self.calendars, dict(self.units))
+        return FeatureView, (*definition, *rest)
 
     def __hash__(self) -> int:
         return hash((self.name, tuple(self.features)))
@@ -130,6 +149,26 @@ class FeatureView:
     def feature_names(self) -> tuple[str, ...]:
         """Names of the features in the order of the output."""
         return tuple(self.features)
+
+    @cached_property
+    def feature_units(self) -> Mapping[str, str | None]:
+        """The unit of every feature, None where it follows from columns without one.
+
+        A view that declares no units is not judged: it has None throughout.
+        """
+        if not self.units:
+            return MappingProxyType(dict.fromkeys(self.features))
+        columns = {name: Unit.parse(unit) for name, unit in self.units.items()}
+        found: dict[str, str | None] = {}
+        for name, expression in self.features.items():
+            try:
+                unit = unit_of(expression, columns)
+            except DefinitionError as error:
+                raise DefinitionError(
+                    f"view {self.name}: feature {name}: {error.message}", hint=error.hint
+                ) from None
+            found[name] = None if unit is None else str(unit)
+        return MappingProxyType(found)
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -6,10 +6,12 @@ row at which it began. So time is cut into tiles of equal length, counted from t
 those of the last tiles together, newest first. Which rows share a tile depends on their times
 alone, hence the value is a pure function of the rows since the beginning of the oldest tile.
 
-Weight ``W``, sum of squared weights ``V``, mean and sum of squared distances ``S`` are updated as
+Weight ``W``, ``Q = W**2 - V`` (``V`` the sum of squared weights), mean and sum of squared distances
+``S`` are updated as
 West (1979, "Updating mean and variance estimates: an improved method") and merged as Chan, Golub
 and LeVeque (1983, "Algorithms for computing the sample variance") say; both keep their accuracy
-where the level is large against the deviation.
+where the level is large against the deviation. ``Q`` is kept as the sum of the products of pairs of
+weights, twice, for where one row has nearly all of the weight, ``W**2`` and ``V`` cancel.
 """
 
 from __future__ import annotations
@@ -40,30 +42,31 @@ def tile_ordinal(state: int, out: int, times: int, length: int, count: int) -> N
 def tile(
     state: int, out: int, stride: int, x: int, times: int, tiles: int, halflife: float, count: int
 ) -> None:
-    """Five nodes: rows since the tile's first one (int64), ``W``, ``V``, mean and ``S``."""
-    weights, squares = out + stride, out + 2 * stride
+    """Five nodes: rows since the tile's first one (int64), ``W``, ``Q``, mean and ``S``."""
+    weights, products = out + stride, out + 2 * stride
     means, distances = out + 3 * stride, out + 4 * stride
     for i in range(count):
         since = 0
-        w, v, mean, s = 0.0, 0.0, 0.0, 0.0
+        w, q, mean, s = 0.0, 0.0, 0.0, 0.0
         if get_word(state, tiles + i) == get_word(state, tiles + i - 1):
             since = get_word(state, out + i - 1) + 1
             age = get_word(state, times + i) - get_word(state, times + i - 1)
             decay = weight(age, halflife)
             w = get(state, weights + i - 1) * decay
-            v = get(state, squares + i - 1) * (decay * decay)
+            q = get(state, products + i - 1) * (decay * decay)
             mean = get(state, means + i - 1)
             s = get(state, distances + i - 1) * decay
         value = get(state, x + i)
         if value == value:  # noqa: PLR0124 - not NaN
             total = w + 1.0
             delta = value - mean
-            mean += delta / total
+            # Away from the heavier of the two: the lighter one may be larger by many digits.
+            mean = mean + delta / total if w >= 1.0 else value - delta * (w / total)
             s += delta * delta * (w / total)
-            w, v = total, v + 1.0
+            w, q = total, q + 2.0 * w
         put_word(state, out + i, since)
         put(state, weights + i, w)
-        put(state, squares + i, v)
+        put(state, products + i, q)
         put(state, means + i, mean)
         put(state, distances + i, s)
 
@@ -84,14 +87,14 @@ def merge(
     """The weighted mean, or the standard deviation about it, over the tiles of each window.
 
     ``windows`` says how many rows they hold. The deviation is corrected for the degrees of freedom
-    by ``W**2 / (W**2 - V)``.
+    by ``W**2 / Q``.
     """
-    weights, squares = tiles + stride, tiles + 2 * stride
+    weights, products = tiles + stride, tiles + 2 * stride
     means, distances = tiles + 3 * stride, tiles + 4 * stride
     for i in range(count):
         held = get_word(state, windows + i)
         now = get_word(state, times + i)
-        w, v = get(state, weights + i), get(state, squares + i)
+        w, q = get(state, weights + i), get(state, products + i)
         mean, s = get(state, means + i), get(state, distances + i)
         back = get_word(state, tiles + i) + 1
         while back < held:
@@ -103,10 +106,10 @@ def merge(
                 delta = get(state, means + j) - mean
                 mean += delta * (other / total)
                 s += get(state, distances + j) * decay + delta * delta * (w * (other / total))
+                q += get(state, products + j) * (decay * decay) + 2.0 * w * other
                 w = total
-                v += get(state, squares + j) * (decay * decay)
             back += get_word(state, tiles + j) + 1
         value = mean
         if deviation:
-            value = math.sqrt((s / w) * ((w * w) / (w * w - v)))
+            value = math.sqrt((s / q) * w)
         put(state, out + i, finite(value) if (held <= most) & (w > 0.0) else NAN)

@@ -259,31 +259,19 @@ def _execute(
             elementwise.binary(opcode, state, out, a, b, rows)
         elif opcode == _STORE:
             _store(code, at, state, base, moving, fixed, start, rows, outputs, length)
-        elif _PREFIX <= opcode <= _VAR:
-            first = out if opcode == _PREFIX else b
+        elif _PREFIX <= opcode <= _VAR or _COUNT_WITHIN <= opcode <= _VAR_WITHIN:
+            # One call for both: every call of a step is a copy of it that has to be compiled.
+            within = opcode >= _COUNT_WITHIN
             _moments(
-                opcode,
+                opcode - _COUNT_WITHIN + _COUNT if within else opcode,
                 state,
                 out,
                 a,
-                first,
+                out if opcode == _PREFIX else b,
                 get_word(code, at + 7),
                 k,
                 get_word(code, at + 6),
-                -1,
-                rows,
-            )
-        elif _COUNT_WITHIN <= opcode <= _VAR_WITHIN:
-            _moments(
-                opcode - _COUNT_WITHIN + _COUNT,
-                state,
-                out,
-                a,
-                b,
-                get_word(code, at + 7),
-                k,
-                get_word(code, at + 6),
-                c,
+                c if within else -1,
                 rows,
             )
         elif _TILE <= opcode <= _DECAYED_STD:
@@ -337,18 +325,16 @@ def _execute(
             own = state + 8 * (base + get_word(code, at + 8))
             m = get_word(code, at + 6)
             _order_or_recency(opcode, state, out, a, b, c, own, k, m, get(scalars, index), rows)
-        elif _PAIR_PREFIX <= opcode <= _SLOPE:
+        elif _PAIR_PREFIX <= opcode <= _SLOPE or _COVARIANCE_WITHIN <= opcode <= _SLOPE_WITHIN:
             stride = get_word(code, at + 7)
             if opcode == _PAIR_PREFIX:
                 pairs.pair_prefix(state, a, b, out, stride, rows)
             else:
+                within = opcode >= _COVARIANCE_WITHIN
+                kind = opcode - _COVARIANCE_WITHIN + _PAIR_PREFIX + 1 if within else opcode
+                lengths = _place(get_word(code, at + 6), base, moving, fixed) if within else -1
                 least = int(get(scalars, index))
-                pairs.comoment(opcode, state, out, a, c, b, stride, k, least, -1, rows)
-        elif _COVARIANCE_WITHIN <= opcode <= _SLOPE_WITHIN:
-            lengths = _place(get_word(code, at + 6), base, moving, fixed)
-            least, stride = int(get(scalars, index)), get_word(code, at + 7)
-            kind = opcode - _COVARIANCE_WITHIN + _PAIR_PREFIX + 1
-            pairs.comoment(kind, state, out, a, c, b, stride, k, least, lengths, rows)
+                pairs.comoment(kind, state, out, a, c, b, stride, k, least, lengths, rows)
         elif _TREND_PREFIX <= opcode <= _TREND_WITHIN:
             stride, least = get_word(code, at + 7), get_word(code, at + 6)
             if opcode == _TREND_PREFIX:
@@ -360,11 +346,11 @@ def _execute(
             stride, least = get_word(code, at + 7), get_word(code, at + 6)
             if opcode == _POWER_PREFIX:
                 shape.power_prefix(state, a, out, stride, rows)
-            elif opcode < _SKEWNESS_WITHIN:
-                shape.shape(opcode, state, out, a, b, stride, k, least, -1, rows)
             else:
-                kind = opcode - _SKEWNESS_WITHIN + _POWER_PREFIX + 1
-                shape.shape(kind, state, out, a, b, stride, k, least, c, rows)
+                within = opcode >= _SKEWNESS_WITHIN
+                kind = opcode - _SKEWNESS_WITHIN + _POWER_PREFIX + 1 if within else opcode
+                lengths = c if within else -1
+                shape.shape(kind, state, out, a, b, stride, k, least, lengths, rows)
         elif opcode == _EARLIER:
             recency.earlier(state, out, a, b, rows)
         elif opcode == _SECONDS_BETWEEN:

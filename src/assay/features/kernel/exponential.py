@@ -79,7 +79,7 @@ def powered(x: float, y: float) -> float:
     """``x**y``; NaN for a negative ``x`` unless ``y`` is whole, and for zero to a negative one."""
     if not ((abs(x) <= LARGEST) & (abs(y) <= LARGEST)):
         return NAN
-    if y == 0.0:
+    if y == 0.0 or x == 1.0:  # the error term of a huge power times log(1) is no number
         return 1.0
     if x == 0.0:
         return 0.0 if y > 0.0 else NAN

@@ -32,6 +32,7 @@ import struct
 from assay.features.definition.opcodes import EXACT_RANGE
 from assay.features.kernel.elementwise import NAN, finite, step
 from assay.features.kernel.words import (
+    float_of,
     get,
     get_word,
     put,
@@ -88,6 +89,14 @@ def two_product(a: float, b: float) -> tuple[float, float]:
     b_low = b - b_high
     error = a_low * b_low - (((product - a_high * b_high) - a_low * b_high) - a_high * b_low)
     return product, error
+
+
+@step
+def scale_of(largest: float) -> float:
+    """A power of two that brings a positive number near 1, so that its powers stay in range."""
+    exponent = min(max((word_of(largest) >> 52) & 2047, 1), 2045)
+    scale: float = float_of((2046 - exponent) << 52)
+    return scale
 
 
 @step

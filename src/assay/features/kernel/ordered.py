@@ -165,7 +165,8 @@ def _between(low: float, high: float, part: float, method: int) -> float:
         return 0.5 * total if abs(total) <= LARGEST else 0.5 * low + 0.5 * high
     if method == _NEAREST:
         return low if part <= 0.5 else high
-    return low + (high - low) * part
+    width = high - low
+    return low + width * part if width <= LARGEST else low * (1.0 - part) + high * part
 
 
 @step

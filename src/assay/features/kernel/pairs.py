@@ -21,6 +21,7 @@ from assay.features.kernel.moments import (
     numerator,
     prefix,
     rounded,
+    scale_of,
     two_sum,
     window_square_sum,
     window_sum,
@@ -79,10 +80,13 @@ def _scatter(
 
 
 @step
-def _from_scratch(state: int, x: int, y: int, k: int, n: float) -> tuple[float, float, float]:
+def _from_scratch(
+    state: int, x: int, y: int, k: int, n: float
+) -> tuple[float, float, float, float, float]:
     """Sums of squared distances of x and y and of their products, two passes, oldest first.
 
-    Distances are taken from the newest valid pair, so that they are zero in a constant window.
+    Distances are taken from the newest valid pair, so that they are zero in a constant window. They
+    are multiplied by powers of two, which come fourth and fifth: squares must not leave the range.
     """
     x0, y0 = 0.0, 0.0
     for j in range(k):
@@ -90,28 +94,40 @@ def _from_scratch(state: int, x: int, y: int, k: int, n: float) -> tuple[float, 
         if value == value:  # noqa: PLR0124 - not NaN
             x0, y0 = value, get(state, y - j)
             break
-    a, a_low, b, b_low = 0.0, 0.0, 0.0, 0.0
+    a, a_low, b, b_low, x_most, y_most = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
     for j in range(k):
         value = get(state, x - k + 1 + j)
         if value == value:  # noqa: PLR0124
-            a, error = two_sum(a, value - x0)
+            dx, dy = value - x0, get(state, y - k + 1 + j) - y0
+            x_most, y_most = max(x_most, abs(dx)), max(y_most, abs(dy))
+            a, error = two_sum(a, dx)
             a_low += error
-            b, error = two_sum(b, get(state, y - k + 1 + j) - y0)
+            b, error = two_sum(b, dy)
             b_low += error
+    x_scale, y_scale = scale_of(x_most), scale_of(y_most)
     a_mean, b_mean = (a + a_low) / n, (b + b_low) / n
     xx, yy, xy, ex, ey = 0.0, 0.0, 0.0, 0.0, 0.0
     for j in range(k):
         value = get(state, x - k + 1 + j)
         if value == value:  # noqa: PLR0124
-            dx = (value - x0) - a_mean
-            dy = (get(state, y - k + 1 + j) - y0) - b_mean
+            dx = ((value - x0) - a_mean) * x_scale
+            dy = ((get(state, y - k + 1 + j) - y0) - b_mean) * y_scale
             xx += dx * dx
             yy += dy * dy
             xy += dx * dy
             ex += dx
             ey += dy
     # The second terms take out what the rounding of the means put in.
-    return max(xx - ex * ex / n, 0.0), max(yy - ey * ey / n, 0.0), xy - ex * ey / n
+    xx, yy = max(xx - ex * ex / n, 0.0), max(yy - ey * ey / n, 0.0)
+    return xx, yy, xy - ex * ey / n, x_scale, y_scale
+
+
+@step
+def _scaled(value: float, up: float, down: float) -> float:
+    """``value * up / down`` of powers of two, without leaving the range on the way."""
+    if (up >= 1.0) == (down >= 1.0):
+        return value * (up / down)
+    return value * up / down
 
 
 @step
@@ -145,16 +161,16 @@ def comoment(
         at = first + i + _XY * stride
         product, product_low = window_square_sum(state, at, at + stride, at + 2 * stride, back)
         xy, _ = numerator(n, product, product_low, sx, sx_low, sy, sy_low)
-        scale = n
+        scale, x_scale, y_scale = n, 1.0, 1.0
         if (not (x_sound & y_sound)) or (difference >> 32) > 0 or (other >> 32) > 0:
-            xx, yy, xy = _from_scratch(state, x + i, y + i, back, n)
+            xx, yy, xy, x_scale, y_scale = _from_scratch(state, x + i, y + i, back, n)
             scale = 1.0
         if opcode == _COVARIANCE:
-            value = xy / (scale * (n - 1.0))
+            value = _scaled(xy / (scale * (n - 1.0)), 1.0 / x_scale, y_scale)
         elif opcode == _CORRELATION:
             value = xy / (math.sqrt(xx) * math.sqrt(yy))
             # Rounding alone goes beyond what a correlation can be.
             value = min(max(value, -1.0), 1.0) if value == value else value  # noqa: PLR0124
         else:
-            value = xy / yy
+            value = _scaled(xy / yy, y_scale, x_scale)
         put(state, out + i, finite(value))

@@ -22,6 +22,7 @@ from assay.features.kernel.moments import (
     needed,
     prefix,
     rounded,
+    scale_of,
     two_product,
     two_sum,
     window_sum,
@@ -197,25 +198,30 @@ def _central(
 
 @step
 def _from_scratch(state: int, x: int, k: int, n: float) -> tuple[float, float, float]:
-    """The same in two passes, oldest first."""
+    """The same in two passes, oldest first, of distances multiplied by a power of two.
+
+    It cancels in the results, and keeps fourth powers in range.
+    """
     reference = 0.0
     for j in range(k):
         value = get(state, x - j)
         if value == value:  # noqa: PLR0124 - not NaN
             reference = value
             break
-    total, low = 0.0, 0.0
+    total, low, most = 0.0, 0.0, 0.0
     for j in range(k):
         value = get(state, x - k + 1 + j)
         if value == value:  # noqa: PLR0124
+            most = max(most, abs(value - reference))
             total, error = two_sum(total, value - reference)
             low += error
+    scale = scale_of(most)
     mean = (total + low) / n
     m2, m3, m4 = 0.0, 0.0, 0.0
     for j in range(k):
         value = get(state, x - k + 1 + j)
         if value == value:  # noqa: PLR0124
-            away = (value - reference) - mean
+            away = ((value - reference) - mean) * scale
             square = away * away
             m2 += square
             m3 += square * away

@@ -30,8 +30,9 @@ _ROWS, _COUNTS, _WEIGHTS, _SQUARES, _LIMBS = 0, 1, 2, 3, 4
 _UNITS = (2.0**2, 2.0**-20, 2.0**-42, 2.0**-64)
 _MAGIC = tuple(1.5 * 2.0**52 * unit for unit in _UNITS)
 _BITS = tuple(int(struct.unpack("<q", struct.pack("<d", value))[0]) for value in _MAGIC)
-_OUT_OF_RANGE = 1 << 32
-_MASK_32 = (1 << 32) - 1
+# Valid values, those out of range, and those that are no multiple of 2**-64, in one count.
+_OUT_OF_RANGE, _ROUNDED = 1 << 20, 1 << 40
+_MASK_20 = (1 << 20) - 1
 _FLAT = 2.0**-90
 _SOUND = 2.0**-34
 
@@ -48,7 +49,6 @@ def trend_prefix(state: int, x: int, first: int, stride: int, rows: int) -> None
         put_word(state, at, row)
         weight = row if valid else 0
         flag = _OUT_OF_RANGE if valid and not inside else 0
-        _extend(state, at + _COUNTS * stride, (1 if valid else 0) + flag)
         _extend(state, at + _WEIGHTS * stride, weight)
         _extend(state, at + _SQUARES * stride, wrapping_mul(weight, row))
         rest = raw if inside else 0.0
@@ -59,6 +59,8 @@ def trend_prefix(state: int, x: int, first: int, stride: int, rows: int) -> None
             place = at + (_LIMBS + 2 * limb) * stride
             _extend(state, place, value)
             _extend(state, place + stride, wrapping_mul(value, row))
+        flag += _ROUNDED if rest != 0.0 else 0
+        _extend(state, at + _COUNTS * stride, (1 if valid else 0) + flag)
 
 
 @step
@@ -143,7 +145,7 @@ def slope(
         back = min(length, k)
         at = first + i
         counts = _since(state, at + _COUNTS * stride, back)
-        valid = counts & _MASK_32
+        valid = counts & _MASK_20
         if valid < needed(least, length, k):
             put(state, out + i, NAN)
             continue
@@ -160,7 +162,10 @@ def slope(
         w = float(weights)
         gap, left = numerator(n, product, product_low, w, 0.0, total, total_low)
         spread, _ = numerator(n, float(squares), 0.0, w, 0.0, w, 0.0)
-        if (counts >> 32) > 0 or (abs(gap) < _SOUND * (n * w) and abs(gap) > _FLAT * abs(left)):
+        # A line that looks flat is flat, unless rounding made it so.
+        uneven = abs(gap) > _FLAT * abs(left) or (counts >> 40) > 0
+        out_of_range = (counts >> 20) & _MASK_20
+        if out_of_range > 0 or (abs(gap) < _SOUND * (n * w) and uneven):
             value = _from_scratch(state, x + i, back, n, w / n)
         else:
             value = gap / spread if abs(gap) > _FLAT * abs(left) else 0.0

@@ -129,6 +129,8 @@ class OnlineDriver:
         slot = self._slots.get(entity, -1)
         if slot < 0 or event_time <= self._last[slot] or event_time <= self._closed:
             self._check_order(entity, event_time, self._last_of(entity))
+            if not self._date_from <= event_time < self._date_to:
+                self._turn_calendar(event_time)  # refuses what no calendar covers
             slot = self._slot_of(entity)
         self._values_in[...] = given
         self._known_in[0] = known_time
@@ -192,10 +194,6 @@ class OnlineDriver:
             if time <= earlier or time <= self._closed:
                 self._check_order(entity, time, earlier)
             last[entity] = time
-        segments = np.zeros((count, SEGMENT_WIDTH), dtype=np.int64)
-        segments[:, 0] = [self._slot_of(entity) for entity in entities]
-        segments[:, 1] = np.arange(count)
-        segments[:, 2] = segments[:, 1] + 1
         inputs = np.empty((len(self._machine.program.inputs), count))
         inputs[0].view(np.int64)[:] = known_times
         inputs[1].view(np.int64)[:] = event_times
@@ -203,6 +201,10 @@ class OnlineDriver:
         if self.view.plan.calendar and count:
             calendar = self._calendar(event_times, min(times), max(times))
             inputs[TIMES + len(self.columns) :].view(np.int64)[:] = calendar.view(np.int64)
+        segments = np.zeros((count, SEGMENT_WIDTH), dtype=np.int64)
+        segments[:, 0] = [self._slot_of(entity) for entity in entities]
+        segments[:, 1] = np.arange(count)
+        segments[:, 2] = segments[:, 1] + 1
         outputs = np.empty((len(self._machine.program.outputs), count))
         self._machine.run(self._states, segments, inputs, outputs)
         for entity, time in last.items():

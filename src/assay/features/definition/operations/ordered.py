@@ -49,7 +49,7 @@ class Ordered(Tree):
             (self,),
             window,
             min_count=min_count,
-            q=share,
+            q=share + 0.0,  # a zero without a sign: one meaning, one identity
             interpolation=interpolation,
         )
 
@@ -60,6 +60,8 @@ class Ordered(Tree):
 
         With ``percent`` it is divided by the number of values, so that the largest has rank 1.
         """
+        if not isinstance(percent, bool):
+            raise DefinitionError(f"rolling_rank: percent {percent!r}, expected True or False")
         return over_window(
             "rolling_rank", (self,), window, min_count=min_count, percent=int(percent)
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TypeAlias, TypeVar
 
 from assay.domain.canonical import canonical_bytes
@@ -145,6 +146,11 @@ def rows_ago(operator: str, rows: int, *, least: int) -> int:
 
 def window_rows(operator: str, window: object, least: int = 1) -> int:
     """The length of a window in rows."""
+    if isinstance(window, timedelta | str):
+        raise DefinitionError(
+            f"{operator}: window {window!r}, expected rows, a TimeWindow or a SessionWindow",
+            hint="a stretch of time is TimeWindow.of(hours=1, max_rows=1_000)",
+        )
     count = whole(operator, "window", window)
     if count < least or count > MAX_WINDOW:
         raise DefinitionError(

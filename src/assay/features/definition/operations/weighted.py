@@ -15,7 +15,7 @@ from assay.features.definition.operations.tree import (
     over_window,
     window_rows,
 )
-from assay.features.definition.windows import Duration, TimeWindow
+from assay.features.definition.windows import Duration, SessionWindow, TimeWindow
 
 
 class Weighted(Tree):
@@ -71,6 +71,12 @@ class Weighted(Tree):
         min_count: int | None,
     ) -> Self:
         least = 2 if operator == "ewm_std" else 1
+        given: object = horizon
+        if isinstance(given, SessionWindow):
+            raise DefinitionError(
+                f"{operator}: horizon {horizon!r}, expected rows or a TimeWindow",
+                hint="weights fall off with rows or with time, not with sessions",
+            )
         if isinstance(halflife, Duration) or isinstance(horizon, TimeWindow):
             if not (isinstance(halflife, Duration) and isinstance(horizon, TimeWindow)):
                 raise DefinitionError(
@@ -78,7 +84,9 @@ class Weighted(Tree):
                     hint="both in rows, or halflife=Duration.of(minutes=30) with "
                     "horizon=TimeWindow.of(hours=10, max_rows=1_000)",
                 )
-            return self._in_time(operator, alpha or span, halflife, horizon, min_count, least)
+            return self._in_time(
+                operator, span if alpha is None else alpha, halflife, horizon, min_count, least
+            )
         return over_window(
             operator,
             (self,),

@@ -55,6 +55,12 @@ _NOTE = (
     "bitwise from the rows since the beginning of the oldest of 17 tiles of horizon / 16, counted "
     "from the epoch; older rows would weigh at most 2**-(horizon / halflife)"
 )
+_RANGE = "missing as well where all weights, or sums of squares, leave the range of floats"
+_MEAN_ERROR = f"error <= 1e-9 of the weighted mean of absolute values; {_RANGE}; {_NOTE}"
+_STD_ERROR = (
+    "error <= 1e-9 of the deviation and 1e-12 of the weighted mean of absolute values; "
+    f"{_RANGE}; {_NOTE}"
+)
 _STATE = "9 * max_rows"
 _SOURCE = "West 1979; Chan, Golub and LeVeque 1983"
 
@@ -68,7 +74,7 @@ OPERATORS = (
         state=_STATE,
         formula="sum of 2**-(age / halflife) * x over the sum of the weights of valid rows",
         source=_SOURCE,
-        note=_NOTE,
+        note=_MEAN_ERROR,
     ),
     Operator(
         "ewm_std_in_time",
@@ -80,6 +86,6 @@ OPERATORS = (
         formula="sqrt(S / W * W**2 / (W**2 - V)); S: weighted squared distances from the weighted "
         "mean, W and V: sums of weights and of their squares",
         source=_SOURCE,
-        note=_NOTE,
+        note=_STD_ERROR,
     ),
 )

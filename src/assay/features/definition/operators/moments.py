@@ -48,10 +48,17 @@ def where_enough(
     min_count: int | None,
     least: int,
 ) -> int:
-    """A node, or missing where a moment of the window that needs ``least`` values would be."""
-    enough = builder.emit(
-        Opcode.VALID, a=_moment(builder, Opcode.MEAN, x, rows, window, min_count, least)
-    )
+    """A node, or missing where a moment of the window that needs ``least`` values would be.
+
+    Decided by counts: a mean of valid values may be missing because their sum overflows.
+    """
+    if rows < 0 or min_count is not None:
+        wanted = window if min_count is None else max(min_count, least)
+        return if_enough(builder, node, x, rows, window=window, min_count=wanted)
+    found = count(builder, x, rows, window=window)
+    held = builder.emit(Opcode.COUNTED, b=rows, k=window + 1)
+    wanted = builder.emit(Opcode.MAX, a=held, b=builder.constant(float(least)))
+    enough = builder.emit(Opcode.LE, a=wanted, b=found)
     return builder.emit(Opcode.WHERE, a=enough, b=node, c=builder.constant(math.nan))
 
 

@@ -124,6 +124,7 @@ OPERATORS = (
         unit="u per row",
         formula="cov(x, r) / var(r), r counting the rows of the window, valid or not",
         note="error <= 2e-9 of std(x) / std(r); from exact integer sums where all values of the "
-        "window are below 2**24 in magnitude, else from two passes in a fixed order",
+        "window are below 2**24 in magnitude and the line is flat or changes by 2**-31 or more "
+        "over it, else from two passes in a fixed order",
     ),
 )

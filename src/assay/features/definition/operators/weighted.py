@@ -117,6 +117,7 @@ OPERATORS = (
         _ewm_std,
         reach="window - 1",
         state="2 * window, 4 times with min_count",
-        note="as ewm_mean; relative error <= 1e-9 for values below 1e150",
+        note="as ewm_mean; relative error <= 1e-9 for values below 1e150 where two rows weigh "
+        "within 2**-20 of each other; else the correction for the degrees of freedom cancels",
     ),
 )
