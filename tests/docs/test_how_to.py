@@ -21,6 +21,7 @@ PAGES = Path(__file__).parents[2] / "docs/how-to"
         "add-a-model",
         "add-a-source",
         "request-time-features",
+        "resample-ticks",
         "windows-and-sessions",
     ],
 )

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 from assay.features.definition import (
     FX_SESSIONS,
     OPERATORS,
+    Aggregate,
+    Bars,
     Duration,
     Expression,
     FeatureView,
@@ -76,6 +78,8 @@ _LATER = {
 __all__ = [
     "FX_SESSIONS",
     "OPERATORS",
+    "Aggregate",
+    "Bars",
     "BuildFingerprint",
     "Duration",
     "Expression",

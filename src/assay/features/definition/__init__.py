@@ -12,10 +12,12 @@
 4. :mod:`~assay.features.definition.opcodes`, :mod:`~assay.features.definition.program` - the
    instructions of the kernel, and lists of them; :mod:`~assay.features.definition.builder` writes
    them.
-5. :mod:`~assay.features.definition.compiler` - from expressions to programs.
-6. :mod:`~assay.features.definition.manifest` - the hash of all that.
+5. :mod:`~assay.features.definition.bars` - a source of bars, made from a source of ticks.
+6. :mod:`~assay.features.definition.compiler` - from expressions to programs.
+7. :mod:`~assay.features.definition.manifest` - the hash of all that.
 """
 
+from assay.features.definition.bars import Aggregate, Bars
 from assay.features.definition.calendars import (
     FX_SESSIONS,
     SessionRule,
@@ -50,6 +52,8 @@ from assay.features.definition.windows import Duration, SessionWindow, TimeWindo
 __all__ = [
     "FX_SESSIONS",
     "OPERATORS",
+    "Aggregate",
+    "Bars",
     "Duration",
     "Expression",
     "FeatureView",

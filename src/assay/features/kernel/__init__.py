@@ -17,7 +17,10 @@
 7. :mod:`~assay.features.kernel.layout` - a program as arrays, and the state of an entity.
 8. :mod:`~assay.features.kernel.calendar`, :mod:`~assay.features.kernel.frames` and
    :mod:`~assay.features.kernel.requests` - the edges: dates, tables, requests.
-9. :mod:`~assay.features.kernel.fingerprint` - which build it was, and its golden bits.
+9. :mod:`~assay.features.kernel.bars`, :mod:`~assay.features.kernel.exact_sums` - ticks into bars;
+   :mod:`~assay.features.kernel.bar_edges`, :mod:`~assay.features.kernel.bar_machine` - where bars
+   begin, and the tables around the step.
+10. :mod:`~assay.features.kernel.fingerprint` - which build it was, and its golden bits.
 
 Law: the bits of a value depend on the rows that it may look at and on nothing else.
 """

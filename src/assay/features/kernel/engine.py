@@ -29,9 +29,11 @@ import numba
 from assay.features.definition import opcodes
 from assay.features.definition.opcodes import Opcode
 from assay.features.kernel import (
+    bars,
     cross_section,
     decay,
     elementwise,
+    exact_sums,
     exponential,
     logarithm,
     moments,
@@ -386,6 +388,8 @@ def source_hash() -> str:
         trend,
         step_functions,
         cross_section,
+        exact_sums,
+        bars,
     ):
         digest.update(Path(str(module.__file__)).read_bytes())
     digest.update(Path(__file__).read_bytes())

@@ -10,6 +10,7 @@
 4. :mod:`~assay.features.online.arrivals` - facts as they arrive, in batches, and those that count.
 5. :mod:`~assay.features.online.feed` - takes them, late and revised ones too, keeps a store up to
    date and survives being killed.
+6. :mod:`~assay.features.online.bars` - takes ticks and gives the rows of bars, corrections too.
 
 Serving reads a store and computes nothing: the driver (and with it the compiler) is imported when
 it is first asked for.
@@ -24,11 +25,14 @@ from assay.features.online.store import OnlineStore, Reading, StoredRow, read_as
 
 if TYPE_CHECKING:
     from assay.features.online.arrivals import Arrival, batches_of
+    from assay.features.online.bars import BarFeed, BarRow
     from assay.features.online.driver import FeatureRow, OnlineDriver
     from assay.features.online.feed import OnlineFeed
 
 _LATER = {
     "Arrival": "assay.features.online.arrivals",
+    "BarFeed": "assay.features.online.bars",
+    "BarRow": "assay.features.online.bars",
     "FeatureRow": "assay.features.online.driver",
     "OnlineDriver": "assay.features.online.driver",
     "OnlineFeed": "assay.features.online.feed",
@@ -37,6 +41,8 @@ _LATER = {
 
 __all__ = [
     "Arrival",
+    "BarFeed",
+    "BarRow",
     "FeatureRow",
     "MemoryStore",
     "OnlineDriver",

@@ -22,6 +22,8 @@ from assay.features.kernel.layout import LAYOUT_VERSION
 _DRIVER = b"ASSAYCKP"
 _FEED = b"ASSAYFED"
 _FEED_LAYOUT = 1
+_BARS = b"ASSAYBAR"
+_BARS_LAYOUT = 1
 _DIGEST = 32
 
 
@@ -165,6 +167,67 @@ class FeedCheckpoint:
         )
 
 
+@dataclass(frozen=True)
+class BarCheckpoint:
+    """Everything that a feed of bars remembers.
+
+    Attributes
+    ----------
+    bars: the digest of the declaration.
+    clock, counts, outside: how far the feed has come, and what became of the ticks.
+    entities, ends, ticks: per bar whose it is, when it ends, and how many ticks it has.
+    heads: per bar its versions, when it is due, and the values last issued (words).
+    records: the ticks of all bars (words).
+    """
+
+    bars: str
+    clock: int
+    counts: tuple[int, ...]
+    outside: int
+    entities: tuple[str, ...]
+    ends: tuple[int, ...]
+    ticks: tuple[int, ...]
+    heads: NDArray[np.int64]
+    records: NDArray[np.int64]
+
+    def to_bytes(self) -> bytes:
+        """The file content."""
+        header = {
+            "layout": _BARS_LAYOUT,
+            "manifest": self.bars,
+            "clock": self.clock,
+            "counts": self.counts,
+            "outside": self.outside,
+            "entities": self.entities,
+            "ends": self.ends,
+            "ticks": self.ticks,
+        }
+        arrays = (self.heads.view(np.float64), self.records.view(np.float64))
+        return _seal(_BARS, header, *arrays)
+
+    @classmethod
+    def from_bytes(cls, data: bytes, *, bars: str) -> BarCheckpoint:
+        """Read a checkpoint that was written under the same declaration.
+
+        Raises
+        ------
+        Tampered: the bytes are not what was written.
+        IncompatibleVersion: another declaration or layout.
+        """
+        header, (heads, records) = _open(_BARS, data, _BARS_LAYOUT, bars, "declaration of bars")
+        return cls(
+            bars=bars,
+            clock=header["clock"],
+            counts=tuple(header["counts"]),
+            outside=header["outside"],
+            entities=tuple(header["entities"]),
+            ends=tuple(header["ends"]),
+            ticks=tuple(header["ticks"]),
+            heads=heads.view(np.int64),
+            records=records.view(np.int64),
+        )
+
+
 def _seal(mark: bytes, header: dict[str, Any], *arrays: NDArray[np.float64]) -> bytes:
     head = canonical_bytes({**header, "shapes": [array.shape for array in arrays]})
     parts = [mark, len(head).to_bytes(8, "little"), head]
@@ -174,7 +237,7 @@ def _seal(mark: bytes, header: dict[str, Any], *arrays: NDArray[np.float64]) -> 
 
 
 def _open(
-    mark: bytes, data: bytes, layout: int, manifest: str
+    mark: bytes, data: bytes, layout: int, manifest: str, noun: str = "view"
 ) -> tuple[dict[str, Any], list[NDArray[np.float64]]]:
     body = memoryview(data)[:-_DIGEST]
     if data[: len(mark)] != mark or hashlib.sha256(body).digest() != data[-_DIGEST:]:
@@ -188,8 +251,8 @@ def _open(
         )
     if header["manifest"] != manifest:
         raise IncompatibleVersion(
-            f"checkpoint of manifest {header['manifest'][:12]}, this view is {manifest[:12]}",
-            hint="warm up from history, or restore it into the view that it was taken from",
+            f"checkpoint of manifest {header['manifest'][:12]}, this {noun} is {manifest[:12]}",
+            hint=f"warm up from history, or restore it into the {noun} that it was taken from",
         )
     words = np.frombuffer(bytes(body[16 + length :]), dtype="<f8")
     arrays, start = [], 0
