@@ -25,7 +25,11 @@ from assay.features import (
     Aggregate,
     Bars,
     Duration,
+    FeatureView,
+    Manifest,
     SessionRule,
+    Sessions,
+    col,
     sessions_of_rule,
 )
 from assay.features.kernel.engine import source_hash
@@ -359,3 +363,27 @@ def test_the_step_of_bars_is_part_of_the_kernel_source(monkeypatch):
     before = source_hash()
     monkeypatch.setattr(steps, "__file__", __file__)
     assert source_hash() != before
+
+
+def test_a_view_over_bars_names_them_in_its_manifest_and_reads_no_column_they_lack() -> None:
+    def view(bars: Bars | None, source: str = "fx_minutes", column: str = "close") -> FeatureView:
+        features = {"mean": col(column).rolling_mean(3)}
+        return FeatureView("v", source, "instrument", features, Sessions(1), bars=bars)
+
+    def minutes(lateness: int, entity: str = "instrument") -> Bars:
+        return Bars(
+            "fx_minutes", "fx_ticks", entity, Duration.of(minutes=1),
+            {"close": Aggregate.last("mid")}, lateness=Duration.of(seconds=lateness),
+        )  # fmt: skip
+
+    hashes = {Manifest.of(view(bars)).hash for bars in (None, minutes(1), minutes(2))}
+    assert len(hashes) == 3
+    travelled = pickle.loads(pickle.dumps(view(minutes(1))))
+    assert Manifest.of(travelled).hash == Manifest.of(view(minutes(1))).hash
+    with pytest.raises(DefinitionError, match="source market, but the bars fx_minutes"):
+        view(minutes(1), source="market")
+    with pytest.raises(DefinitionError, match="entity instrument, but the bars"):
+        view(minutes(1, entity="pair"))
+    with pytest.raises(DefinitionError, match="have no column 'clsoe'") as refused:
+        view(minutes(1), column="clsoe")
+    assert "close" in str(refused.value.hint)

@@ -17,7 +17,7 @@ from assay.domain.canonical import content_hash
 from assay.domain.order import ORDER_COLUMNS
 from assay.errors import DefinitionError, did_you_mean
 from assay.features.definition.calendars import SessionTable
-from assay.features.definition.views import check_name
+from assay.features.definition.names import check_name
 from assay.features.definition.windows import Duration
 
 FORMAT = 1

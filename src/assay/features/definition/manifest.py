@@ -26,7 +26,8 @@ class Manifest:
     """The immutable description of one view, and its hash.
 
     ``document`` holds the programs, windows, operator versions, calendars, time to live, entity,
-    source, columns, universe and time zone. ``hash`` is the SHA-256 of its canonical form.
+    source, columns, universe and time zone, and how the source's bars are made where the view says
+    so. ``hash`` is the SHA-256 of its canonical form.
     """
 
     hash: str
@@ -49,6 +50,8 @@ class Manifest:
             "definitions": {name: repr(item) for name, item in view.features.items()},
             "plan": view.plan.to_json(),
         }
+        if view.bars is not None:
+            document["bars"] = view.bars.to_json()
         return cls(content_hash(document), document)
 
     @property

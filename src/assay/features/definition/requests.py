@@ -15,9 +15,10 @@ from assay.errors import DefinitionError, did_you_mean
 from assay.features.definition.compiler import Plan, compile_features
 from assay.features.definition.expressions import Expression
 from assay.features.definition.manifest import Manifest
+from assay.features.definition.names import check_name
 from assay.features.definition.operations.tree import Tree
 from assay.features.definition.operators import OPERATORS
-from assay.features.definition.views import FeatureView, check_name
+from assay.features.definition.views import FeatureView
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,13 +11,13 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from assay.domain.order import ORDER_COLUMNS
 from assay.errors import ContractViolation, DefinitionError, did_you_mean
+from assay.features.definition.bars import Bars
 from assay.features.definition.calendars import SessionTable
 from assay.features.definition.compiler import Plan, compile_features
 from assay.features.definition.expressions import Expression
+from assay.features.definition.names import check_name
 from assay.features.definition.units import Unit, unit_of
 from assay.features.definition.windows import Duration
-
-_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +54,8 @@ class FeatureView:
         an expression that makes no sense in them is refused.
     calendars: tables of the sessions that windows and flags name; those that none names are let go.
 
+    bars: how the rows of the source are made of ticks, where they are; part of the manifest.
+
     Raises
     ------
     DefinitionError: a name is illegal or taken, the time zone is unknown, or a feature cannot be
@@ -70,6 +71,7 @@ class FeatureView:
     timezone: str = "UTC"
     calendars: tuple[SessionTable, ...] = ()
     units: Mapping[str, str] = field(default_factory=dict)
+    bars: Bars | None = None
     plan: Plan = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -90,6 +92,7 @@ class FeatureView:
         object.__setattr__(self, "features", MappingProxyType(dict(self.features)))
         object.__setattr__(self, "plan", compile_features(self.features, self.members))
         self._keep_calendars()
+        self._check_bars()
         object.__setattr__(self, "units", MappingProxyType(dict(self.units)))
         for name in self.units:
             if name not in self.columns:
@@ -119,6 +122,25 @@ class FeatureView:
                 )
         object.__setattr__(self, "calendars", tuple(named[name] for name in wanted))
 
+    def _check_bars(self) -> None:
+        if self.bars is None:
+            return
+        for what, own, theirs in (
+            ("source", self.source, self.bars.name),
+            ("entity", self.entity, self.bars.entity),
+        ):
+            if own != theirs:
+                raise DefinitionError(
+                    f"view {self.name}: {what} {own}, but the bars {self.bars.name} make rows of "
+                    f"{what} {theirs}"
+                )
+        for name in self.columns:
+            if name not in self.bars.columns:
+                raise DefinitionError(
+                    f"view {self.name}: the bars {self.bars.name} have no column {name!r}",
+                    hint=did_you_mean(name, self.bars.columns),
+                )
+
     def _check_features(self) -> None:
         if not self.features:
             raise DefinitionError(f"view {self.name}: no features")
@@ -139,7 +161,7 @@ class FeatureView:
     def __reduce__(self) -> tuple[Any, ...]:
         # A view travels to another process as its definition and is compiled again there.
         definition = (self.name, self.source, self.entity, dict(self.features))
-        rest = (self.ttl, self.members, self.timezone, self.calendars, dict(self.units))
+        rest = (self.ttl, self.members, self.timezone, self.calendars, dict(self.units), self.bars)
         return FeatureView, (*definition, *rest)
 
     def __hash__(self) -> int:
@@ -208,11 +230,3 @@ class FeatureView:
 
 def _parts(kind: str) -> tuple[str, str, str]:
     return kind.partition(":")
-
-
-def check_name(what: str, name: object) -> None:
-    """Refuse a name that files and stores could not carry."""
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise DefinitionError(
-            f"{what} {name!r}: expected a lower-case letter, then up to 63 letters, digits or _"
-        )
