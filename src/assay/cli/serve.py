@@ -33,6 +33,7 @@ def serve(
     import uvicorn
 
     from assay import bootstrap
+    from assay.serving.connection import Connection
 
     output = Output(as_json=as_json)
     killed = _killed_at_start()
@@ -62,7 +63,7 @@ def serve(
     config = uvicorn.Config(
         service,
         loop="uvloop",
-        http="httptools",
+        http=Connection,
         lifespan="on",
         log_level="warning",
         access_log=False,

@@ -146,7 +146,7 @@ class OnnxModel:
         ):
             bind(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
         # A third of the time that numpy takes to read a list.
-        write = partial(struct.Struct(f"{rows.size}f").pack_into, rows, 0)
+        write = partial(struct.Struct(f"{rows.size}f").pack_into, rows.data, 0)
         return _Bound(binding, rows, write, self._column(answer, 1))
 
     def _check_rows(self, rows: object) -> None:
