@@ -39,7 +39,8 @@ class OnnxModel:
 
     One thread, sequential execution: the same bits for the same row on the same build, whatever
     stands beside it in the batch is up to the model's operators. A regressor answers with its
-    value, a binary classifier with the probability of its second class (a rise).
+    value, a binary classifier with the probability of its second class (a rise);
+    ``gives_probability`` says which it is.
 
     NaN is refused unless the model was made for missing values (``allow_missing``); infinities
     always are. An answer that is not a finite number is refused too: it must not reach an order.
@@ -51,14 +52,10 @@ class OnnxModel:
         self._session = session
         self._input = _check_input(session, schema)
         output, self.task = _choose_output(session)
+        self.gives_probability = self.task == _CLASSIFICATION
         self._outputs = [output]
-        self._range = (0.0, 1.0) if self.task == _CLASSIFICATION else (-_LARGEST, _LARGEST)
+        self._range = (0.0, 1.0) if self.gives_probability else (-_LARGEST, _LARGEST)
         self._bound = threading.local()
-
-    @property
-    def gives_probability(self) -> bool:
-        """Whether the answers are probabilities of a rise."""
-        return self.task == _CLASSIFICATION
 
     @classmethod
     def from_bytes(

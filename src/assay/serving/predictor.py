@@ -222,7 +222,7 @@ class Predictor:
         self._check_row(chosen, row, instrument, moment)
         values = row.values[wiring.columns]
         features = values.tolist()
-        (value,) = self._run(chosen, [features], stored=True)
+        value = self._run_one(chosen, features, stored=True)
         direction, confidence = judge(chosen, value)
         return Prediction(
             value,
@@ -259,15 +259,18 @@ class Predictor:
         Rejected: nothing was predicted; ``kind`` says why.
         """
         started = self._ticks()
-        chosen, lists, answer = self._given([features], names, model, manifest)
-        (value,) = answer
+        chosen = self._choose(model, manifest)
+        columns = chosen.schema.names
+        _check_names(names, columns)
+        row = _in_order(features, columns, "")
+        value = self._run_one(chosen, row, stored=False)
         direction, confidence = judge(chosen, value)
         return Prediction(
             value,
             direction,
             confidence,
             chosen,
-            lists[0],
+            row,
             self.clock.now(),
             None,
             None,
@@ -291,21 +294,7 @@ class Predictor:
         Rejected: nothing was predicted; ``kind`` says why.
         """
         started = self._ticks()
-        chosen, lists, answer = self._given(rows, names, model, manifest)
-        return BatchPrediction(answer, chosen, lists, self.clock.now(), self._ticks() - started)
-
-    def _given(
-        self,
-        rows: Sequence[Features],
-        names: Sequence[str] | None,
-        model: str,
-        manifest: str | None,
-    ) -> tuple[LiveModel, list[list[float]], list[float]]:
-        """Which model answers, the rows in its order, and its answers."""
-        if self._switch is not None:
-            self._switch.check()
-        chosen = self._loaded.live.find(model)
-        self._check_manifest(chosen, manifest)
+        chosen = self._choose(model, manifest)
         if not 1 <= len(rows) <= self.limits.batch_rows:
             raise Rejected(
                 BATCH_TOO_LARGE if rows else FEATURE_COUNT,
@@ -315,12 +304,23 @@ class Predictor:
                 hint="send several smaller batches" if rows else None,
             )
         columns = chosen.schema.names
-        if names is not None and tuple(names) != columns:
-            raise _wrong_order(names, columns)
-        lists = [_in_order(row, columns, place, len(rows)) for place, row in enumerate(rows)]
-        return chosen, lists, self._run(chosen, lists, stored=False)
+        _check_names(names, columns)
+        lists = [
+            _in_order(row, columns, f"row {place}: " if len(rows) > 1 else "")
+            for place, row in enumerate(rows)
+        ]
+        answers = self._run(chosen, lists, stored=False)
+        return BatchPrediction(answers, chosen, lists, self.clock.now(), self._ticks() - started)
 
     # -- checks ---------------------------------------------------------------------------------
+
+    def _choose(self, model: str, manifest: str | None) -> LiveModel:
+        """Which model answers to features that the caller brings, if any may."""
+        if self._switch is not None:
+            self._switch.check()
+        chosen = self._loaded.live.find(model)
+        self._check_manifest(chosen, manifest)
+        return chosen
 
     def _check_manifest(self, chosen: LiveModel, manifest: str | None) -> None:
         if manifest is None:
@@ -402,28 +402,28 @@ class Predictor:
                 hint="ingest newer facts; serving.refuse_stale: false answers with stale: true",
             )
 
-    def _run(self, chosen: LiveModel, rows: list[list[float]], *, stored: bool) -> list[float]:
-        model = chosen.model
+    def _run_one(self, chosen: LiveModel, row: list[float], *, stored: bool) -> float:
+        # A row's length is no less than any of its values: where it is a float32, one pass in C
+        # has told that they all are. NaN is none, and is told of the longer way.
+        if not math.hypot(*row) <= _LARGEST:
+            return self._run(chosen, [row], stored=stored)[0]
         try:
-            # A row's length is no less than any of its values: where it fits, one pass in C has
-            # told that they all do. NaN fits nowhere, and goes the longer way.
-            if len(rows) == 1 and math.hypot(*rows[0]) <= _LARGEST:
-                return [model.predict_one(rows[0])]
-            matrix = np.array(rows, dtype=np.float64)
-            # What float32 cannot hold would become an infinity on the way.
-            within = np.abs(matrix) <= _LARGEST
-            if model.allow_missing:
-                within |= np.isnan(matrix)
-            if not within.all():
-                raise _bad_value(chosen, matrix, within, stored=stored)
-            answers: list[float] = model.predict_checked(matrix.astype(np.float32)).tolist()
+            return chosen.model.predict_one(row)
         except IncompatibleVersion as error:
-            raise Rejected(
-                MODEL_FAILED,
-                f"{chosen.name} v{chosen.version}: {error.message}",
-                found="no usable answer",
-                expected="a finite number",
-            ) from error
+            raise _no_answer(chosen, error) from error
+
+    def _run(self, chosen: LiveModel, rows: list[list[float]], *, stored: bool) -> list[float]:
+        matrix = np.array(rows, dtype=np.float64)
+        # What float32 cannot hold would become an infinity on the way.
+        within = np.abs(matrix) <= _LARGEST
+        if chosen.model.allow_missing:
+            within |= np.isnan(matrix)
+        if not within.all():
+            raise _bad_value(chosen, matrix, within, stored=stored)
+        try:
+            answers: list[float] = chosen.model.predict_checked(matrix.astype(np.float32)).tolist()
+        except IncompatibleVersion as error:
+            raise _no_answer(chosen, error) from error
         return answers
 
     # -- wiring ---------------------------------------------------------------------------------
@@ -481,8 +481,7 @@ def _instant(moment: Instant | datetime) -> Instant:
     return moment
 
 
-def _in_order(row: Features, columns: tuple[str, ...], place: int, rows: int) -> list[float]:
-    where = f"row {place}: " if rows > 1 else ""
+def _in_order(row: Features, columns: tuple[str, ...], where: str) -> list[float]:
     if isinstance(row, Mapping):
         if row.keys() != set(columns):
             raise _wrong_names(row, columns, where)
@@ -540,9 +539,11 @@ def _wrong_names(row: Mapping[str, float], columns: tuple[str, ...], where: str)
     )
 
 
-def _wrong_order(names: Sequence[str], columns: tuple[str, ...]) -> Rejected:
+def _check_names(names: Sequence[str] | None, columns: tuple[str, ...]) -> None:
+    if names is None or tuple(names) == columns:
+        return
     if len(names) != len(columns):
-        return Rejected(
+        raise Rejected(
             FEATURE_COUNT,
             f"{len(names)} feature names: expected {len(columns)}",
             found=len(names),
@@ -550,12 +551,21 @@ def _wrong_order(names: Sequence[str], columns: tuple[str, ...]) -> Rejected:
         )
     place = next(i for i, (a, b) in enumerate(zip(names, columns, strict=True)) if a != b)
     same = sorted(names) == sorted(columns)
-    return Rejected(
+    raise Rejected(
         FEATURE_ORDER if same else FEATURE_NAMES,
         f"feature {place} is called {str(names[place])[:80]!r}: expected {columns[place]!r}",
         found=names[place],
         expected=columns[place],
         hint="GET /model lists the names in order; or send the features by name",
+    )
+
+
+def _no_answer(chosen: LiveModel, error: IncompatibleVersion) -> Rejected:
+    return Rejected(
+        MODEL_FAILED,
+        f"{chosen.name} v{chosen.version}: {error.message}",
+        found="no usable answer",
+        expected="a finite number",
     )
 
 
