@@ -280,7 +280,7 @@ def _line_of(made: Prediction | BatchPrediction) -> _Written:
         made.elapsed / 1e6,
     )
     if isinstance(made, BatchPrediction):
-        return _Batch(*shared, made.features, made.values)
+        return _Batch(*shared, made.features.tolist(), made.values)
     if made.instrument is None:
         return _Given(*shared, made.features, made.value, made.direction)
     assert made.event_time is not None

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from time import perf_counter_ns
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -22,12 +21,7 @@ from assay.serving.live_model import CHAMPION, LiveModel, LiveModels
 from assay.serving.rejections import (
     BATCH_TOO_LARGE,
     FEATURE_COUNT,
-    FEATURE_NAMES,
-    FEATURE_ORDER,
-    FEATURE_TYPE,
-    FEATURE_VALUE,
     FUTURE_TIMESTAMP,
-    INCOMPLETE_FEATURES,
     INVALID_TIMESTAMP,
     MANIFEST_MISMATCH,
     MANIFEST_MISSING,
@@ -38,12 +32,18 @@ from assay.serving.rejections import (
     UNKNOWN_INSTRUMENT,
     Rejected,
 )
+from assay.serving.rows import (
+    LARGEST,
+    Features,
+    Rows,
+    bad_value,
+    check_names,
+    read_matrix,
+    read_row,
+)
 
-_LARGEST = float(np.finfo(np.float32).max)
 _BULLISH, _BEARISH = "bullish", "bearish"
 _THRESHOLD = 0.5
-
-Features = Sequence[float] | Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +91,14 @@ class Prediction(msgspec.Struct, frozen=True, gc=False):
 
 
 class BatchPrediction(msgspec.Struct, frozen=True, gc=False):
-    """The answers to several rows, all by one version."""
+    """The answers to several rows, all by one version.
+
+    ``features`` are the values read, float64, shape (n, k), in the order of the model's columns.
+    """
 
     values: list[float]
     model: LiveModel
-    features: list[list[float]]
+    features: NDArray[np.float64]
     at: Instant
     elapsed: int
 
@@ -261,8 +264,8 @@ class Predictor:
         started = self._ticks()
         chosen = self._choose(model, manifest)
         columns = chosen.schema.names
-        _check_names(names, columns)
-        row = _in_order(features, columns, "")
+        check_names(names, columns)
+        row = read_row(features, columns, "")
         value = self._run_one(chosen, row, stored=False)
         direction, confidence = judge(chosen, value)
         return Prediction(
@@ -281,7 +284,7 @@ class Predictor:
 
     def predict_batch(
         self,
-        rows: Sequence[Features],
+        rows: Rows,
         *,
         names: Sequence[str] | None = None,
         model: str = CHAMPION,
@@ -289,28 +292,28 @@ class Predictor:
     ) -> BatchPrediction:
         """Predict several rows at once, as :meth:`predict_features` does one.
 
+        An array is the quick way: nothing is done to its rows one by one.
+
         Raises
         ------
         Rejected: nothing was predicted; ``kind`` says why.
         """
         started = self._ticks()
         chosen = self._choose(model, manifest)
-        if not 1 <= len(rows) <= self.limits.batch_rows:
+        count = len(rows)
+        if not 1 <= count <= self.limits.batch_rows:
             raise Rejected(
-                BATCH_TOO_LARGE if rows else FEATURE_COUNT,
-                f"the batch has {len(rows)} rows: expected 1 to {self.limits.batch_rows}",
-                found=len(rows),
+                BATCH_TOO_LARGE if count else FEATURE_COUNT,
+                f"the batch has {count} rows: expected 1 to {self.limits.batch_rows}",
+                found=count,
                 expected=f"1 to {self.limits.batch_rows}",
-                hint="send several smaller batches" if rows else None,
+                hint="send several smaller batches" if count else None,
             )
         columns = chosen.schema.names
-        _check_names(names, columns)
-        lists = [
-            _in_order(row, columns, f"row {place}: " if len(rows) > 1 else "")
-            for place, row in enumerate(rows)
-        ]
-        answers = self._run(chosen, lists, stored=False)
-        return BatchPrediction(answers, chosen, lists, self.clock.now(), self._ticks() - started)
+        check_names(names, columns)
+        matrix = read_matrix(rows, columns)
+        answers = self._run(chosen, matrix, stored=False)
+        return BatchPrediction(answers, chosen, matrix, self.clock.now(), self._ticks() - started)
 
     # -- checks ---------------------------------------------------------------------------------
 
@@ -405,21 +408,20 @@ class Predictor:
     def _run_one(self, chosen: LiveModel, row: list[float], *, stored: bool) -> float:
         # A row's length is no less than any of its values: where it is a float32, one pass in C
         # has told that they all are. NaN is none, and is told of the longer way.
-        if not math.hypot(*row) <= _LARGEST:
-            return self._run(chosen, [row], stored=stored)[0]
+        if not math.hypot(*row) <= LARGEST:
+            return self._run(chosen, np.array([row]), stored=stored)[0]
         try:
             return chosen.model.predict_one(row)
         except IncompatibleVersion as error:
             raise _no_answer(chosen, error) from error
 
-    def _run(self, chosen: LiveModel, rows: list[list[float]], *, stored: bool) -> list[float]:
-        matrix = np.array(rows, dtype=np.float64)
+    def _run(self, chosen: LiveModel, matrix: NDArray[np.float64], *, stored: bool) -> list[float]:
         # What float32 cannot hold would become an infinity on the way.
-        within = np.abs(matrix) <= _LARGEST
+        within = np.abs(matrix) <= LARGEST
         if chosen.model.allow_missing:
             within |= np.isnan(matrix)
         if not within.all():
-            raise _bad_value(chosen, matrix, within, stored=stored)
+            raise bad_value(chosen, matrix, within, stored=stored)
         try:
             answers: list[float] = chosen.model.predict_checked(matrix.astype(np.float32)).tolist()
         except IncompatibleVersion as error:
@@ -481,114 +483,10 @@ def _instant(moment: Instant | datetime) -> Instant:
     return moment
 
 
-def _in_order(row: Features, columns: tuple[str, ...], where: str) -> list[float]:
-    if isinstance(row, Mapping):
-        if row.keys() != set(columns):
-            raise _wrong_names(row, columns, where)
-        row = [row[name] for name in columns]
-    elif len(row) != len(columns):
-        raise Rejected(
-            FEATURE_COUNT,
-            f"{where}{len(row)} features: expected {len(columns)}, from {columns[0]} to "
-            f"{columns[-1]}",
-            found=len(row),
-            expected=len(columns),
-            hint="GET /model lists the names in order",
-        )
-    if set(map(type, row)) == {float}:
-        return list(row)
-    return [_number(value, name, where) for name, value in zip(columns, row, strict=True)]
-
-
-def _number(value: Any, name: str, where: str) -> float:
-    # True is an int in Python, and no feature.
-    if isinstance(value, bool) or not isinstance(value, int | float | np.floating | np.integer):
-        raise Rejected(
-            FEATURE_TYPE,
-            f"{where}feature {name} is {type(value).__name__} {str(value)[:80]!r}: expected a "
-            "number",
-            found=value,
-            expected="a number",
-        )
-    try:
-        return float(value)
-    except OverflowError:
-        raise Rejected(
-            FEATURE_VALUE,
-            f"{where}feature {name} is too large: expected a number of float32's range",
-            found=value,
-            expected=f"a number from {-_LARGEST:.9g} to {_LARGEST:.9g}",
-        ) from None
-
-
-def _wrong_names(row: Mapping[str, float], columns: tuple[str, ...], where: str) -> Rejected:
-    missing = [name for name in columns if name not in row]
-    unknown = [name for name in row if name not in set(columns)]
-    parts = [
-        f"{what} {', '.join(str(name)[:80] for name in names[:4])}"
-        + (f" and {len(names) - 4} more" if len(names) > 4 else "")
-        for what, names in (("missing", missing), ("unknown", unknown))
-        if names
-    ]
-    return Rejected(
-        FEATURE_NAMES,
-        f"{where}features are {'; '.join(parts)}",
-        found=unknown or [str(name) for name in row],
-        expected=missing or list(columns),
-        hint=did_you_mean(str(unknown[0])[:80], columns) if unknown else None,
-    )
-
-
-def _check_names(names: Sequence[str] | None, columns: tuple[str, ...]) -> None:
-    if names is None or tuple(names) == columns:
-        return
-    if len(names) != len(columns):
-        raise Rejected(
-            FEATURE_COUNT,
-            f"{len(names)} feature names: expected {len(columns)}",
-            found=len(names),
-            expected=len(columns),
-        )
-    place = next(i for i, (a, b) in enumerate(zip(names, columns, strict=True)) if a != b)
-    same = sorted(names) == sorted(columns)
-    raise Rejected(
-        FEATURE_ORDER if same else FEATURE_NAMES,
-        f"feature {place} is called {str(names[place])[:80]!r}: expected {columns[place]!r}",
-        found=names[place],
-        expected=columns[place],
-        hint="GET /model lists the names in order; or send the features by name",
-    )
-
-
 def _no_answer(chosen: LiveModel, error: IncompatibleVersion) -> Rejected:
     return Rejected(
         MODEL_FAILED,
         f"{chosen.name} v{chosen.version}: {error.message}",
         found="no usable answer",
         expected="a finite number",
-    )
-
-
-def _bad_value(
-    chosen: LiveModel, matrix: NDArray[np.float64], within: NDArray[np.bool_], *, stored: bool
-) -> Rejected:
-    row, column = (int(index) for index in np.argwhere(~within)[0])
-    value = float(matrix[row, column])
-    name = chosen.schema.names[column]
-    where = f"row {row}: " if len(matrix) > 1 else ""
-    if stored:
-        return Rejected(
-            INCOMPLETE_FEATURES,
-            f"the stored feature {name} is {value}: {chosen.name} v{chosen.version} needs a number",
-            found=value,
-            expected="a finite number",
-            hint="the instrument has too little history for this feature",
-        )
-    return Rejected(
-        FEATURE_VALUE,
-        f"{where}feature {name} is {value}: expected a finite number of float32's range",
-        found=value,
-        expected=f"a number from {-_LARGEST:.9g} to {_LARGEST:.9g}"
-        if math.isfinite(value)
-        else "a finite number",
     )
