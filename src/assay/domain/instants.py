@@ -81,8 +81,6 @@ def parse(text: str) -> Instant:
     return instant
 
 
-# A service renders the same few moments in every answer.
-@lru_cache(maxsize=1024)
 def render(instant: Instant) -> str:
     """ISO 8601 in UTC; nanoseconds appear only when they are not zero.
 
@@ -90,5 +88,11 @@ def render(instant: Instant) -> str:
     '1970-01-01T00:00:01.000000002Z'
     """
     seconds, nanos = divmod(instant, NANOS_PER_SECOND)
-    whole = (_EPOCH + timedelta(seconds=seconds)).isoformat()[:19]
+    whole = _whole_second(seconds)
     return f"{whole}.{nanos:09d}Z" if nanos else f"{whole}Z"
+
+
+# A service's moments are all different, and most of them lie in the same second.
+@lru_cache(maxsize=1024)
+def _whole_second(seconds: int) -> str:
+    return (_EPOCH + timedelta(seconds=seconds)).isoformat()[:19]

@@ -5,13 +5,14 @@
    registry that serving sees.
 3. :mod:`~assay.serving.feature_source`: where an instrument's features come from.
 4. :mod:`~assay.serving.predictor` answers in process: it checks names, order, types, manifest, age
-   and the kill switch (:mod:`~assay.serving.kill_switch`), and refuses with a reason
-   (:mod:`~assay.serving.rejections`).
+   and the kill switch (:mod:`~assay.serving.kill_switch`), reads the rows that callers bring
+   (:mod:`~assay.serving.rows`), and refuses with a reason (:mod:`~assay.serving.rejections`).
 5. :mod:`~assay.serving.reloading` exchanges what is live without losing a request.
 6. :mod:`~assay.serving.prediction_log` writes down what was answered, and what became of it.
 7. :mod:`~assay.serving.service` is the HTTP face: prediction routes in plain ASGI
    (:mod:`~assay.serving.inference`, :mod:`~assay.serving.wire`), the rest through FastAPI
-   (:mod:`~assay.serving.control`). It is imported by name, because FastAPI takes time to load.
+   (:mod:`~assay.serving.control`), over connections that answer in one write
+   (:mod:`~assay.serving.connection`). It is imported by name, because FastAPI takes time to load.
 """
 
 from assay.serving.feature_source import FeatureSource, SourceRow, SourceState

@@ -24,6 +24,7 @@ from assay.serving.wire import (
     explain,
     inference_answer,
     predict_answer,
+    read_rows,
     read_timestamp,
 )
 
@@ -107,7 +108,10 @@ class Inference:
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise explain(body, error, self._default_model()) from None
         made = self._predictor.predict_batch(
-            request.batch, names=request.feature_names, model=request.model_name, manifest=manifest
+            read_rows(request.batch),
+            names=request.feature_names,
+            model=request.model_name,
+            manifest=manifest,
         )
         self._log.offer(made)
         self._metrics.predictions[made.model.name, made.model.label] += len(made.values)

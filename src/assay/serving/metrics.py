@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 """Upper bounds of latency buckets in seconds."""
+_BUCKETS = tuple(round(bound * 1e9) for bound in BUCKETS)
 
 Sample = tuple[str, str, str, Mapping[str, str], float]
 """Name, type, help, labels and value of one figure that is asked for when it is needed."""
@@ -32,7 +33,7 @@ class Metrics:
         buckets = self._latency.get(route)
         if buckets is None:
             buckets = self._latency.setdefault(route, [0] * (len(BUCKETS) + 1))
-        buckets[bisect_left(BUCKETS, nanos / 1e9)] += 1
+        buckets[bisect_left(_BUCKETS, nanos)] += 1
         self._seconds[route] += nanos
 
     def ask(self, source: Callable[[], Iterable[Sample]]) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import struct
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,10 +22,15 @@ _LARGEST = float(np.finfo(np.float64).max)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Bound:
-    """One row at a fixed place, which the runtime was told, and the number it answers with."""
+    """One row at a fixed place, which the runtime was told, and the number it answers with.
+
+    ``write`` rounds a row's numbers to float32 and puts them there. The runtime knows addresses
+    only, so the arrays are kept alive here.
+    """
 
     binding: Any
     rows: npt.NDArray[np.float32]
+    write: Callable[..., None]
     answer: npt.NDArray[Any]
 
 
@@ -32,7 +39,8 @@ class OnnxModel:
 
     One thread, sequential execution: the same bits for the same row on the same build, whatever
     stands beside it in the batch is up to the model's operators. A regressor answers with its
-    value, a binary classifier with the probability of its second class (a rise).
+    value, a binary classifier with the probability of its second class (a rise);
+    ``gives_probability`` says which it is.
 
     NaN is refused unless the model was made for missing values (``allow_missing``); infinities
     always are. An answer that is not a finite number is refused too: it must not reach an order.
@@ -44,14 +52,10 @@ class OnnxModel:
         self._session = session
         self._input = _check_input(session, schema)
         output, self.task = _choose_output(session)
+        self.gives_probability = self.task == _CLASSIFICATION
         self._outputs = [output]
-        self._range = (0.0, 1.0) if self.task == _CLASSIFICATION else (-_LARGEST, _LARGEST)
+        self._range = (0.0, 1.0) if self.gives_probability else (-_LARGEST, _LARGEST)
         self._bound = threading.local()
-
-    @property
-    def gives_probability(self) -> bool:
-        """Whether the answers are probabilities of a rise."""
-        return self.task == _CLASSIFICATION
 
     @classmethod
     def from_bytes(
@@ -121,9 +125,9 @@ class OnnxModel:
         bound: _Bound | None = getattr(self._bound, "one", None)
         if bound is None:
             bound = self._bound.one = self._bind()
-        bound.rows[0] = row
+        bound.write(*row)
         self._session.run_with_iobinding(bound.binding)
-        value = float(bound.answer[0])
+        value: float = bound.answer.item(0)
         low, high = self._range
         if not low <= value <= high:
             raise self._unusable(value, 0)
@@ -138,7 +142,9 @@ class OnnxModel:
             (binding.bind_output, self._outputs[0], answer),
         ):
             bind(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
-        return _Bound(binding, rows, self._column(answer, 1))
+        # A third of the time that numpy takes to read a list.
+        write = partial(struct.Struct(f"{rows.size}f").pack_into, rows.data, 0)
+        return _Bound(binding, rows, write, self._column(answer, 1))
 
     def _check_rows(self, rows: object) -> None:
         if not isinstance(rows, np.ndarray) or rows.dtype != np.float32:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from time import perf_counter_ns
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -22,12 +21,7 @@ from assay.serving.live_model import CHAMPION, LiveModel, LiveModels
 from assay.serving.rejections import (
     BATCH_TOO_LARGE,
     FEATURE_COUNT,
-    FEATURE_NAMES,
-    FEATURE_ORDER,
-    FEATURE_TYPE,
-    FEATURE_VALUE,
     FUTURE_TIMESTAMP,
-    INCOMPLETE_FEATURES,
     INVALID_TIMESTAMP,
     MANIFEST_MISMATCH,
     MANIFEST_MISSING,
@@ -38,12 +32,18 @@ from assay.serving.rejections import (
     UNKNOWN_INSTRUMENT,
     Rejected,
 )
+from assay.serving.rows import (
+    LARGEST,
+    Features,
+    Rows,
+    bad_value,
+    check_names,
+    read_matrix,
+    read_row,
+)
 
-_LARGEST = float(np.finfo(np.float32).max)
 _BULLISH, _BEARISH = "bullish", "bearish"
 _THRESHOLD = 0.5
-
-Features = Sequence[float] | Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class Limits:
     batch_rows: int = 1_024
 
 
-class Prediction(msgspec.Struct, frozen=True):
+class Prediction(msgspec.Struct, frozen=True, gc=False):
     """One answer, with everything it rests on.
 
     Attributes
@@ -90,12 +90,15 @@ class Prediction(msgspec.Struct, frozen=True):
     elapsed: int
 
 
-class BatchPrediction(msgspec.Struct, frozen=True):
-    """The answers to several rows, all by one version."""
+class BatchPrediction(msgspec.Struct, frozen=True, gc=False):
+    """The answers to several rows, all by one version.
+
+    ``features`` are the values read, float64, shape (n, k), in the order of the model's columns.
+    """
 
     values: list[float]
     model: LiveModel
-    features: list[list[float]]
+    features: NDArray[np.float64]
     at: Instant
     elapsed: int
 
@@ -222,7 +225,7 @@ class Predictor:
         self._check_row(chosen, row, instrument, moment)
         values = row.values[wiring.columns]
         features = values.tolist()
-        (value,) = self._run(chosen, [features], stored=True)
+        value = self._run_one(chosen, features, stored=True)
         direction, confidence = judge(chosen, value)
         return Prediction(
             value,
@@ -259,15 +262,18 @@ class Predictor:
         Rejected: nothing was predicted; ``kind`` says why.
         """
         started = self._ticks()
-        chosen, lists, answer = self._given([features], names, model, manifest)
-        (value,) = answer
+        chosen = self._choose(model, manifest)
+        columns = chosen.schema.names
+        check_names(names, columns)
+        row = read_row(features, columns, "")
+        value = self._run_one(chosen, row, stored=False)
         direction, confidence = judge(chosen, value)
         return Prediction(
             value,
             direction,
             confidence,
             chosen,
-            lists[0],
+            row,
             self.clock.now(),
             None,
             None,
@@ -278,7 +284,7 @@ class Predictor:
 
     def predict_batch(
         self,
-        rows: Sequence[Features],
+        rows: Rows,
         *,
         names: Sequence[str] | None = None,
         model: str = CHAMPION,
@@ -286,41 +292,38 @@ class Predictor:
     ) -> BatchPrediction:
         """Predict several rows at once, as :meth:`predict_features` does one.
 
+        An array is the quick way: nothing is done to its rows one by one.
+
         Raises
         ------
         Rejected: nothing was predicted; ``kind`` says why.
         """
         started = self._ticks()
-        chosen, lists, answer = self._given(rows, names, model, manifest)
-        return BatchPrediction(answer, chosen, lists, self.clock.now(), self._ticks() - started)
+        chosen = self._choose(model, manifest)
+        count = len(rows)
+        if not 1 <= count <= self.limits.batch_rows:
+            raise Rejected(
+                BATCH_TOO_LARGE if count else FEATURE_COUNT,
+                f"the batch has {count} rows: expected 1 to {self.limits.batch_rows}",
+                found=count,
+                expected=f"1 to {self.limits.batch_rows}",
+                hint="send several smaller batches" if count else None,
+            )
+        columns = chosen.schema.names
+        check_names(names, columns)
+        matrix = read_matrix(rows, columns)
+        answers = self._run(chosen, matrix, stored=False)
+        return BatchPrediction(answers, chosen, matrix, self.clock.now(), self._ticks() - started)
 
-    def _given(
-        self,
-        rows: Sequence[Features],
-        names: Sequence[str] | None,
-        model: str,
-        manifest: str | None,
-    ) -> tuple[LiveModel, list[list[float]], list[float]]:
-        """Which model answers, the rows in its order, and its answers."""
+    # -- checks ---------------------------------------------------------------------------------
+
+    def _choose(self, model: str, manifest: str | None) -> LiveModel:
+        """Which model answers to features that the caller brings, if any may."""
         if self._switch is not None:
             self._switch.check()
         chosen = self._loaded.live.find(model)
         self._check_manifest(chosen, manifest)
-        if not 1 <= len(rows) <= self.limits.batch_rows:
-            raise Rejected(
-                BATCH_TOO_LARGE if rows else FEATURE_COUNT,
-                f"the batch has {len(rows)} rows: expected 1 to {self.limits.batch_rows}",
-                found=len(rows),
-                expected=f"1 to {self.limits.batch_rows}",
-                hint="send several smaller batches" if rows else None,
-            )
-        columns = chosen.schema.names
-        if names is not None and tuple(names) != columns:
-            raise _wrong_order(names, columns)
-        lists = [_in_order(row, columns, place, len(rows)) for place, row in enumerate(rows)]
-        return chosen, lists, self._run(chosen, lists, stored=False)
-
-    # -- checks ---------------------------------------------------------------------------------
+        return chosen
 
     def _check_manifest(self, chosen: LiveModel, manifest: str | None) -> None:
         if manifest is None:
@@ -402,26 +405,27 @@ class Predictor:
                 hint="ingest newer facts; serving.refuse_stale: false answers with stale: true",
             )
 
-    def _run(self, chosen: LiveModel, rows: list[list[float]], *, stored: bool) -> list[float]:
-        model = chosen.model
+    def _run_one(self, chosen: LiveModel, row: list[float], *, stored: bool) -> float:
+        # A row's length is no less than any of its values: where it is a float32, one pass in C
+        # has told that they all are. NaN is none, and is told of the longer way.
+        if not math.hypot(*row) <= LARGEST:
+            return self._run(chosen, np.array([row]), stored=stored)[0]
         try:
-            if len(rows) == 1 and _fits(rows[0]):
-                return [model.predict_one(rows[0])]
-            matrix = np.array(rows, dtype=np.float64)
-            # What float32 cannot hold would become an infinity on the way.
-            within = np.abs(matrix) <= _LARGEST
-            if model.allow_missing:
-                within |= np.isnan(matrix)
-            if not within.all():
-                raise _bad_value(chosen, matrix, within, stored=stored)
-            answers: list[float] = model.predict_checked(matrix.astype(np.float32)).tolist()
+            return chosen.model.predict_one(row)
         except IncompatibleVersion as error:
-            raise Rejected(
-                MODEL_FAILED,
-                f"{chosen.name} v{chosen.version}: {error.message}",
-                found="no usable answer",
-                expected="a finite number",
-            ) from error
+            raise _no_answer(chosen, error) from error
+
+    def _run(self, chosen: LiveModel, matrix: NDArray[np.float64], *, stored: bool) -> list[float]:
+        # What float32 cannot hold would become an infinity on the way.
+        within = np.abs(matrix) <= LARGEST
+        if chosen.model.allow_missing:
+            within |= np.isnan(matrix)
+        if not within.all():
+            raise bad_value(chosen, matrix, within, stored=stored)
+        try:
+            answers: list[float] = chosen.model.predict_checked(matrix.astype(np.float32)).tolist()
+        except IncompatibleVersion as error:
+            raise _no_answer(chosen, error) from error
         return answers
 
     # -- wiring ---------------------------------------------------------------------------------
@@ -448,14 +452,6 @@ class Predictor:
                     hint=did_you_mean(name, place),
                 )
         return _Wiring(source, np.array([place[name] for name in model.schema.names], np.intp))
-
-
-def _fits(row: list[float]) -> bool:
-    """Whether every value is a finite float32 when rounded: told for one row by three passes in C,
-    at a tenth of what an array of it costs.
-    """
-    # A NaN makes the sum NaN; beside it, what min and max say depends on where it stands.
-    return min(row) >= -_LARGEST and max(row) <= _LARGEST and not math.isnan(sum(row))
 
 
 def judge(model: LiveModel, value: float) -> tuple[str | None, float | None]:
@@ -487,104 +483,10 @@ def _instant(moment: Instant | datetime) -> Instant:
     return moment
 
 
-def _in_order(row: Features, columns: tuple[str, ...], place: int, rows: int) -> list[float]:
-    where = f"row {place}: " if rows > 1 else ""
-    if isinstance(row, Mapping):
-        if row.keys() != set(columns):
-            raise _wrong_names(row, columns, where)
-        row = [row[name] for name in columns]
-    elif len(row) != len(columns):
-        raise Rejected(
-            FEATURE_COUNT,
-            f"{where}{len(row)} features: expected {len(columns)}, from {columns[0]} to "
-            f"{columns[-1]}",
-            found=len(row),
-            expected=len(columns),
-            hint="GET /model lists the names in order",
-        )
-    if set(map(type, row)) == {float}:
-        return list(row)
-    return [_number(value, name, where) for name, value in zip(columns, row, strict=True)]
-
-
-def _number(value: Any, name: str, where: str) -> float:
-    # True is an int in Python, and no feature.
-    if isinstance(value, bool) or not isinstance(value, int | float | np.floating | np.integer):
-        raise Rejected(
-            FEATURE_TYPE,
-            f"{where}feature {name} is {type(value).__name__} {str(value)[:80]!r}: expected a "
-            "number",
-            found=value,
-            expected="a number",
-        )
-    try:
-        return float(value)
-    except OverflowError:
-        raise Rejected(
-            FEATURE_VALUE,
-            f"{where}feature {name} is too large: expected a number of float32's range",
-            found=value,
-            expected=f"a number from {-_LARGEST:.9g} to {_LARGEST:.9g}",
-        ) from None
-
-
-def _wrong_names(row: Mapping[str, float], columns: tuple[str, ...], where: str) -> Rejected:
-    missing = [name for name in columns if name not in row]
-    unknown = [name for name in row if name not in set(columns)]
-    parts = [
-        f"{what} {', '.join(str(name)[:80] for name in names[:4])}"
-        + (f" and {len(names) - 4} more" if len(names) > 4 else "")
-        for what, names in (("missing", missing), ("unknown", unknown))
-        if names
-    ]
+def _no_answer(chosen: LiveModel, error: IncompatibleVersion) -> Rejected:
     return Rejected(
-        FEATURE_NAMES,
-        f"{where}features are {'; '.join(parts)}",
-        found=unknown or [str(name) for name in row],
-        expected=missing or list(columns),
-        hint=did_you_mean(str(unknown[0])[:80], columns) if unknown else None,
-    )
-
-
-def _wrong_order(names: Sequence[str], columns: tuple[str, ...]) -> Rejected:
-    if len(names) != len(columns):
-        return Rejected(
-            FEATURE_COUNT,
-            f"{len(names)} feature names: expected {len(columns)}",
-            found=len(names),
-            expected=len(columns),
-        )
-    place = next(i for i, (a, b) in enumerate(zip(names, columns, strict=True)) if a != b)
-    same = sorted(names) == sorted(columns)
-    return Rejected(
-        FEATURE_ORDER if same else FEATURE_NAMES,
-        f"feature {place} is called {str(names[place])[:80]!r}: expected {columns[place]!r}",
-        found=names[place],
-        expected=columns[place],
-        hint="GET /model lists the names in order; or send the features by name",
-    )
-
-
-def _bad_value(
-    chosen: LiveModel, matrix: NDArray[np.float64], within: NDArray[np.bool_], *, stored: bool
-) -> Rejected:
-    row, column = (int(index) for index in np.argwhere(~within)[0])
-    value = float(matrix[row, column])
-    name = chosen.schema.names[column]
-    where = f"row {row}: " if len(matrix) > 1 else ""
-    if stored:
-        return Rejected(
-            INCOMPLETE_FEATURES,
-            f"the stored feature {name} is {value}: {chosen.name} v{chosen.version} needs a number",
-            found=value,
-            expected="a finite number",
-            hint="the instrument has too little history for this feature",
-        )
-    return Rejected(
-        FEATURE_VALUE,
-        f"{where}feature {name} is {value}: expected a finite number of float32's range",
-        found=value,
-        expected=f"a number from {-_LARGEST:.9g} to {_LARGEST:.9g}"
-        if math.isfinite(value)
-        else "a finite number",
+        MODEL_FAILED,
+        f"{chosen.name} v{chosen.version}: {error.message}",
+        found="no usable answer",
+        expected="a finite number",
     )

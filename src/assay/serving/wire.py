@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import math
 import re
+import struct
+from itertools import chain
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from assay.domain.instants import Instant, parse, render
 from assay.errors import ContractViolation
@@ -21,6 +24,7 @@ from assay.serving.rejections import (
     MALFORMED_BODY,
     Rejected,
 )
+from assay.serving.rows import Rows
 
 _COMPLAINT = re.compile(r"Expected `(?P<expected>.+?)`, got `(?P<found>.+?)`")
 _FEATURE = re.compile(r"\$\.(features|batch\[\d+\])\[")
@@ -115,6 +119,19 @@ encode = msgspec.json.Encoder().encode
 decode_predict = msgspec.json.Decoder(PredictRequest).decode
 decode_inference = msgspec.json.Decoder(InferenceRequest).decode
 decode_batch = msgspec.json.Decoder(BatchRequest).decode
+
+
+def read_rows(batch: list[list[float] | dict[str, float]]) -> Rows:
+    """The rows of a batch as an array, if they all are lists of one length; else as they are."""
+    if not batch or {type(row) for row in batch} != {list}:
+        return batch
+    width = len(batch[0])
+    if {len(row) for row in batch} != {width}:
+        return batch
+    rows = np.empty((len(batch), width))
+    # Half the time that numpy takes to read lists, which looks at the type of every number.
+    struct.pack_into(f"{rows.size}d", rows.data, 0, *chain.from_iterable(batch))
+    return rows
 
 
 def predict_answer(made: Prediction) -> bytes:

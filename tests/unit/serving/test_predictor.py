@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from assay.errors import IncompatibleVersion, Unavailable
@@ -20,6 +20,7 @@ from assay.testing.clocks import FixedClock
 HOUR = 3_600 * 10**9
 NOW = 1_700_000_000 * 10**9
 MANIFEST = "a" * 64
+LARGEST = float(np.finfo(np.float32).max)
 
 
 def refusal(call: Callable[[], object]) -> Rejected:
@@ -215,3 +216,63 @@ def test_the_float32_rounding_is_the_one_of_training(stage: Any) -> None:
     predictor = stage.service.predictor
     expected = predictor.live.models["fx_vol"].model.predict(row.astype(np.float32).reshape(1, 3))
     assert predictor.predict("USD_SGD", manifest=MANIFEST).value == expected[0]
+
+
+def test_an_array_of_rows_gives_the_bits_of_its_rows(stage: Any) -> None:
+    predictor = stage.service.predictor
+    matrix = np.random.default_rng(0).standard_normal((50, 3))
+    made = predictor.predict_batch(matrix, manifest=MANIFEST)
+    lists = predictor.predict_batch(matrix.tolist(), manifest=MANIFEST)
+    alone = [predictor.predict_features(row, manifest=MANIFEST) for row in matrix]
+    assert made.values == lists.values == [one.value for one in alone]
+    assert made.features.tobytes() == lists.features.tobytes() == matrix.tobytes()
+    assert [one.features for one in alone] == matrix.tolist()
+
+
+def test_an_array_that_changes_later_changes_no_answer(stage: Any) -> None:
+    matrix = np.ones((2, 3))
+    made = stage.service.predictor.predict_batch(matrix, manifest=MANIFEST)
+    matrix[:] = 7.0
+    assert made.features.tolist() == [[1.0, 1.0, 1.0]] * 2
+
+
+@pytest.mark.parametrize(
+    ("rows", "slug"),
+    [
+        (np.ones((2, 3), dtype=np.float32), "feature-type"),
+        (np.ones((2, 3), dtype=bool), "feature-type"),
+        (np.array([["1", "2", "3"]]), "feature-type"),
+        (np.ones(3), "feature-type"),
+        (np.ones((2, 3, 1)), "feature-type"),
+        (np.ones((2, 4)), "feature-count"),
+        (np.ones((0, 3)), "feature-count"),
+        (np.ones((1_025, 3)), "batch-too-large"),
+        (np.array([[1.0, 2.0, math.nan]]), "feature-value"),
+        (np.array([[1.0, 2.0, -math.inf]]), "feature-value"),
+        (np.array([[1.0, 2.0, 3.5e38]]), "feature-value"),
+    ],
+)
+def test_arrays_are_held_to_the_rules_of_rows(stage: Any, rows: Any, slug: str) -> None:
+    predictor = stage.service.predictor
+    assert refusal(lambda: predictor.predict_batch(rows, manifest=MANIFEST)).kind.slug == slug
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(
+        st.floats(width=64)
+        | st.sampled_from([math.nextafter(LARGEST, math.inf), LARGEST, -LARGEST, 1e308]),
+        min_size=1,
+        max_size=5,
+    )
+)
+def test_a_row_is_refused_exactly_when_one_of_its_values_is_no_float32(
+    live: Any, row: list[float]
+) -> None:
+    names = [f"f{number}" for number in range(len(row))]
+    model = live(names=names, weights=[0.0] * len(row), manifest=None)
+    predictor = Predictor(LiveModels({"fx_vol": model}, "fx_vol"), {}, FixedClock(NOW))
+    if all(abs(value) <= LARGEST for value in row):
+        assert predictor.predict_features(row).features == row
+    else:
+        assert refusal(lambda: predictor.predict_features(row)).kind.slug == "feature-value"
