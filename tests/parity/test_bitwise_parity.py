@@ -16,7 +16,7 @@ from assay.features import BuildFingerprint, FeatureView, OfflineDriver, OnlineD
 from assay.features.kernel.fingerprint import golden_hash
 
 FX = Path(__file__).parents[2] / "examples" / "fx" / "features" / "fx.py"
-GOLDEN = "327916f2d69842d42f387f395d78b323518e9a0cbcf11ed4c581856d47f88246"
+GOLDEN = "8332ef43f6d1fa06a696683f065f009f741d039928da10514e8b11f516ecf0f6"
 KEYS = ("instrument", "event_time")
 DAY = 86_400 * 10**9
 

@@ -94,7 +94,16 @@ PLAIN = {
     "calendar": day_of_week() + in_session("fx_asian") + half_day("fx_new_york"),
     "clock": since_open("fx_london") - until_close("fx_london"),
 }
-ACROSS = {"rank": X.cs_rank(), "demean": X.cs_demean() * Y, "score": X.rolling_mean(3).cs_zscore()}
+RECENT = Duration.of(hours=8)
+NAMED = {
+    "other": X.diff(1) - Y.of("B", within=RECENT),
+    "basket": X - X.of_basket({"A": 0.5, "C": 2.0}, within=RECENT, min_count=1, own=False),
+}
+ACROSS = NAMED | {
+    "rank": X.cs_rank(),
+    "demean": X.cs_demean() * Y,
+    "score": X.rolling_mean(3).cs_zscore(),
+}
 OWN = PLAIN | {
     f"{name}_{kind}": make(window)
     for name, make in WINDOWED.items()
@@ -113,6 +122,7 @@ def view(features: dict[str, Expression]) -> FeatureView:
 
 
 ALONE, TOGETHER = view(OWN), view({**OWN, **ACROSS})
+BESIDE = view({"mean": X.rolling_mean(4, min_count=1), **NAMED})
 
 
 def test_every_operator_over_every_kind_of_window_stands_in_the_matrix() -> None:
@@ -222,7 +232,7 @@ def after_warming_up(of: FeatureView, frame: pl.DataFrame, data: Any) -> pl.Data
     past, rest = (frame.filter(pl.col("event_time") <= moment), frame)
     rest = rest.filter(pl.col("event_time") > moment)
     driver = OnlineDriver(of)
-    driver.warm_up(past.group_by("entity", maintain_order=True).tail(max(1, of.look_back)))
+    driver.warm_up(past.group_by("entity", maintain_order=True).tail(max(1, of.remembered)))
     before = OfflineDriver(of).run(past)
     return before if rest.is_empty() else pl.concat([before, driver.replay(rest)])
 
@@ -267,14 +277,15 @@ def test_bits_of_long_histories_do_not_depend_on_how_rows_come(
     assert_equal((CONDITIONS | ALONE_ONLY)[condition](ALONE, frame, data), expected, ALONE)
 
 
+@pytest.mark.parametrize("of", [TOGETHER, BESIDE], ids=["all", "named"])
 @pytest.mark.parametrize("condition", CONDITIONS)
 @settings(max_examples=8, deadline=None)
 @given(frame=histories(), data=st.data())
 def test_bits_across_entities_do_not_depend_on_how_rows_come(
-    condition: str, frame: Any, data: Any
+    of: FeatureView, condition: str, frame: Any, data: Any
 ) -> None:
-    expected = OfflineDriver(TOGETHER).run(frame)
-    assert_equal(CONDITIONS[condition](TOGETHER, frame, data), expected, TOGETHER)
+    expected = OfflineDriver(of).run(frame)
+    assert_equal(CONDITIONS[condition](of, frame, data), expected, of)
 
 
 @st.composite
@@ -296,7 +307,7 @@ def arrivals(draw: Any) -> pl.DataFrame:
     return pl.DataFrame(come, schema=schema).sort("known_time", "event_time", "entity")
 
 
-@pytest.mark.parametrize("of", [ALONE, TOGETHER], ids=["alone", "across"])
+@pytest.mark.parametrize("of", [ALONE, TOGETHER, BESIDE], ids=["alone", "across", "named"])
 @settings(max_examples=12, deadline=None)
 @given(table=arrivals(), margin=st.sampled_from([1, 4, 50]))
 def test_late_revised_and_doubled_facts_give_the_versions_of_history(

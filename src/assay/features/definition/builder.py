@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from assay.features.definition.opcodes import Opcode
@@ -10,6 +11,9 @@ from assay.features.definition.program import Instruction, Node, Program
 
 KNOWN_TIME = "known_time"
 EVENT_TIME = "event_time"
+PLACE = "place"
+"""Input of a program that names entities: which of them a row is of, 0 for another one, missing in
+the rows that are there for being named."""
 BEFORE_ALL_TIMES = -0.0
 """The float whose bits are the smallest int64."""
 
@@ -19,7 +23,8 @@ _STORED_AT_ONCE = 4
 class Builder:
     """Collects the instructions of a program.
 
-    ``members`` is the node of the universe in a program across entities.
+    ``members`` is the node of the universe in a program across entities. ``places`` says of each
+    entity that is named there which row from the end is its latest, the last row being 1.
     """
 
     def __init__(self, inputs: tuple[str, ...]) -> None:
@@ -34,6 +39,7 @@ class Builder:
         self._bound: dict[str, int] = {}
         self._functions: list[str] = []
         self.members = -1
+        self.places: Mapping[str, int] = {}
 
     def program(self) -> Program:
         """The program that stores what was asked for."""

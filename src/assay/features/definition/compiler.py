@@ -1,12 +1,13 @@
 """From expressions to programs.
 
-1. Every expression is assigned a stage: the second one if it reads other entities (``cs_...``)
-   anywhere below it.
+1. Every expression is assigned a stage: the second one if it reads other entities (``cs_...``,
+   ``of``) anywhere below it.
 2. Equal subexpressions become one node; equal instructions become one instruction.
 3. The first program computes, entity by entity, all first-stage features and whatever the second
    stage reads.
 4. The second program (only where it is needed) computes, event time by event time, the rest and the
-   rows' known times.
+   rows' known times. Behind the rows of the event time it finds the latest rows of the entities
+   that expressions name.
 """
 
 from __future__ import annotations
@@ -17,11 +18,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from assay.errors import DefinitionError
-from assay.features.definition.builder import BEFORE_ALL_TIMES, EVENT_TIME, KNOWN_TIME, Builder
+from assay.features.definition.builder import (
+    BEFORE_ALL_TIMES,
+    EVENT_TIME,
+    KNOWN_TIME,
+    PLACE,
+    Builder,
+)
 from assay.features.definition.expressions import Expression
 from assay.features.definition.opcodes import Opcode
 from assay.features.definition.operations.tree import Tree
 from assay.features.definition.operators import OPERATORS
+from assay.features.definition.operators.across import BY_NAME
 from assay.features.definition.operators.extremes import extreme
 from assay.features.definition.operators.promise import WINDOWS
 from assay.features.definition.operators.sessions import SESSION_INPUTS
@@ -42,6 +50,7 @@ class Plan:
     look_back: earlier rows that any value depends on; with that many rows before it, a row has
         the same bits as after years.
     operators: names of the operators in use.
+    named: entities whose latest rows the second program reads, sorted.
     """
 
     first: Program
@@ -51,14 +60,22 @@ class Plan:
     calendar: tuple[str, ...]
     look_back: int
     operators: tuple[str, ...]
+    named: tuple[str, ...] = ()
+
+    @property
+    def places(self) -> dict[str, int]:
+        """Which row from the end is the latest one of a named entity, the last row being 1."""
+        return _places(self.named)
 
     def to_json(self) -> dict[str, Any]:
+        named = {"named": list(self.named)} if self.named else {}
         return {
             "first_stage": self.first.to_json(),
             "second_stage": None if self.second is None else self.second.to_json(),
             "handed_on": list(self.handed_on),
             "look_back": self.look_back,
             "operators": {name: OPERATORS[name].version for name in self.operators},
+            **named,
         }
 
 
@@ -92,7 +109,7 @@ def compile_features(features: Mapping[str, Expression], members: str | None) ->
             first.store(identity, node_of(first, item))
         handed_on = tuple(read)
         rest = {name: item for name, item in features.items() if name not in own}
-        second = _second_stage(rest, handed_on, membership)
+        second = _second_stage(rest, handed_on, membership, analysis)
     first_program = first.program()
     return Plan(
         first=first_program,
@@ -104,6 +121,7 @@ def compile_features(features: Mapping[str, Expression], members: str | None) ->
         calendar=calendar,
         look_back=look_back,
         operators=tuple(sorted(analysis.operators)),
+        named=analysis.named(),
     )
 
 
@@ -111,15 +129,34 @@ def _input_names(columns: Sequence[str], calendar: Sequence[str]) -> tuple[str, 
     return (KNOWN_TIME, EVENT_TIME, *columns, *(f"calendar:{kind}" for kind in calendar))
 
 
+def _places(named: tuple[str, ...]) -> dict[str, int]:
+    return {name: len(named) - index for index, name in enumerate(named)}
+
+
 def _second_stage(
-    features: Mapping[str, Expression], inputs: tuple[str, ...], membership: Expression | None
+    features: Mapping[str, Expression],
+    inputs: tuple[str, ...],
+    membership: Expression | None,
+    analysis: _Analysis,
 ) -> Program:
-    second = Builder((KNOWN_TIME, *inputs))
+    places = _places(analysis.named())
+    second = Builder((KNOWN_TIME, *((EVENT_TIME, PLACE) if places else ()), *inputs))
+    second.places = places
     for identity in inputs:
         second.bind(identity, second.load(identity))
     second.members = second.constant(1.0) if membership is None else node_of(second, membership)
-    latest = second.emit(Opcode.LATEST_BITS, a=second.load_bits(KNOWN_TIME), b=second.members)
-    second.store_known_time(latest)
+    if places and analysis.compares:
+        # Rows that are there for being named are no members of anything.
+        counts = second.emit(Opcode.VALID, a=second.load(PLACE))
+        second.members = second.emit(Opcode.AND, a=counts, b=second.members)
+    known = own_time = second.load_bits(KNOWN_TIME)
+    if analysis.compares:
+        known = second.emit(Opcode.LATEST_BITS, a=own_time, b=second.members)
+    for place in places.values():
+        known = second.emit(
+            Opcode.LATEST_PICKED, a=known, b=own_time, k=place, before=BEFORE_ALL_TIMES
+        )
+    second.store_known_time(known)
     for name, expression in features.items():
         second.store(name, node_of(second, expression))
     return second.program()
@@ -157,11 +194,11 @@ class _Analysis:
         own = operator.look_back(expression)
         below = [item.identity for item in expression.inputs]
         reads_across = any(identity in self.across for identity in below)
-        if reads_across and operator.reach != "0":
+        if reads_across and (operator.reach != "0" or operator.name in BY_NAME):
             raise DefinitionError(
                 f"{operator.name} over a cross-section: {expression!r} would need the other "
                 "entities' rows at earlier event times",
-                hint="take the window or lag first, then cs_rank, cs_demean or cs_zscore",
+                hint="take the window or lag first, then of, cs_rank, cs_demean or cs_zscore",
             )
         if operator.across or reads_across:
             self.across.add(expression.identity)
@@ -173,6 +210,18 @@ class _Analysis:
             *(self.reach[identity] for identity in windows),
             0,
         )
+
+    @property
+    def compares(self) -> bool:
+        """Whether any value depends on all rows of its event time."""
+        return any(OPERATORS[name].across and name not in BY_NAME for name in self.operators)
+
+    def named(self) -> tuple[str, ...]:
+        """The entities that are named, sorted."""
+        found = {
+            str(item.parameter("entity")) for item in self.all.values() if item.operator in BY_NAME
+        }
+        return tuple(sorted(found))
 
     def frontier(self) -> list[Tree]:
         """First-stage expressions that the second stage reads directly, constants aside."""

@@ -110,6 +110,10 @@ class Opcode(IntEnum):
     ZSCORE = 72
     LATEST_BITS = 73  # latest int64 time among members, and the row's own
 
+    PICKED = 110  # a of the k-th last row, where its b (int64) is at most m before this row's
+    PICKED_OF_OTHERS = 111  # the same, missing in rows whose own c is k
+    LATEST_PICKED = 112  # the later of a and of b of the k-th last row (int64)
+
 
 VERSIONS: Final[Mapping[Opcode, int]] = MappingProxyType(dict.fromkeys(Opcode, 1))
 """The version of each instruction's arithmetic, part of every manifest that uses it."""

@@ -208,6 +208,14 @@ class FeatureView:
         return self.plan.look_back
 
     @property
+    def remembered(self) -> int:
+        """Earlier rows of every entity from which all later rows follow.
+
+        The look-back; where entities are named, their latest row as well.
+        """
+        return self.plan.look_back + bool(self.plan.named)
+
+    @property
     def has_barrier(self) -> bool:
         """Whether rows of one event time are completed together, across entities."""
         return self.plan.second is not None

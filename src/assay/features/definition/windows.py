@@ -15,7 +15,8 @@ from assay.domain.instants import NANOS_PER_SECOND
 from assay.errors import DefinitionError
 from assay.features.definition.opcodes import MAX_WINDOW
 
-_MAX_NANOS = 2**61
+LONGEST = 2**61
+"""The longest stretch of time in nanoseconds: 73 years."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ class TimeWindow:
     max_rows: int
 
     def __post_init__(self) -> None:
-        if type(self.nanos) is not int or not 1 <= self.nanos <= _MAX_NANOS:
+        if type(self.nanos) is not int or not 1 <= self.nanos <= LONGEST:
             raise DefinitionError(
                 f"TimeWindow of {self.nanos!r} nanoseconds: expected a whole number from 1"
             )

@@ -3,6 +3,9 @@
 The rows of a call are the entities of one event time in the order of their names, so that sums are
 taken in the same order everywhere. Only members take part; a row that is no member, or whose value
 is missing, gets NaN.
+
+Behind them stand the latest rows of the entities that the program names, in a fixed order; these
+are no members. ``k`` counts from the end, so it says which one whatever the number of rows is.
 """
 
 from __future__ import annotations
@@ -111,3 +114,30 @@ def latest(state: int, out: int, a: int, members: int, count: int) -> None:
         own = get_word(state, a + i)
         takes_part = get(state, members + i) == 1.0
         put_word(state, out + i, last if takes_part and last > own else own)
+
+
+@step
+def picked(
+    state: int, out: int, a: int, times: int, places: int, k: int, within: int, count: int
+) -> None:
+    """The value of the ``k``-th last row, where that row is at most ``within`` nanoseconds old.
+
+    With ``places`` (not -1), rows that are of the same entity, whose place is ``k``, get NaN.
+    """
+    value, time = get(state, a + count - k), get_word(state, times + count - k)
+    for i in range(count):
+        # An entity without rows has the smallest of all times: the age wraps and is negative.
+        age = get_word(state, times + i) - time
+        takes = (age >= 0) & (age <= within)
+        if places >= 0:
+            takes = takes & (get(state, places + i) != float(k))
+        put(state, out + i, value if takes else NAN)
+
+
+@step
+def latest_picked(state: int, out: int, a: int, b: int, k: int, count: int) -> None:
+    """The later of a row's int64 time and that of the ``k``-th last row."""
+    theirs = get_word(state, b + count - k)
+    for i in range(count):
+        own = get_word(state, a + i)
+        put_word(state, out + i, max(own, theirs))

@@ -100,6 +100,9 @@ _CALL, _CALL_WITHIN = int(Opcode.CALL), int(Opcode.CALL_WITHIN)
 _RANK, _DEMEAN, _ZSCORE, _LATEST_BITS = (
     int(code) for code in (Opcode.RANK, Opcode.DEMEAN, Opcode.ZSCORE, Opcode.LATEST_BITS)
 )
+_PICKED, _PICKED_OF_OTHERS, _LATEST_PICKED = (
+    int(code) for code in (Opcode.PICKED, Opcode.PICKED_OF_OTHERS, Opcode.LATEST_PICKED)
+)
 
 
 @elementwise.step
@@ -361,6 +364,11 @@ def _execute(
             cross_section.center(state, out, a, b, opcode == _ZSCORE, rows)
         elif opcode == _LATEST_BITS:
             cross_section.latest(state, out, a, b, rows)
+        elif _PICKED <= opcode <= _PICKED_OF_OTHERS:
+            places, within = (c if opcode == _PICKED_OF_OTHERS else -1), get_word(code, at + 6)
+            cross_section.picked(state, out, a, b, places, k, within, rows)
+        elif opcode == _LATEST_PICKED:
+            cross_section.latest_picked(state, out, a, b, k, rows)
 
 
 SIGNATURE: Final = numba.void(numba.int64)

@@ -18,14 +18,16 @@ import llvmlite
 import llvmlite.binding
 import numba
 import numpy as np
+import polars as pl
 
 from assay.domain.canonical import content_hash
 from assay.features.definition.expressions import col, where
 from assay.features.definition.views import FeatureView, Sessions
 from assay.features.definition.windows import Duration, TimeWindow
-from assay.features.kernel.engine import SEGMENT_WIDTH, source_hash
-from assay.features.kernel.frames import TIMES
+from assay.features.kernel.engine import source_hash
+from assay.features.kernel.frames import TIMES, Rows
 from assay.features.kernel.layout import Machine
+from assay.features.kernel.sections import Sections, run_shares, shares
 
 _ENTITIES, _ROWS = 5, 400
 
@@ -124,6 +126,8 @@ def golden_view() -> FeatureView:
         "rank": change.cs_rank(),
         "relative": change.cs_demean() * member,
         "score": x.rolling_std(20).cs_zscore(),
+        "other": change - y.of("E1", within=Duration(3)),
+        "basket": x - x.of_basket({"E0": 1.0, "E3": 2.5}, within=Duration(2), own=False),
     }
     return FeatureView(
         "golden", "generated", "entity", features, Sessions(1), members="member", timezone="UTC"
@@ -135,25 +139,21 @@ def golden_hash() -> str:
     view = golden_view()
     plan = view.plan
     assert plan.second is not None
+    names = tuple(f"E{number}" for number in range(_ENTITIES))
     count = _ENTITIES * _ROWS
     inputs = np.empty((TIMES + len(view.columns), count))
-    inputs[:TIMES].view(np.int64)[:] = np.arange(count)
+    inputs[0].view(np.int64)[:] = np.arange(count)
+    # Each entity comes less often than the one before it: some are named who have no row.
+    times = np.concatenate([np.arange(_ROWS) * (entity + 1) for entity in range(_ENTITIES)])
+    inputs[1].view(np.int64)[:] = times
     for index, name in enumerate(view.columns, start=TIMES):
         inputs[index] = _generated(index - 1, name, count)
+    starts = np.arange(_ENTITIES + 1) * _ROWS
     first = Machine.build(plan.first, 64)
-    segments = np.array(
-        [[0, e * _ROWS, (e + 1) * _ROWS, 1] for e in range(_ENTITIES)], dtype=np.int64
-    )
     middle = np.empty((len(plan.first.outputs), count))
-    first.run(first.states(1), segments, inputs, middle)
-    order = np.arange(count).reshape(_ENTITIES, _ROWS).T.reshape(-1)
-    handed_on = middle[list(plan.handed_on)].take(order, axis=1)
-    second = Machine.build(plan.second, _ENTITIES)
-    segments = np.zeros((_ROWS, SEGMENT_WIDTH), dtype=np.int64)
-    segments[:, 1] = np.arange(_ROWS) * _ENTITIES
-    segments[:, 2] = segments[:, 1] + _ENTITIES
-    outputs = np.empty((len(plan.second.outputs), count))
-    second.run(second.states(1), segments, handed_on, outputs)
+    run_shares(first, shares(starts, 1, fresh=1), inputs, middle)
+    rows = Rows(pl.DataFrame(), names, starts, times, inputs)
+    outputs = Sections(view).of_history(rows, middle)
     bits = middle.astype("<f8").tobytes() + outputs.astype("<f8").tobytes()
     return hashlib.sha256(bits).hexdigest()
 

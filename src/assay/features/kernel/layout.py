@@ -20,8 +20,8 @@ from assay.features.kernel.engine import (
 )
 from assay.features.kernel.step_functions import compiled_step
 
-LAYOUT_VERSION = 2
-"""Changes when the order or meaning of the words in a state changes."""
+LAYOUT_VERSION = 3
+"""Changes when the order or meaning of what a checkpoint holds of a driver changes."""
 
 LEAST_ROOM = 64
 """Rows that a state has room for at least; machines of up to so many at a time share it."""

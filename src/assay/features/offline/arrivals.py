@@ -153,7 +153,7 @@ def _needed(view: FeatureView, facts: pl.DataFrame, horizon: pl.DataFrame) -> pl
     """The facts on which rows from the horizon on depend."""
     marked = _with_horizon(view, facts, horizon)
     older = marked.filter(pl.col("event_time") < pl.col("horizon"))
-    older = older.group_by(view.entity, maintain_order=True).tail(view.look_back)
+    older = older.group_by(view.entity, maintain_order=True).tail(view.remembered)
     newer = marked.filter(pl.col("event_time") >= pl.col("horizon"))
     return pl.concat([older.select(facts.columns), newer.select(facts.columns)])
 

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from assay.errors import ContractViolation
-from assay.features.definition.program import Program
 from assay.features.definition.views import FeatureView
-from assay.features.kernel.engine import SEGMENT_WIDTH
 from assay.features.kernel.frames import check_rows, result_frame
 from assay.features.kernel.layout import Machine, features_of
+from assay.features.kernel.sections import Sections, run_shares, shares
 
 DEFAULT_CHUNK = 256
 
@@ -59,59 +55,8 @@ class OfflineDriver:
             raise ContractViolation(f"workers {workers}: expected at least one")
         rows = check_rows(self.view, frame)
         first = np.empty((len(self._first.program.outputs), rows.count))
-        _run_all(self._first, _shares(rows.starts, workers, fresh=1), rows.inputs, first)
+        run_shares(self._first, shares(rows.starts, workers, fresh=1), rows.inputs, first)
         second = None
-        if self.view.plan.second is not None:
-            handed_on = first[list(self.view.plan.handed_on)]
-            second = _across(self.view.plan.second, rows.event_times, handed_on, workers)
+        if self.view.has_barrier:
+            second = Sections(self.view).of_history(rows, first, workers=workers)
         return result_frame(self.view, rows, features_of(self.view, first, second))
-
-
-def _run_all(
-    machine: Machine,
-    shares: list[NDArray[np.int64]],
-    inputs: NDArray[np.float64],
-    outputs: NDArray[np.float64],
-) -> None:
-    """Run each share of the segments in a thread of its own, with a state of its own."""
-
-    def run(segments: NDArray[np.int64]) -> None:
-        machine.run(machine.states(1), segments, inputs, outputs)
-
-    if len(shares) <= 1:
-        for share in shares:
-            run(share)
-        return
-    with ThreadPoolExecutor(len(shares)) as pool:
-        for done in [pool.submit(run, share) for share in shares]:
-            done.result()
-
-
-def _shares(starts: NDArray[np.int64], workers: int, *, fresh: int) -> list[NDArray[np.int64]]:
-    """Segments from ``starts``, in at most ``workers`` runs of about equally many rows."""
-    count = starts.size - 1
-    segments = np.zeros((count, SEGMENT_WIDTH), dtype=np.int64)
-    segments[:, 1], segments[:, 2], segments[:, 3] = starts[:-1], starts[1:], fresh
-    marks = np.linspace(0, starts[-1], workers + 1)[1:-1]
-    cuts = np.searchsorted(starts[:-1] + np.diff(starts) / 2, marks)
-    return [share for share in np.split(segments, cuts) if share.size]
-
-
-def _across(
-    program: Program,
-    event_times: NDArray[np.int64],
-    inputs: NDArray[np.float64],
-    workers: int,
-) -> NDArray[np.float64]:
-    """Run the program across entities over each event time."""
-    # Stable: inside an event time, rows stay in the order of entity names.
-    order = np.argsort(event_times, kind="stable")
-    times = event_times[order]
-    starts = np.flatnonzero(np.r_[True, times[1:] != times[:-1], True][: times.size + 1])
-    widest = int(np.diff(starts).max(initial=1))
-    machine = Machine.build(program, widest)
-    ordered = np.empty((len(program.outputs), times.size))
-    _run_all(machine, _shares(starts, workers, fresh=0), inputs.take(order, axis=1), ordered)
-    outputs = np.empty_like(ordered)
-    outputs[:, order] = ordered
-    return outputs

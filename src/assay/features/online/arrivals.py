@@ -124,9 +124,9 @@ class Facts:
         self._size += 1
         return True
 
-    def trim(self, horizon: Instant, look_back: int) -> None:
-        """Keep the facts from ``horizon`` on, and ``look_back`` before them."""
-        surplus = self._place(horizon) - look_back
+    def trim(self, horizon: Instant, rows: int) -> None:
+        """Keep the facts from ``horizon`` on, and as many rows before them."""
+        surplus = self._place(horizon) - rows
         # Moving rows to the front costs; half of the room may be surplus.
         if surplus > max(16, self._size // 2):
             self._keys = self._keys[surplus : self._size].copy()

@@ -39,6 +39,8 @@ class Checkpoint:
     waiting: per open row, (event time, entity, source rank, sequence).
     states: one row per entity.
     open_rows: one row per waiting one: the first stage's output.
+    latest_times, latest_values: the latest rows of the entities that the view names: int64 event
+        times, and one row per value handed on, one column per entity.
     """
 
     manifest: str
@@ -48,6 +50,8 @@ class Checkpoint:
     waiting: tuple[tuple[int, str, int, int], ...]
     states: NDArray[np.float64]
     open_rows: NDArray[np.float64]
+    latest_times: NDArray[np.int64]
+    latest_values: NDArray[np.float64]
 
     def to_bytes(self) -> bytes:
         """The file content."""
@@ -59,7 +63,8 @@ class Checkpoint:
             "closed": self.closed,
             "waiting": self.waiting,
         }
-        return _seal(_DRIVER, header, self.states, self.open_rows)
+        latest = (self.latest_times.view(np.float64), self.latest_values)
+        return _seal(_DRIVER, header, self.states, self.open_rows, *latest)
 
     @classmethod
     def from_bytes(cls, data: bytes, *, manifest: str) -> Checkpoint:
@@ -70,15 +75,17 @@ class Checkpoint:
         Tampered: the bytes are not what was written.
         IncompatibleVersion: another manifest, or another layout of the state.
         """
-        header, (states, open_rows) = _open(_DRIVER, data, LAYOUT_VERSION, manifest)
+        header, arrays = _open(_DRIVER, data, LAYOUT_VERSION, manifest)
         return cls(
             manifest=header["manifest"],
             entities=tuple(header["entities"]),
             last_times=tuple(header["last_times"]),
             closed=header["closed"],
             waiting=tuple((t, e, r, s) for t, e, r, s in header["waiting"]),
-            states=states,
-            open_rows=open_rows,
+            states=arrays[0],
+            open_rows=arrays[1],
+            latest_times=arrays[2].view(np.int64),
+            latest_values=arrays[3],
         )
 
 

@@ -17,6 +17,7 @@ from assay.features.kernel.calendar import CalendarInputs
 from assay.features.kernel.engine import SEGMENT_WIDTH
 from assay.features.kernel.frames import TIMES, Rows, check_rows, result_frame
 from assay.features.kernel.layout import LEAST_ROOM, Machine, features_of
+from assay.features.kernel.sections import Latest, Sections
 from assay.features.online.checkpoint import Checkpoint
 
 _NEVER = -(2**63)
@@ -68,8 +69,8 @@ class OnlineDriver:
         self._closed: Instant = _NEVER
         self._waiting: dict[Instant, list[_Waiting]] = {}
         self._bulk: Machine | None = None
-        self._second: Machine | None = None
-        self._second_state = np.empty(0)
+        self._sections = Sections(view) if view.has_barrier else None
+        self._latest = Latest.none_yet(view)
         # One event's buffers, reused: what is handed out is a copy.
         self._input = np.empty((len(view.plan.first.inputs), 1))
         self._output = np.empty((len(view.plan.first.outputs), 1))
@@ -219,7 +220,7 @@ class OnlineDriver:
         OutOfOrder: this or a later event time was closed before.
         Conflict: an earlier event time is still open, or the view has no barrier.
         """
-        if self.view.plan.second is None:
+        if self._sections is None:
             raise Conflict(f"view {self.view.name} has no barrier: push returns its rows")
         if event_time <= self._closed:
             raise OutOfOrder(
@@ -236,7 +237,10 @@ class OnlineDriver:
         rows = sorted(self._waiting.pop(event_time, []))
         if not rows:
             return []
-        outputs = self._across(np.column_stack([row.first for row in rows]))
+        first = np.column_stack([row.first for row in rows])
+        names = [row.entity for row in rows]
+        second = self._sections.one(names, event_time, first, self._latest)
+        outputs = np.array(features_of(self.view, first, second))
         known = outputs[0].view(np.int64).tolist()
         values = np.ascontiguousarray(outputs[1:].T)
         return [
@@ -245,7 +249,7 @@ class OnlineDriver:
         ]
 
     def warm_up(self, frame: pl.DataFrame) -> None:
-        """Take history without giving rows: the last ``view.look_back`` rows of an entity suffice.
+        """Take history without giving rows: the last ``view.remembered`` rows of an entity suffice.
 
         After it, rows have the same bits as in a process that ran from the first row on. The frame
         obeys the same contract as offline; its event times count as closed.
@@ -259,9 +263,9 @@ class OnlineDriver:
         """Take the history of some entities in place of all that they gave before.
 
         This is how a late or revised row enters: what the driver remembers of these entities is
-        forgotten, and their rows are taken again with it. Where a row has at least
-        ``view.look_back`` rows of its entity before it in the frame, or all that there are, the
-        result has the bits of a driver that took everything in order.
+        forgotten, and their rows are taken again with it. Where every entity has at least
+        ``view.remembered`` rows before ``since`` in the frame, or all that there are, the result
+        has the bits of a driver that took everything in order.
 
         Parameters
         ----------
@@ -277,19 +281,12 @@ class OnlineDriver:
             raise Conflict(f"view {self.view.name}: rows wait for their event time to be closed")
         rows = check_rows(self.view, frame)
         first = self._take(rows, afresh=True)
-        outputs = np.empty((1 + len(self.view.features), rows.count))
-        if self.view.plan.second is None:
-            outputs[...] = first
-        else:
-            # Stable: inside an event time, rows stay in the order of entity names.
-            order = np.argsort(rows.event_times, kind="stable")
-            order = order[np.searchsorted(rows.event_times[order], since) :]
-            starts = np.flatnonzero(np.diff(rows.event_times[order], prepend=_NEVER))
-            for section in np.split(order, starts[1:]):
-                if section.size:
-                    outputs[:, section] = self._across(first[:, section])
+        second = None
+        if self._sections is not None:
+            second = self._sections.of_history(rows, first, since=since)
+        outputs = features_of(self.view, first, second)
         wanted = pl.Series(rows.event_times >= since)
-        return result_frame(self.view, rows, list(outputs)).filter(wanted)
+        return result_frame(self.view, rows, outputs).filter(wanted)
 
     def _take(self, rows: Rows, *, afresh: bool) -> NDArray[np.float64]:
         """Run the first stage over histories; the event times of a view with a barrier close."""
@@ -310,8 +307,9 @@ class OnlineDriver:
             bulk.run(scratch, segment, rows.inputs, outputs)
             self._machine.adopt(self._states[slot], bulk, scratch[0])
             self._last[slot] = int(rows.event_times[stop - 1])
-        if self._barrier:
+        if self._sections is not None:
             self._closed = max(int(rows.event_times.max()), self._closed)
+            self._sections.latest_of(rows, outputs, self._latest)
         return outputs
 
     def replay(self, frame: pl.DataFrame) -> pl.DataFrame:
@@ -352,6 +350,8 @@ class OnlineDriver:
             open_rows=np.array([row.first for _, row in waiting]).reshape(
                 len(waiting), len(self._machine.program.outputs)
             ),
+            latest_times=self._latest.event_times,
+            latest_values=self._latest.values,
         ).to_bytes()
 
     @classmethod
@@ -369,24 +369,13 @@ class OnlineDriver:
         driver._last = list(found.last_times)
         driver._closed = _NEVER if found.closed is None else found.closed
         driver._use(found.states)
+        driver._latest = Latest(found.latest_times, found.latest_values)
         for (time, entity, rank, sequence), first in zip(
             found.waiting, found.open_rows, strict=True
         ):
             row = _Waiting(entity, rank, sequence, first.copy())
             driver._waiting.setdefault(time, []).append(row)
         return driver
-
-    def _across(self, first: NDArray[np.float64]) -> NDArray[np.float64]:
-        plan, count = self.view.plan, first.shape[1]
-        assert plan.second is not None
-        if self._second is None or self._second.chunk < count:
-            self._second = Machine.build(plan.second, max(64, 2 * count))
-            self._second_state = self._second.states(1)
-        second = np.empty((len(plan.second.outputs), count))
-        segments = np.array([[0, 0, count, 0]], dtype=np.int64)
-        # The second stage looks at no earlier rows: its state is scratch and is used again.
-        self._second.run(self._second_state, segments, first[list(plan.handed_on)], second)
-        return np.array(features_of(self.view, first, second))
 
     def _last_of(self, entity: str) -> Instant:
         slot = self._slots.get(entity)

@@ -215,7 +215,7 @@ class OnlineFeed:
             self._latest = int(arrivals["event_time"].to_numpy().max())
             self._is_open = not self._close_with_batch
         # What is issued from here on looks back no further; an open row is one more.
-        facts = facts.group_by(self.view.entity, maintain_order=True).tail(self.view.look_back + 1)
+        facts = facts.group_by(self.view.entity, maintain_order=True).tail(self.view.remembered + 1)
         for (entity,), own in facts.group_by(self.view.entity, maintain_order=True):
             self._facts[str(entity)] = Facts.of(self.view, own)
             self._issued[str(entity)] = {}
@@ -364,7 +364,7 @@ class OnlineFeed:
         return found
 
     def _trim(self, entity: str, horizon: Instant) -> None:
-        self._facts[entity].trim(horizon, self.view.look_back)
+        self._facts[entity].trim(horizon, self.view.remembered)
         issued = self._issued[entity]
         for time in [time for time in issued if time < horizon]:
             del issued[time]
