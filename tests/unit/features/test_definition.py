@@ -192,6 +192,7 @@ def test_every_operator_that_can_be_written_is_in_the_table_with_its_promises() 
         x.rolling_min(3), x.rolling_max(3), x.rolling_count(3), x.zscore(3),
         x.ewm_mean(span=3, horizon=5), x.ewm_std(span=3, horizon=5),
         x.cs_rank(), x.cs_demean(), x.cs_zscore(), day_of_week(),
+        x.of("A", within=Duration(1)),
         x.rolling_mean(TimeWindow.of(hours=1, max_rows=9)),
         x.rolling_mean(SessionWindow("XNYS", 1, max_rows=9)),
         x.exp(), x**3, x.ewm_mean(halflife=Duration(5), horizon=TimeWindow(50, 9)),

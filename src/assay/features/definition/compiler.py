@@ -198,7 +198,7 @@ class _Analysis:
             raise DefinitionError(
                 f"{operator.name} over a cross-section: {expression!r} would need the other "
                 "entities' rows at earlier event times",
-                hint="take the window or lag first, then of, cs_rank, cs_demean or cs_zscore",
+                hint="take the window or lag first, then cs_rank, cs_demean, cs_zscore or of",
             )
         if operator.across or reads_across:
             self.across.add(expression.identity)
