@@ -229,7 +229,11 @@ def _store(
     first, count = get_word(code, at + 5), get_word(code, at + 6)
     for index in range(count):
         source = _place(get_word(code, at + 1 + index), base, moving, fixed)
-        elementwise.copy_words(outputs, (first + index) * length + start, state, source, rows)
+        target = (first + index) * length + start
+        if rows == 1:  # a loop over one word takes four times as long
+            put_word(outputs, target, get_word(state, source))
+        else:
+            elementwise.copy_words(outputs, target, state, source, rows)
 
 
 @elementwise.step

@@ -22,6 +22,7 @@ from assay.features.online.checkpoint import Checkpoint
 
 _NEVER = -(2**63)
 _new_tuple = tuple.__new__
+_Array = np.ndarray
 
 
 def _words(array: NDArray[Any]) -> memoryview:
@@ -118,7 +119,7 @@ class OnlineDriver:
             Nothing changed.
         ContractViolation: a column is missing, or the array has another length.
         """
-        if isinstance(values, np.ndarray):
+        if isinstance(values, _Array):
             if values.shape != self._shape:
                 raise ContractViolation(
                     f"values of shape {values.shape}: expected {self._shape}, one for each of "
