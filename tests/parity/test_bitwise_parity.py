@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import runpy
 import subprocess
@@ -12,11 +13,23 @@ import numpy as np
 import polars as pl
 import pytest
 
-from assay.features import BuildFingerprint, FeatureView, OfflineDriver, OnlineDriver, compare
+from assay.features import (
+    Aggregate,
+    Bars,
+    BuildFingerprint,
+    Duration,
+    FeatureView,
+    OfflineDriver,
+    OnlineDriver,
+    compare,
+)
+from assay.features.definition.bars import KINDS
 from assay.features.kernel.fingerprint import golden_hash
+from assay.features.offline.bars import bars_as_known
 
 FX = Path(__file__).parents[2] / "examples" / "fx" / "features" / "fx.py"
 GOLDEN = "8332ef43f6d1fa06a696683f065f009f741d039928da10514e8b11f516ecf0f6"
+GOLDEN_BARS = "6eacd352f1f214b1f758fe83eddb23bb203c2f20297d68a96be274226c9d7706"
 KEYS = ("instrument", "event_time")
 DAY = 86_400 * 10**9
 
@@ -99,6 +112,25 @@ def test_processes_that_share_the_entities_compute_the_bits_of_one(tmp_path: Pat
 def test_the_golden_bits_are_those_of_every_build() -> None:
     # Pinned: the same on every machine with IEEE 754 arithmetic and every supported Python.
     assert golden_hash() == GOLDEN
+
+
+def test_the_golden_bits_of_bars_are_those_of_every_build() -> None:
+    number = np.arange(5_000)
+    drawn = (number * 1_103_515_245 + 12_345) % 2**31  # whole numbers: no library's generator
+    ticks = pl.DataFrame(
+        {
+            "entity": pl.Series(["A", "B", "C"]).gather(drawn % 3),
+            "event_time": number * 10**8 - drawn % 7 * 10**9,
+            "known_time": number * 10**8,
+            "source_rank": drawn % 2,
+            "sequence": number,
+            "x": (drawn - 2**30) * 2.0 ** (drawn % 40 - 60),
+        }
+    )
+    said = {f"x_{kind}": Aggregate(kind, "x") for kind in KINDS}
+    made = bars_as_known(Bars("bars", "ticks", "entity", Duration.of(seconds=3), said), ticks)
+    bits = b"".join(np.ascontiguousarray(column.to_numpy()).tobytes() for column in made[:, 1:])
+    assert hashlib.sha256(bits).hexdigest() == GOLDEN_BARS
 
 
 def test_a_fingerprint_links_builds_by_their_golden_bits() -> None:

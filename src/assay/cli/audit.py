@@ -65,7 +65,7 @@ def doctor(desk: DeskOption = HERE, as_json: JsonOption = False) -> None:
     from assay.features import BuildFingerprint, warm_kernel
 
     output = Output(as_json=as_json)
-    seconds = warm_kernel()
+    seconds = warm_kernel(bars=True)
     build = BuildFingerprint.capture().to_json()
     document = {"kernel_seconds": seconds, "sqlite": sqlite3.sqlite_version, "build": build}
     output.line(f"kernel ready in {seconds:.1f} s")

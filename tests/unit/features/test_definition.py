@@ -66,6 +66,7 @@ def view(**changes: object) -> FeatureView:
         (lambda: col(""), "name of a column"),
         (lambda: 1 if MID > 1 else 0, "where(condition"),
         (lambda: 0 < MID < 1, "(a < x) & (x < b)"),
+        (lambda: 2**MID, "(mid * 0.6931471805599453).exp()"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_when_it_is_written(write: object, words: str) -> None:

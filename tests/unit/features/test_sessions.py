@@ -213,6 +213,7 @@ def test_holidays_half_days_and_sessions_over_midnight() -> None:
         (lambda: SessionRule.of("UTC", "8:00", "17:00"), "time of day '8:00'"),
         (lambda: SessionRule.of("UTC", "08:00", "17:00", ["monday"]), "'monday'"),
         (lambda: SessionTable("a b", "", (1,), (2,), 3), "calendar 'a b'"),
+        (lambda: SessionTable("a", "", (1.0,), (2,), 3), "1.0 is float"),
         (lambda: SessionTable("a", "", (1, 5), (6, 7), 9), "ends before it opens or after"),
         (lambda: SessionTable("a", "", (), (), 9), "at least one"),
         (lambda: in_session(""), "expected a name"),

@@ -59,6 +59,15 @@ class SessionTable:
                 f"calendar {self.name}: {len(self.opens)} opens, {len(self.closes)} closes, "
                 "expected as many of both, and at least one"
             )
+        for moment in (*self.opens, *self.closes, self.covers_to):
+            if type(moment) is not int:
+                raise DefinitionError(
+                    f"calendar {self.name}: {moment!r} is {type(moment).__name__}, expected "
+                    "nanoseconds UTC as int",
+                    hint='assay.domain.instants.parse("2024-01-02T09:00Z")',
+                )
+        object.__setattr__(self, "opens", tuple(self.opens))
+        object.__setattr__(self, "closes", tuple(self.closes))
         following = (*self.opens[1:], self.covers_to)
         for opens, closes, then in zip(self.opens, self.closes, following, strict=True):
             if not opens < closes <= then:

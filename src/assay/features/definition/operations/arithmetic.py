@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NoReturn, Self
 
 from assay.errors import DefinitionError
@@ -67,6 +68,15 @@ class Arithmetic(Tree):
         whole.
         """
         return node(type(self), "power", self, exponent=number("power", exponent))
+
+    def __rpow__(self, base: float) -> NoReturn:
+        """Refused: a constant to the power of an expression is an exponential."""
+        raise DefinitionError(
+            f"{base!r} ** {self!r}: the exponent must be a number",
+            hint=f"({self!r} * {math.log(base)!r}).exp()"
+            if isinstance(base, int | float) and base > 0
+            else "x.exp() is e to the power of x",
+        )
 
     def clip(self, lower: float | None = None, upper: float | None = None) -> Self:
         """The value, but no less than ``lower`` and no more than ``upper``."""
