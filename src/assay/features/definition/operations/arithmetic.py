@@ -71,11 +71,10 @@ class Arithmetic(Tree):
 
     def __rpow__(self, base: float) -> NoReturn:
         """Refused: a constant to the power of an expression is an exponential."""
+        constant = number("power", base)
         raise DefinitionError(
             f"{base!r} ** {self!r}: the exponent must be a number",
-            hint=f"({self!r} * {math.log(base)!r}).exp()"
-            if isinstance(base, int | float) and base > 0
-            else "x.exp() is e to the power of x",
+            hint=f"({self!r} * {math.log(constant)!r}).exp()" if constant > 0.0 else None,
         )
 
     def clip(self, lower: float | None = None, upper: float | None = None) -> Self:
