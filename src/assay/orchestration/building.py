@@ -196,7 +196,7 @@ def check_look_ahead(
     frame = frame.filter(pl.col("event_time") >= moments[max(0, moments.len() - event_times)])
     progress.event(f"{name}: computing {frame.height:,} rows with other futures")
     return detect_look_ahead(
-        OfflineDriver(view).run, frame, entity=view.entity, look_back=view.look_back, cuts=cuts
+        OfflineDriver(view).run, frame, entity=view.entity, look_back=view.remembered, cuts=cuts
     )
 
 
