@@ -19,7 +19,7 @@ from assay.testing.online_store import stored_row
 
 ENTITIES = ("A", "B", "C", "D")
 BATCHES = 30
-TRACED = ("/assay/features/online/", "/assay/storage/")
+TRACED = ("/assay/features/online/", "/assay/storage/", "/assay/orchestration/materialization")
 X = col("x")
 VIEW = FeatureView(
     "live",
@@ -113,6 +113,20 @@ def feed_rows(folder, *, forget, case):
     store.close()
 
 
+def materialize_rows(folder):
+    from types import SimpleNamespace
+
+    from assay.lake import Lake
+    from assay.orchestration.materialization import Materializer
+    from assay.testing.clocks import FixedClock
+
+    lake = Lake(folder / "lake", FixedClock(0))
+    desk = SimpleNamespace(lake=lake, layout=SimpleNamespace(lake=lake.root))
+    store = SqliteStore(folder / "online.db")
+    Materializer(desk, VIEW, store).run(SimpleNamespace(event=lambda text: None))
+    store.close()
+
+
 def run(order):
     """In a fork; the exit status says how it ended."""
     folder, lines = Path(order["folder"]), 0
@@ -135,6 +149,8 @@ def run(order):
         sys.settrace(trace)
     if order["work"] == "store":
         write_rows(folder)
+    elif order["work"] == "materialize":
+        materialize_rows(folder)
     else:
         feed_rows(folder, forget=order.get("forget", False), case=Case(order.get("case")))
     sys.settrace(None)

@@ -16,8 +16,9 @@ from assay.features.definition.declarations import load_views
 from assay.features.offline.arrivals import as_known_history
 from assay.features.online import SqliteStore
 from assay.lake import Lake
+from assay.orchestration.feeding import FEED
 from assay.orchestration.live.arrivals import HISTORY_SESSIONS, LIVE_SESSIONS, ReplayClock, record
-from assay.orchestration.live.delivery import FEED, deliver
+from assay.orchestration.live.delivery import deliver
 from assay.orchestration.sources import load_sources
 
 FX = Path(__file__).parents[2] / "examples" / "fx"

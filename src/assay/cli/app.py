@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from assay.cli import audit, data, models, report, serve
+from assay.cli import audit, data, models, online, report, serve
 from assay.cli.options import JsonOption
 from assay.cli.output import Output
 
@@ -71,6 +71,9 @@ def demo(
 
 
 app.command(rich_help_panel=DATA)(data.ingest)
+data.features.command("materialize")(online.materialize)
+data.features.command("backfill")(online.backfill)
+data.features.command("status")(online.status)
 app.add_typer(data.features, rich_help_panel=DATA)
 app.add_typer(data.parity, rich_help_panel=DATA)
 app.command(rich_help_panel=MODELS)(models.train)

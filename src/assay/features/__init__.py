@@ -54,9 +54,9 @@ from assay.features.definition import (
 )
 
 if TYPE_CHECKING:
-    from assay.features.kernel.engine import warm_kernel
     from assay.features.kernel.fingerprint import BuildFingerprint
     from assay.features.kernel.requests import RequestFeatures
+    from assay.features.kernel.warming import warm_kernel
     from assay.features.offline.driver import OfflineDriver
     from assay.features.online.driver import FeatureRow, OnlineDriver
     from assay.features.parity.comparison import ParityReport, compare
@@ -72,7 +72,7 @@ _LATER = {
     "ParityReport": "assay.features.parity.comparison",
     "compare": "assay.features.parity.comparison",
     "detect_look_ahead": "assay.features.parity.look_ahead",
-    "warm_kernel": "assay.features.kernel.engine",
+    "warm_kernel": "assay.features.kernel.warming",
 }
 
 __all__ = [

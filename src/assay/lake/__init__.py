@@ -7,12 +7,14 @@
 3. :mod:`~assay.lake.market` derives the instruments; :mod:`~assay.lake.universe` says by a rule on
    dates which of them may be traded.
 4. :mod:`~assay.lake.snapshots` keeps tables as immutable Parquet files under the hash of their
-   list; :mod:`~assay.lake.digest` gives a frame its identity.
+   list; :mod:`~assay.lake.digest` gives a frame its identity, :mod:`~assay.lake.commits` says what
+   each commit brought.
 5. :class:`~assay.lake.lake.Lake` is the folder with all of it, and
    :func:`~assay.lake.refinement.refine` takes everything from bronze to silver in one step.
 """
 
 from assay.lake.bronze import Bronze, Commit, IngestReport
+from assay.lake.commits import TableCommit, commits_of
 from assay.lake.contracts import RatesContract, Reason
 from assay.lake.digest import frame_digest
 from assay.lake.lake import Lake
@@ -41,12 +43,14 @@ __all__ = [
     "Snapshot",
     "SnapshotFile",
     "Table",
+    "TableCommit",
     "Universe",
     "UniverseRule",
     "as_first_known",
     "build_market",
     "build_rates",
     "by_year",
+    "commits_of",
     "evaluate_universe",
     "frame_digest",
     "latest_as_of",

@@ -20,7 +20,7 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -173,8 +173,11 @@ class Table:
         *,
         columns: list[str] | None = None,
         verify: bool = False,
+        without: Collection[str] = (),
     ) -> pl.DataFrame:
         """The rows of a snapshot (default: the current one), parts in the order of their names.
+
+        ``without`` names files, by their SHA-256, whose rows are not wanted.
 
         Raises
         ------
@@ -186,8 +189,10 @@ class Table:
         snapshot = snapshot or self.current()
         if snapshot is None:
             raise NotFound(f"table {self.name} is empty: nothing has been committed yet")
-        frames = [self._load(file, columns, verify) for file in snapshot.files]
-        return pl.concat(frames, rechunk=True)
+        wanted = [file for file in snapshot.files if file.sha256 not in without]
+        if not wanted:
+            return self._load(snapshot.files[0], columns, verify).clear()
+        return pl.concat([self._load(file, columns, verify) for file in wanted], rechunk=True)
 
     def _store(
         self, part: str, frame: pl.DataFrame, known: Mapping[str, SnapshotFile]

@@ -121,6 +121,11 @@ def make_service(
     )
 
 
+def open_online_store(desk: Desk) -> OnlineStore:
+    """The desk's online store, made where there is none yet; the caller closes it."""
+    return SqliteStore(desk.layout.lake / ONLINE_STORE)
+
+
 def feature_sources(desk: Desk) -> dict[str, FeatureSource]:
     """A source per view of the desk, by the hash of the set of its manifest.
 

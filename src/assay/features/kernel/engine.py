@@ -18,7 +18,6 @@ file and would keep an old step after an upgrade.
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -464,17 +463,3 @@ def compiled_run() -> Any:
             raise
         # Neither the package's folder nor the user's cache is writable: compile in this process.
         return numba.njit(SIGNATURE, **options)(run)
-
-
-def warm_kernel(*, bars: bool = False) -> float:
-    """Make the kernel ready (compile it, or load it from the cache); the seconds that it took.
-
-    The step of bars is one more function, which a desk without ticks never needs: ``bars=True``.
-    """
-    started = time.perf_counter()
-    compiled_run()
-    if bars:
-        from assay.features.kernel.bar_machine import compiled_steps  # it imports this module
-
-        compiled_steps()
-    return time.perf_counter() - started

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypedDict
+from typing import Final
 
 import polars as pl
 
 from assay.features import FeatureView
 from assay.features.online import OnlineFeed, OnlineStore
 from assay.lake import Lake, refine
+from assay.orchestration.feeding import FEED
 from assay.orchestration.live.arrivals import HOUR, Recording, ReplayClock
 from assay.orchestration.sources import SourcesConfig
 
@@ -18,15 +19,6 @@ VERSIONS: Final = 1_000
 """Rows of an instrument that the store of the replay keeps: all of them."""
 
 _TOLERANCE: Final = 96 * HOUR
-
-
-class _FeedRule(TypedDict):
-    margin: int
-    close_with_batch: bool
-
-
-FEED: Final[_FeedRule] = {"margin": 32, "close_with_batch": True}
-"""When the feed of the replay issues rows; what is known offline is computed by the same rule."""
 
 
 @dataclass(frozen=True, slots=True)

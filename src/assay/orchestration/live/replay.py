@@ -20,8 +20,9 @@ from assay.features import FeatureView, Manifest, ManifestSet
 from assay.features.offline.arrivals import as_known_history
 from assay.features.online import OnlineFeed, SqliteStore, batches_of
 from assay.orchestration.desk import Desk
+from assay.orchestration.feeding import FEED
 from assay.orchestration.live.arrivals import Recording, ReplayClock
-from assay.orchestration.live.delivery import FEED, VERSIONS, deliver, open_feed
+from assay.orchestration.live.delivery import VERSIONS, deliver, open_feed
 from assay.orchestration.live.proof import Answer, prove_features, prove_predictions
 from assay.orchestration.live.server import Client, ServerProcess
 from assay.orchestration.live.withdrawal import Withdrawal, broken_version, watch

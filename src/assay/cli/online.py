@@ -1,0 +1,103 @@
+"""Commands on online rows: features materialize, backfill, status."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from assay.cli.data import ViewArgument
+from assay.cli.options import HERE, DeskOption, JsonOption, open_desk
+from assay.cli.output import Output
+from assay.domain.instants import parse, render
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from assay.orchestration.materialization import Materializer
+
+
+def materialize(
+    view: ViewArgument = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="Take every commit again, from the first one on.")
+    ] = False,
+    desk: DeskOption = HERE,
+    as_json: JsonOption = False,
+) -> None:
+    """Bring online rows up to date with silver: what was committed since the last time."""
+    output = Output(as_json=as_json)
+    with _materializers(desk, view) as materializers:
+        done = [one.run(output, full=full) for one in materializers]
+    for one in done:
+        newest = "nothing" if one.newest is None else f"rows up to {render(one.newest)}"
+        output.line(
+            f"{one.view}: {one.commits} commits with {one.arrivals:,} facts taken, "
+            f"{one.rows:,} rows issued in {one.seconds:.1f} s; the store has {newest}"
+        )
+    output.next_step("assay features status", "assay serve")
+    output.result([one.to_json() for one in done])
+
+
+def backfill(
+    view: ViewArgument = None,
+    start: Annotated[
+        str, typer.Option("--from", metavar="MOMENT", help="First event time, as 2026-01-15.")
+    ] = "1970-01-01",
+    end: Annotated[
+        str | None,
+        typer.Option("--to", metavar="MOMENT", help="Before this event time. Default: now."),
+    ] = None,
+    desk: DeskOption = HERE,
+    as_json: JsonOption = False,
+) -> None:
+    """Write the online rows of a range of event times, as they were known; repeatable."""
+    output = Output(as_json=as_json)
+    begin = parse(start)
+    stop = open_desk(desk).clock.now() if end is None else parse(end)
+    with _materializers(desk, view) as materializers:
+        written = {one.view.name: one.backfill(begin, stop, output) for one in materializers}
+    for name, rows in written.items():
+        output.line(f"{name}: {rows:,} rows written that the store did not hold")
+    output.next_step("assay features status")
+    output.result(written)
+
+
+def status(view: ViewArgument = None, desk: DeskOption = HERE, as_json: JsonOption = False) -> None:
+    """How fresh online rows are, and what was committed since they were materialized."""
+    output = Output(as_json=as_json)
+    with _materializers(desk, view) as materializers:
+        found = [one.freshness() for one in materializers]
+    output.table(
+        ("view", "entities", "newest row", "source", "behind", "commits to take"),
+        [
+            (
+                one.view,
+                f"{one.entities} of {one.known}",
+                "" if one.newest is None else render(one.newest),
+                "" if one.source_newest is None else render(one.source_newest),
+                one.behind,
+                one.pending,
+            )
+            for one in found
+        ],
+    )
+    if any(one.pending for one in found):
+        output.next_step("assay features materialize")
+    output.result([one.to_json() for one in found])
+
+
+@contextmanager
+def _materializers(desk: Path, view: str | None) -> Iterator[list[Materializer]]:
+    from assay.orchestration.materialization import Materializer
+    from assay.orchestration.service import open_online_store
+
+    opened = open_desk(desk)
+    names = [view] if view else [*opened.views]
+    store = open_online_store(opened)
+    try:
+        yield [Materializer(opened, opened.view(name), store) for name in names]
+    finally:
+        store.close()

@@ -1,0 +1,86 @@
+"""What each commit of a table brought: the order in which rows were stored.
+
+A row's known time says when a fact was known in the world; the commit says when this lake had it. A
+fact that was known early and stored late has a small known time and a large commit, and whoever
+asks only for later known times never sees it. Commits are counted from 0 along the table's history,
+which is never rewritten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import polars as pl
+
+from assay.domain.instants import Instant
+from assay.lake.snapshots import Snapshot, Table
+
+
+@dataclass(frozen=True, slots=True)
+class TableCommit:
+    """The rows that came with one commit.
+
+    Attributes
+    ----------
+    number: its place in the table's history, from 0.
+    snapshot: the id of the state after it.
+    committed_at: when, by the clock of the lake.
+    rows: the new rows. A row whose key was there with other content comes again as a revision: what
+        the table says now was known when it was committed, so that is its known time.
+    withdrawn: keys that were there before and are gone.
+    """
+
+    number: int
+    snapshot: str
+    committed_at: Instant
+    rows: pl.DataFrame
+    withdrawn: int
+
+
+def commits_of(
+    table: Table, *, keys: Sequence[str], columns: Sequence[str], after: int = -1
+) -> Iterator[TableCommit]:
+    """The commits of a table that follow the commit ``after``, in their order.
+
+    Parameters
+    ----------
+    keys: the columns that name a version of a fact, ``known_time`` among them; rows come sorted by
+        known time, then by these.
+    columns: the other columns that are looked at; a change in any other is none.
+    """
+    history = table.history()
+    entries = [None, *history][after + 1 :]
+    for number, (before, entry) in enumerate(pairwise(entries), start=after + 1):
+        assert entry is not None
+        old = None if before is None else table.snapshot(before.snapshot)
+        new = table.snapshot(entry.snapshot)
+        rows, withdrawn = _difference(table, old, new, [*keys], [*columns], entry.committed_at)
+        yield TableCommit(number, new.id, entry.committed_at, rows, withdrawn)
+
+
+def _difference(
+    table: Table,
+    old: Snapshot | None,
+    new: Snapshot,
+    keys: list[str],
+    columns: list[str],
+    committed_at: Instant,
+) -> tuple[pl.DataFrame, int]:
+    wanted = [*keys, *columns]
+    shared = {file.sha256 for file in old.files} if old else set()
+    shared &= {file.sha256 for file in new.files}
+    order = ["known_time", *(name for name in keys if name != "known_time")]
+    now = table.read(new, columns=wanted, without=shared)
+    if old is None:
+        return now.sort(order), 0
+    then = table.read(old, columns=wanted, without=shared)
+    # NaN and null are values here: they equal themselves.
+    fresh = now.join(then, on=wanted, how="anti", nulls_equal=True)
+    first = fresh.join(then, on=keys, how="anti")
+    again = fresh.join(then, on=keys, how="semi").with_columns(
+        known_time=pl.max_horizontal("known_time", pl.lit(committed_at))
+    )
+    withdrawn = then.join(now, on=keys, how="anti").height
+    return pl.concat([first, again]).sort(order), withdrawn

@@ -1,0 +1,49 @@
+"""How the facts of a desk become the arrivals of a feed, and by which rule the feed issues rows.
+
+Offline and online use the same two things, so what history says was known is what a feed gave.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final, TypedDict
+
+import polars as pl
+
+from assay.features import FeatureView
+from assay.lake import Table, TableCommit, commits_of
+
+
+class FeedRule(TypedDict):
+    """See :class:`assay.features.online.OnlineFeed`."""
+
+    margin: int
+    close_with_batch: bool
+
+
+FEED: Final[FeedRule] = {"margin": 32, "close_with_batch": True}
+"""When rows of a desk are issued: a session is complete with the facts that become known at once,
+and the last 32 sessions are issued again when a fact of theirs is revised."""
+
+
+def arrivals_by_commit(
+    table: Table, view: FeatureView, *, after: int = -1
+) -> Iterator[TableCommit]:
+    """The arrivals of a view by the commits of its source, from the commit after ``after`` on.
+
+    Inside a commit, facts arrive in the order of known times, those of one known time together.
+    """
+    for commit in commits_of(table, keys=view.key_columns, columns=view.columns, after=after):
+        rows = commit.rows.with_columns(pl.col("source_rank").cast(pl.Int64))
+        batch = pl.lit(commit.number).cast(pl.String) + ":" + pl.col("known_time").cast(pl.String)
+        rows = rows.sort("known_time", "event_time", view.entity).with_columns(batch=batch)
+        yield TableCommit(
+            commit.number, commit.snapshot, commit.committed_at, rows, commit.withdrawn
+        )
+
+
+def all_arrivals(table: Table, view: FeatureView) -> pl.DataFrame:
+    """Every arrival of a view so far, as :func:`assay.features.offline.arrivals.as_known_history`
+    takes them.
+    """
+    return pl.concat([commit.rows for commit in arrivals_by_commit(table, view)])

@@ -1,0 +1,283 @@
+"""From silver to the online store: what was committed since the last time, once each.
+
+1. Facts are taken in the order in which the lake stored them, not by their times: one that was
+   known early and stored late is taken when it comes.
+2. A feed computes the rows and writes them. How far it has come stands in its checkpoint, and with
+   how many arrivals each commit ended in the marks beside it. A run that was killed goes on where
+   it stood, and rows that are written twice are stored once.
+3. The first run loads history without writing it and gives rows for the last sessions;
+   :func:`backfill` writes those of any range, as they were known.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+import polars as pl
+
+from assay.domain.canonical import canonical_bytes
+from assay.domain.instants import Instant, render
+from assay.errors import IncompatibleVersion, NotFound
+from assay.features import FeatureView, Manifest
+from assay.features.offline.arrivals import as_known_history
+from assay.features.online import OnlineFeed, OnlineStore, StoredRow, batches_of
+from assay.lake import TableCommit
+from assay.orchestration.desk import Desk
+from assay.orchestration.feeding import FEED, all_arrivals, arrivals_by_commit
+from assay.orchestration.progress import Progress
+from assay.storage.files import append_line, drop_torn_tail
+from assay.storage.locks import FileLock
+
+FOLDER: Final = "materialization"
+_AT_ONCE: Final = 4_096  # rows that are written together
+_CHECKPOINT_EVERY: Final = 5_000  # arrivals
+
+
+@dataclass(frozen=True, slots=True)
+class Materialization:
+    """What one run did.
+
+    Attributes
+    ----------
+    commits, arrivals: how many were taken; ``loaded`` of the arrivals as history, without rows.
+    rows: how many were issued and are in the store.
+    withdrawn: facts that a commit took out of the source; their rows stay as they were known.
+    position: arrivals taken so far, over all runs.
+    newest: the latest event time in the store, None where it is empty.
+    """
+
+    view: str
+    manifest: str
+    commits: int
+    arrivals: int
+    loaded: int
+    rows: int
+    withdrawn: int
+    position: int
+    newest: Instant | None
+    seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Freshness:
+    """How far a view's online rows are behind its source.
+
+    Attributes
+    ----------
+    entities: with rows in the store, of ``known`` ones in the source.
+    newest, source_newest: latest event times in the store and in the source.
+    behind: event times of the source after the newest one of the store.
+    pending: commits that were not taken yet.
+    """
+
+    view: str
+    manifest: str
+    entities: int
+    known: int
+    newest: Instant | None
+    source_newest: Instant | None
+    behind: int
+    pending: int
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class _Mark:
+    """After the commit ``number``, so many arrivals have been taken."""
+
+    number: int
+    end: int
+
+
+_NOTHING: Final = _Mark(-1, 0)
+
+
+class Materializer:
+    """Brings one view's online rows up to date with its source.
+
+    Parameters
+    ----------
+    store: where rows go; the caller closes it.
+    """
+
+    def __init__(self, desk: Desk, view: FeatureView, store: OnlineStore) -> None:
+        self.view = view
+        self._store = store
+        self._folder = desk.layout.lake / FOLDER / view.name
+        self._table = desk.lake.table(f"silver/{view.source}")
+
+    def run(self, progress: Progress, *, full: bool = False) -> Materialization:
+        """Take every commit that was not taken yet; with ``full``, from the first one on.
+
+        Raises
+        ------
+        NotFound: the source is empty. Conflict: another run is on its way.
+        IncompatibleVersion: the view changed since the last run.
+        """
+        started = time.monotonic()
+        if self._table.current() is None:
+            raise NotFound(f"table {self._table.name} is empty", hint="assay ingest")
+        with FileLock(self._folder / "run.lock"):
+            if full:
+                self._forget()
+            feed = self._open_feed()
+            taken = feed.position
+            done = self._marks()
+            last = [_NOTHING, *(mark for mark in done if mark.end <= taken)][-1]
+            end, commits, loaded, rows, withdrawn = last.end, 0, 0, 0, 0
+            for commit in arrivals_by_commit(self._table, self.view, after=last.number):
+                progress.event(f"{self.view.name}: {_words(commit)}")
+                if feed.position == 0:
+                    loaded = self._load(feed, commit.rows)
+                rows += self._take(feed, commit.rows, end)
+                end += commit.rows.height
+                self._mark(_Mark(commit.number, end), done)
+                commits, withdrawn = commits + 1, withdrawn + commit.withdrawn
+            if feed.position > taken:
+                feed.checkpoint()
+        return Materialization(
+            view=self.view.name,
+            manifest=Manifest.of(self.view).hash,
+            commits=commits,
+            arrivals=feed.position - taken,
+            loaded=loaded,
+            rows=rows,
+            withdrawn=withdrawn,
+            position=feed.position,
+            newest=self._newest(),
+            seconds=time.monotonic() - started,
+        )
+
+    def freshness(self) -> Freshness:
+        """How far the store is behind the source.
+
+        Raises
+        ------
+        NotFound: the source is empty.
+        """
+        snapshot = self._table.current()
+        if snapshot is None:
+            raise NotFound(f"table {self._table.name} is empty", hint="assay ingest")
+        source = self._table.read(snapshot, columns=[self.view.entity, "event_time"])
+        entities = sorted(source[self.view.entity].unique().to_list())
+        rows = [row for row in self._store.read(self.view.name, entities) if row is not None]
+        newest = max((row.event_time for row in rows), default=None)
+        times = source["event_time"].unique()
+        behind = times.len() if newest is None else int((times > newest).sum())
+        last = [_NOTHING, *self._marks()][-1]
+        return Freshness(
+            view=self.view.name,
+            manifest=Manifest.of(self.view).hash,
+            entities=len(rows),
+            known=len(entities),
+            newest=newest,
+            source_newest=source["event_time"].max(),  # type: ignore[arg-type]
+            behind=behind,
+            pending=len(self._table.history()) - 1 - last.number,
+        )
+
+    def backfill(self, start: Instant, end: Instant, progress: Progress) -> int:
+        """Write every version of the rows with event times in ``[start, end)``, as they were known.
+
+        Rows that are there already are left as they are, so a run that was killed is repeated. How
+        many rows the store did not hold before.
+
+        Raises
+        ------
+        NotFound: the source is empty.
+        Conflict: the store holds rows of another definition of the view.
+        """
+        if self._table.current() is None:
+            raise NotFound(f"table {self._table.name} is empty", hint="assay ingest")
+        progress.event(f"{self.view.name}: computing what was known")
+        history = as_known_history(self.view, all_arrivals(self._table, self.view), **FEED)
+        wanted = history.filter(pl.col("event_time").is_between(start, end, closed="left"))
+        # In the order in which rows became known: whatever instant a run ends at, what is stored
+        # is what was known by some moment.
+        wanted = wanted.sort("known_time", "event_time", self.view.entity)
+        manifest, written = Manifest.of(self.view).hash, 0
+        for offset in range(0, wanted.height, _AT_ONCE):
+            part = wanted[offset : offset + _AT_ONCE]
+            values = part.select(self.view.feature_names).to_numpy()
+            keys = part.select(self.view.key_columns).iter_rows()
+            rows = [
+                StoredRow(entity, event_time, known_time, rank, sequence, manifest, row)
+                for (entity, event_time, known_time, rank, sequence), row in zip(
+                    keys, values, strict=True
+                )
+            ]
+            written += self._store.write(self.view.name, rows)
+            progress.event(f"{self.view.name}: {offset + part.height:,} of {wanted.height:,} rows")
+        return written
+
+    def _open_feed(self) -> OnlineFeed:
+        path = self._folder / "feed.checkpoint"
+        try:
+            return OnlineFeed(
+                self.view, self._store, path, checkpoint_every=_CHECKPOINT_EVERY, **FEED
+            )
+        except IncompatibleVersion as error:
+            raise IncompatibleVersion(
+                f"view {self.view.name} changed since its rows were last materialized: "
+                f"{error.message}",
+                hint="rows of two definitions do not mix: give the view a new name",
+            ) from error
+
+    def _load(self, feed: OnlineFeed, rows: pl.DataFrame) -> int:
+        """Load what came before the last sessions of a history; how many arrivals that is."""
+        times = rows["event_time"].unique().sort(descending=True)
+        if times.len() <= FEED["margin"]:
+            return 0
+        recent = rows.filter(pl.col("event_time") >= times[FEED["margin"] - 1])
+        first = recent["batch"][0]
+        start = int((rows["batch"] == first).arg_max() or 0)
+        if start:
+            feed.warm_up(rows[:start])
+        return start
+
+    def _take(self, feed: OnlineFeed, arrivals: pl.DataFrame, start: int) -> int:
+        """Take the batches of a commit that were not taken; how many rows they gave."""
+        end, rows = max(start, feed.position), 0
+        for batch in batches_of(self.view, arrivals[end - start :]):
+            end += len(batch)
+            rows += len(feed.take(batch, position=end))
+        return rows
+
+    def _newest(self) -> Instant | None:
+        names = self._table.read(columns=[self.view.entity])[self.view.entity].unique().to_list()
+        rows = self._store.read(self.view.name, names)
+        return max((row.event_time for row in rows if row is not None), default=None)
+
+    # -- marks ----------------------------------------------------------------------------------
+
+    def _marks(self) -> list[_Mark]:
+        path = self._folder / "commits.ndjson"
+        lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+        return [_Mark(**json.loads(line)) for line in lines]
+
+    def _mark(self, mark: _Mark, done: list[_Mark]) -> None:
+        if mark in done:
+            return  # a run that was killed before its checkpoint had come as far
+        path = self._folder / "commits.ndjson"
+        drop_torn_tail(path)
+        append_line(path, canonical_bytes(asdict(mark)))
+
+    def _forget(self) -> None:
+        for name in ("feed.checkpoint", "commits.ndjson"):
+            (self._folder / name).unlink(missing_ok=True)
+
+
+def _words(commit: TableCommit) -> str:
+    gone = f", {commit.withdrawn:,} withdrawn" if commit.withdrawn else ""
+    return (
+        f"commit {commit.number} of {render(commit.committed_at)[:10]} brought "
+        f"{commit.rows.height:,} facts{gone}"
+    )
