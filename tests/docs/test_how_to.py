@@ -15,7 +15,14 @@ PAGES = Path(__file__).parents[2] / "docs/how-to"
 
 
 @pytest.mark.parametrize(
-    "name", ["add-a-feature", "add-a-model", "add-a-source", "windows-and-sessions"]
+    "name",
+    [
+        "add-a-feature",
+        "add-a-model",
+        "add-a-source",
+        "request-time-features",
+        "windows-and-sessions",
+    ],
 )
 def test_the_code_of_the_page_runs(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -24,6 +24,7 @@ from assay.features.definition import (
     ManifestSet,
     NumericClass,
     Operator,
+    RequestView,
     SessionRule,
     Sessions,
     SessionTable,
@@ -51,6 +52,7 @@ from assay.features.definition import (
 if TYPE_CHECKING:
     from assay.features.kernel.engine import warm_kernel
     from assay.features.kernel.fingerprint import BuildFingerprint
+    from assay.features.kernel.requests import RequestFeatures
     from assay.features.offline.driver import OfflineDriver
     from assay.features.online.driver import FeatureRow, OnlineDriver
     from assay.features.parity.comparison import ParityReport, compare
@@ -60,6 +62,7 @@ _LATER = {
     "FeatureRow": "assay.features.online.driver",
     "OfflineDriver": "assay.features.offline.driver",
     "OnlineDriver": "assay.features.online.driver",
+    "RequestFeatures": "assay.features.kernel.requests",
     "ParityReport": "assay.features.parity.comparison",
     "compare": "assay.features.parity.comparison",
     "warm_kernel": "assay.features.kernel.engine",
@@ -80,6 +83,8 @@ __all__ = [
     "OnlineDriver",
     "Operator",
     "ParityReport",
+    "RequestFeatures",
+    "RequestView",
     "SessionRule",
     "SessionTable",
     "SessionWindow",

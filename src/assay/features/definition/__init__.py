@@ -6,7 +6,8 @@
    :mod:`~assay.features.definition.calendars` when markets are open.
 2. :mod:`~assay.features.definition.operators` - every operator with its promises, and how it
    becomes instructions.
-3. :mod:`~assay.features.definition.views` - a named set of features over one source.
+3. :mod:`~assay.features.definition.views` - a named set of features over one source;
+   :mod:`~assay.features.definition.requests` - features that need what a request brings.
 4. :mod:`~assay.features.definition.opcodes`, :mod:`~assay.features.definition.program` - the
    instructions of the kernel, and lists of them; :mod:`~assay.features.definition.builder` writes
    them.
@@ -39,6 +40,7 @@ from assay.features.definition.expressions import (
 )
 from assay.features.definition.manifest import Manifest, ManifestSet
 from assay.features.definition.operators import OPERATORS, NumericClass, Operator
+from assay.features.definition.requests import RequestView
 from assay.features.definition.step_functions import StepFunction, step_function
 from assay.features.definition.views import FeatureView, Sessions
 from assay.features.definition.windows import Duration, SessionWindow, TimeWindow
@@ -53,6 +55,7 @@ __all__ = [
     "ManifestSet",
     "NumericClass",
     "Operator",
+    "RequestView",
     "SessionRule",
     "SessionTable",
     "SessionWindow",

@@ -70,7 +70,7 @@ class FeatureView:
 
     def __post_init__(self) -> None:
         for what, name in (("view", self.name), ("source", self.source), ("entity", self.entity)):
-            _check_name(f"name of the {what}", name)
+            check_name(f"name of the {what}", name)
         self._check_features()
         if not isinstance(self.ttl, Sessions | Duration):
             raise DefinitionError(
@@ -106,7 +106,7 @@ class FeatureView:
             raise DefinitionError(f"view {self.name}: no features")
         taken = {self.entity, *ORDER_COLUMNS}
         for name, expression in self.features.items():
-            _check_name(f"view {self.name}: name of a feature", name)
+            check_name(f"view {self.name}: name of a feature", name)
             if name in taken:
                 raise DefinitionError(
                     f"view {self.name}: feature {name} has the name of a key column",
@@ -171,7 +171,8 @@ def _parts(kind: str) -> tuple[str, str, str]:
     return kind.partition(":")
 
 
-def _check_name(what: str, name: object) -> None:
+def check_name(what: str, name: object) -> None:
+    """Refuse a name that files and stores could not carry."""
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise DefinitionError(
             f"{what} {name!r}: expected a lower-case letter, then up to 63 letters, digits or _"

@@ -15,8 +15,8 @@
 6. :mod:`~assay.features.kernel.engine` - ``run``, the one function that executes a program with
    them.
 7. :mod:`~assay.features.kernel.layout` - a program as arrays, and the state of an entity.
-8. :mod:`~assay.features.kernel.calendar` and :mod:`~assay.features.kernel.frames` - the edges:
-   dates and tables.
+8. :mod:`~assay.features.kernel.calendar`, :mod:`~assay.features.kernel.frames` and
+   :mod:`~assay.features.kernel.requests` - the edges: dates, tables, requests.
 9. :mod:`~assay.features.kernel.fingerprint` - which build it was, and its golden bits.
 
 Law: the bits of a value depend on the rows that it may look at and on nothing else.
