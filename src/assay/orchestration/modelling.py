@@ -246,9 +246,7 @@ def train_recipe(
         progress.event(f"{name}: run {identifier} is recorded, nothing to train")
         return load_run(desk, identifier, seconds=time.monotonic() - started)
     progress.event(f"{name}: rebuilding the training set from its description")
-    again = rebuild(
-        training_set.description(), desk.lake, request=request_view_of(desk, recipe)
-    )
+    again = rebuild(training_set.description(), desk.lake, request=request_view_of(desk, recipe))
     result = train(
         recipe,
         training_set.frame,

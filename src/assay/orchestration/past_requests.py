@@ -97,13 +97,12 @@ def read_requests(path: Path) -> pl.DataFrame:
     NotFound: there is no such file. ConfigurationError: it is of another kind.
     ContractViolation: it cannot be read, or a timestamp is no moment.
     """
-    readers = {".parquet": pl.read_parquet, ".csv": pl.read_csv}
-    if path.suffix not in readers:
+    if path.suffix not in {".parquet", ".csv"}:
         raise ConfigurationError(f"{path}: expected a file .parquet or .csv")
     if not path.is_file():
         raise NotFound(f"no file {path}")
     try:
-        frame = readers[path.suffix](path)
+        frame = pl.read_csv(path) if path.suffix == ".csv" else pl.read_parquet(path)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise ContractViolation(f"{path} cannot be read: {error}") from error
     if "timestamp" not in frame.columns or "as_of" in frame.columns:

@@ -34,7 +34,7 @@ def load_views(path: Path) -> tuple[FeatureView, ...]:
 
 
 def load_request_views(path: Path) -> tuple[RequestView, ...]:
-    """The request views of a file or folder; most desks have none. See :func:`load_declarations`."""
+    """The request views of a file or folder, maybe none; see :func:`load_declarations`."""
     from assay.features.definition.requests import RequestView
 
     return load_declarations(path, RequestView, noun="request view", needed=False)
