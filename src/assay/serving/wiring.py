@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
-
-import numpy as np
-from numpy.typing import NDArray
 
 from assay.domain.instants import Instant, render
 from assay.errors import AssayError, IncompatibleVersion, did_you_mean
@@ -22,7 +19,7 @@ from assay.serving.rejections import (
     UNKNOWN_INSTRUMENT,
     Rejected,
 )
-from assay.serving.request_inputs import RequestInputs, refuse_inputs
+from assay.serving.request_inputs import RequestInputs, refuse_inputs, taker
 from assay.serving.rows import LARGEST
 
 
@@ -34,13 +31,13 @@ class Wiring:
     ----------
     source: the stored rows.
     inputs: what a request brings and the features made of it; None for a model without such.
-    columns: where the model's columns stand in a row's values, followed by the request's features.
+    take: takes the model's columns out of a row's values, followed by the request's features.
     """
 
     model: LiveModel
     source: FeatureSource
     inputs: RequestInputs | None
-    columns: NDArray[np.intp]
+    take: Callable[[list[float]], Sequence[float]]
 
     @classmethod
     def of(
@@ -77,8 +74,7 @@ class Wiring:
                     f"{model.name} {model.version} reads feature {name!r}, which its view lacks",
                     hint=did_you_mean(name, place),
                 )
-        columns = np.array([place[name] for name in model.schema.names], np.intp)
-        return cls(model, source, inputs, columns)
+        return cls(model, source, inputs, taker([place[name] for name in model.schema.names]))
 
     def read(self, request: Mapping[str, float] | None) -> list[float]:
         """What a request brought, in order; nothing for a model that takes nothing.
@@ -136,11 +132,11 @@ class Wiring:
         ------
         Rejected: a feature of the request has no value that the model can read.
         """
+        stored: list[float] = row.values.tolist()
         if self.inputs is None:
-            stored: list[float] = row.values[self.columns].tolist()
-            return stored
-        made = self.inputs.compute(row.values, brought)
-        values: list[float] = np.concatenate((row.values, made))[self.columns].tolist()
+            return list(self.take(stored))
+        made = self.inputs.compute(stored, brought)
+        values = list(self.take(stored + made))
         if not math.hypot(*made) <= LARGEST:
             self._check_made(self.inputs, values, row, brought)
         return values
