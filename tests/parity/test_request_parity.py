@@ -194,5 +194,6 @@ def test_features_of_a_request_have_the_bits_of_history_also_where_they_have_no_
         if stored is None or stored.stale:
             assert offline == [None] * len(offline)
         else:
-            now = both.inputs.compute(stored.values.tolist(), [row[name] for name in ORDER.inputs])
+            asked = {name: row[name] for name in ORDER.inputs}
+            now = both.inputs.extend(stored.values.tolist(), asked)
             assert np.array(now).tobytes() == np.array(offline).tobytes()

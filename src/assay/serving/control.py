@@ -193,7 +193,9 @@ class ControlPlane:
     def _asks(self, name: str) -> dict[str, Any] | None:
         """What a request for a model has to bring."""
         inputs = self._predictor.inputs_of(name)
-        return None if inputs is None else {"view": inputs.view.name, "inputs": list(inputs.names)}
+        if inputs is None:
+            return None
+        return {"view": inputs.view.name, "inputs": list(inputs.view.inputs)}
 
     def reload(self) -> Response:
         changed = self._reloader.reload()

@@ -243,7 +243,7 @@ class Predictor:
             row.known_time,
             row.stale,
             self._ticks() - started,
-            None if wiring.inputs is None else dict(zip(wiring.inputs.names, brought, strict=True)),
+            brought,
         )
 
     def predict_features(

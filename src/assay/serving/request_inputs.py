@@ -58,7 +58,6 @@ class RequestInputs:
         self.source = source
         stored = {Manifest.of(one).hash for one in view.stored}
         self.manifest = content_hash(sorted(stored | {view.manifest_hash}))
-        self._names = frozenset(view.inputs)
         place = {name: index for index, name in enumerate((*source.names, *view.inputs))}
         self._reads = taker([place[name] for name in view.columns])
         self._own = threading.local()
@@ -66,40 +65,41 @@ class RequestInputs:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of the inputs, in the order of :meth:`read`."""
-        return self.view.inputs
+        """Names of the values that :meth:`extend` appends."""
+        return (*self.view.inputs, *self.view.feature_names)
 
-    @property
-    def feature_names(self) -> tuple[str, ...]:
-        """Names of the features, in the order of :meth:`compute`."""
-        return self.view.feature_names
-
-    def read(self, given: Mapping[str, float] | None) -> list[float]:
-        """What a request brought, in the order of :attr:`names`.
+    def read(self, given: Mapping[str, float] | None) -> dict[str, float]:
+        """What a request brought, in the view's order.
 
         Raises
         ------
         Rejected: an input is missing, unknown, no number, or not finite.
         """
         given = given or {}
-        if given.keys() != self._names:
+        try:
+            brought = {name: given[name] for name in self.view.inputs}
+        except KeyError:
+            raise self._wrong_names(given) from None
+        if len(given) != len(brought):
             raise self._wrong_names(given)
-        brought = [given[name] for name in self.view.inputs]
-        for value in brought:
+        for value in brought.values():
             # What is infinite or NaN has no difference from itself.
             if type(value) is not float or value - value != 0.0:
-                return [_number(one, name) for name, one in zip(self.names, brought, strict=True)]
+                return {name: _number(one, name) for name, one in brought.items()}
         return brought
 
-    def compute(self, stored: list[float], brought: list[float]) -> list[float]:
-        """The features, from a row of the source and what :meth:`read` gave; NaN where they have no
-        value.
+    def extend(self, values: list[float], brought: Mapping[str, float]) -> list[float]:
+        """Append to a row of the source what :meth:`read` gave, then the features, NaN where they
+        have no value; return these.
         """
+        values += brought.values()
         program: RequestFeatures | None = getattr(self._own, "program", None)
-        return (program or self._program()).compute_row(self._reads(stored + brought))
+        features = (program or self._program()).compute_row(self._reads(values))
+        values += features
+        return features
 
     def unusable(
-        self, name: str, value: float, stored: Mapping[str, float], brought: list[float]
+        self, name: str, value: float, stored: Mapping[str, float], brought: Mapping[str, float]
     ) -> Rejected:
         """Why a feature is no number that a model can read: a stored value is none, or the inputs
         lead to none.
@@ -115,7 +115,7 @@ class RequestInputs:
                     expected="a finite number",
                     hint="the instrument has too little history for this feature",
                 )
-        given = {key: one for key, one in zip(self.names, brought, strict=True) if key in reads}
+        given = {key: one for key, one in brought.items() if key in reads}
         told = ", ".join(f"{key} {one!r}" for key, one in given.items()) or "the stored features"
         return Rejected(
             INPUT_VALUE,
@@ -132,8 +132,9 @@ class RequestInputs:
         return program
 
     def _wrong_names(self, given: Mapping[str, Any]) -> Rejected:
-        missing = [name for name in self.names if name not in given]
-        unknown = [str(name)[:80] for name in given if name not in self._names]
+        inputs = self.view.inputs
+        missing = [name for name in inputs if name not in given]
+        unknown = [str(name)[:80] for name in given if name not in inputs]
         parts = [
             f"{what} {', '.join(names[:4])}"
             + (f" and {len(names) - 4} more" if len(names) > 4 else "")
@@ -144,9 +145,9 @@ class RequestInputs:
             INPUT_NAMES,
             f"inputs of request view {self.view.name} are {'; '.join(parts)}",
             found=unknown or [str(name)[:80] for name in given],
-            expected=missing or list(self.names),
-            hint=did_you_mean(unknown[0], self.names)
-            if unknown and self.names
+            expected=missing or list(inputs),
+            hint=did_you_mean(unknown[0], inputs)
+            if unknown and inputs
             else 'send them as "request": {name: number}; GET /model lists them',
         )
 

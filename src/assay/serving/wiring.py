@@ -31,7 +31,7 @@ class Wiring:
     ----------
     source: the stored rows.
     inputs: what a request brings and the features made of it; None for a model without such.
-    take: takes the model's columns out of a row's values, followed by the request's features.
+    take: takes the model's columns out of a row's values, followed by what the request adds.
     """
 
     model: LiveModel
@@ -66,7 +66,7 @@ class Wiring:
                 f"desk's views are {', '.join(sorted({*sources, *requests}))}",
                 hint="serve it with the views it was trained on, or train again",
             )
-        names = (*source.names, *(inputs.feature_names if inputs is not None else ()))
+        names = (*source.names, *(inputs.names if inputs is not None else ()))
         place = {name: index for index, name in enumerate(names)}
         for name in model.schema.names:
             if name not in place:
@@ -76,8 +76,8 @@ class Wiring:
                 )
         return cls(model, source, inputs, taker([place[name] for name in model.schema.names]))
 
-    def read(self, request: Mapping[str, float] | None) -> list[float]:
-        """What a request brought, in order; nothing for a model that takes nothing.
+    def read(self, request: Mapping[str, float] | None) -> dict[str, float] | None:
+        """What a request brought, in order; None for a model that takes nothing.
 
         Raises
         ------
@@ -87,7 +87,7 @@ class Wiring:
             return self.inputs.read(request)
         if request:
             raise refuse_inputs(f"{self.model.name} v{self.model.version}", request)
-        return []
+        return None
 
     def row(self, instrument: str, moment: Instant, *, refuse_stale: bool) -> SourceRow:
         """The stored row as of a moment, fit to be read by the model.
@@ -125,29 +125,33 @@ class Wiring:
             )
         return row
 
-    def features(self, row: SourceRow, brought: list[float]) -> list[float]:
+    def features(self, row: SourceRow, brought: Mapping[str, float] | None) -> list[float]:
         """The model's columns in order: of the stored row, and of what the request brought.
 
         Raises
         ------
         Rejected: a feature of the request has no value that the model can read.
         """
-        stored: list[float] = row.values.tolist()
-        if self.inputs is None:
-            return list(self.take(stored))
-        made = self.inputs.compute(stored, brought)
-        values = list(self.take(stored + made))
+        values: list[float] = row.values.tolist()
+        if self.inputs is None or brought is None:
+            return list(self.take(values))
+        made = self.inputs.extend(values, brought)
+        features = list(self.take(values))
         if not math.hypot(*made) <= LARGEST:
-            self._check_made(self.inputs, values, row, brought)
-        return values
+            self._check_made(self.inputs, features, row, brought)
+        return features
 
     def _check_made(
-        self, inputs: RequestInputs, values: list[float], row: SourceRow, brought: list[float]
+        self,
+        inputs: RequestInputs,
+        features: list[float],
+        row: SourceRow,
+        brought: Mapping[str, float],
     ) -> None:
-        """Refuse a value that is not stored, that the model reads, and that it cannot read."""
-        for name, value in zip(self.model.schema.names, values, strict=True):
+        """Refuse a feature of the request that the model reads, and that it cannot read."""
+        for name, value in zip(self.model.schema.names, features, strict=True):
             fits = abs(value) <= LARGEST or (self.model.model.allow_missing and math.isnan(value))
-            if name in inputs.feature_names and not fits:
+            if name in inputs.view.features and not fits:
                 stored = dict(zip(self.source.names, row.values.tolist(), strict=True))
                 raise inputs.unusable(name, value, stored, brought)
 
