@@ -20,7 +20,7 @@ import pytest
 def commands(page: Path) -> list[tuple[str, str]]:
     """Commands in console blocks, and the remark behind each."""
     blocks = re.findall(r"```console\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
-    lines = [line.removeprefix("$ ") for block in blocks for line in block.splitlines()]
+    lines = [line.strip().removeprefix("$ ") for block in blocks for line in block.splitlines()]
     return [(line.partition(" #")[0].strip(), line.partition(" #")[2]) for line in lines]
 
 

@@ -54,3 +54,16 @@ def test_the_commands_of_serving_a_model_do_what_the_page_says(
     names: dict[str, Any] = {"moment": parse("2023-12-26T17:00Z")}
     exec(compile(code, page.name, "exec", dont_inherit=True), names)
     assert names["made"].value > 0
+
+
+@pytest.mark.xdist_group("journey")
+def test_the_commands_of_keeping_rows_fresh_do_what_the_page_says(
+    travelled: tuple[Path, Any, Any], tmp_path: Path, reader: Any, shell: Any
+) -> None:
+    desk = tmp_path / "my-desk"
+    shutil.copytree(travelled[0], desk, symlinks=True)
+    assert not (desk / "data" / "online.db").exists()
+    reader(desk).follow(PAGES / "keep-online-rows-fresh.md")
+    (found,) = shell.json("features", "status", "--desk", str(desk))
+    assert (found["behind"], found["pending"]) == (0, 0)
+    assert found["entities"] == found["known"] > 5

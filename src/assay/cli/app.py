@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from assay.cli import audit, data, models, online, report, serve
+from assay.cli import audit, data, models, online, report, requests, serve
 from assay.cli.options import JsonOption
 from assay.cli.output import Output
 
@@ -76,6 +76,7 @@ data.features.command("backfill")(online.backfill)
 data.features.command("status")(online.status)
 app.add_typer(data.features, rich_help_panel=DATA)
 app.add_typer(data.parity, rich_help_panel=DATA)
+app.add_typer(requests.requests, rich_help_panel=DATA)
 app.command(rich_help_panel=MODELS)(models.train)
 app.add_typer(models.gates, rich_help_panel=MODELS)
 app.add_typer(models.models, rich_help_panel=MODELS)

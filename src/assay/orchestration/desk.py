@@ -17,7 +17,7 @@ from assay.errors import NotFound, did_you_mean
 
 if TYPE_CHECKING:
     from assay.delivery.policy import Policy
-    from assay.features import FeatureView
+    from assay.features import FeatureView, RequestView
     from assay.lake import Lake
     from assay.orchestration.sources import SourcesConfig
     from assay.registry import ModelRegistry
@@ -110,6 +110,13 @@ class Desk:
         return {view.name: view for view in load_views(self.layout.features)}
 
     @cached_property
+    def request_views(self) -> Mapping[str, RequestView]:
+        """The desk's request views by name; there may be none."""
+        from assay.features.definition.declarations import load_request_views
+
+        return {view.name: view for view in load_request_views(self.layout.features)}
+
+    @cached_property
     def recipes(self) -> Mapping[str, Recipe]:
         """The desk's training recipes by name."""
         from assay.training.recipe import load_recipes
@@ -123,6 +130,15 @@ class Desk:
                 f"no view {name!r} in {self.layout.features}", hint=did_you_mean(name, self.views)
             )
         return self.views[name]
+
+    def request_view(self, name: str) -> RequestView:
+        """One request view by name."""
+        if name not in self.request_views:
+            raise NotFound(
+                f"no request view {name!r} in {self.layout.features}",
+                hint=did_you_mean(name, self.request_views) if self.request_views else None,
+            )
+        return self.request_views[name]
 
     def recipe(self, name: str) -> Recipe:
         """One recipe by name."""

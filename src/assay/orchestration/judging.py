@@ -104,12 +104,17 @@ def _statistics(desk: Desk, metadata: ModelMetadata, run: TrainingRun) -> list[E
 
 
 def one_date_per_session(table: pl.DataFrame) -> pl.DataFrame:
-    """``table`` with one ``as_of`` for all rows whose labels start at one fix: the last of theirs.
+    """``table`` with one ``as_of`` for all rows whose labels start at one fix: the last of theirs;
+    and with one row per instrument and fix: of several, the last.
 
     Evidence takes dates as its sample. A rate that arrives an hour after the others must not
-    become a date of its own, on which the whole book is sold to hold one instrument.
+    become a date of its own, on which the whole book is sold to hold one instrument. Nor may an
+    instrument that was asked about ten times in a session count ten times.
     """
-    return table.with_columns(pl.col("as_of").max().over("label_start"))
+    last = pl.col("as_of").max().over("instrument", "label_start")
+    return table.filter(pl.col("as_of") == last).with_columns(
+        pl.col("as_of").max().over("label_start")
+    )
 
 
 def _returns(desk: Desk, run: TrainingRun, table: pl.DataFrame, label: ForwardReturn) -> pl.Series:

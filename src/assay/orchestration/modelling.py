@@ -22,12 +22,13 @@ from assay.domain.canonical import canonical_bytes, content_hash, sha256_hex
 from assay.domain.instants import Instant, render
 from assay.domain.versions import InputSchema
 from assay.errors import ConfigurationError, NotFound, Tampered, did_you_mean
-from assay.features import Sessions
+from assay.features import Manifest, Sessions
 from assay.features.offline.labels import Entry, ForwardReturn, ForwardVariance, Label, PriceTable
 from assay.features.offline.point_in_time import FeatureTable, TimeToLive
 from assay.features.offline.training_sets import Spine, TrainingSet, get_training_set, rebuild
 from assay.orchestration.building import current_gold
 from assay.orchestration.desk import Desk
+from assay.orchestration.past_requests import past_requests, request_view_of
 from assay.orchestration.progress import Progress
 from assay.orchestration.provenance import git_revision
 from assay.registry import ModelMetadata, Registration, capture_environment
@@ -163,7 +164,8 @@ def label_of(declared: LabelDeclaration) -> Label:
 def build_training_set(
     desk: Desk, recipe: Recipe, *, known_by: Instant | None = None
 ) -> TrainingSet:
-    """The point-in-time training set of a recipe: members of the universe at every session.
+    """The point-in-time training set of a recipe: members of the universe at every session, or the
+    past requests where the recipe names a request view.
 
     The cut-off is the moment at which the last stored price became known, so that the set depends
     on what is stored and not on when it is asked for.
@@ -175,10 +177,12 @@ def build_training_set(
 
     Raises
     ------
-    NotFound: the view has not been built, or no price was known by then.
-    Conflict: the view or its source changed since.
+    NotFound: the view has not been built, no price was known by then, or no past requests are
+        stored. Conflict: the view or its source changed since.
+    DefinitionError: the request view reads other views than the recipe's.
     """
     view = desk.view(recipe.view)
+    request = request_view_of(desk, recipe)
     table, snapshot = current_gold(desk, view)
     prices = price_table(desk, view.name)
     moments = prices.frame["known_time"]
@@ -201,10 +205,16 @@ def build_training_set(
         entity=view.entity,
         ttl=ttl,
     )
+    if request is None:
+        spine = Spine.of_members(prices, end=None if known_by is None else cut_off + 1)
+    else:
+        Manifest(request.manifest_hash, request.manifest).publish(desk.layout.lake / "manifests")
+        spine = Spine.of_requests(past_requests(desk, request), end=cut_off + 1)
     return get_training_set(
-        Spine.of_members(prices, end=None if known_by is None else cut_off + 1),
+        spine,
         [features],
         label_of(recipe.label),
+        request=request,
         prices=prices,
         known_at=cut_off,
         drop_unlabelled=True,
@@ -236,7 +246,7 @@ def train_recipe(
         progress.event(f"{name}: run {identifier} is recorded, nothing to train")
         return load_run(desk, identifier, seconds=time.monotonic() - started)
     progress.event(f"{name}: rebuilding the training set from its description")
-    again = rebuild(training_set.description(), desk.lake)
+    again = rebuild(training_set.description(), desk.lake, request=request_view_of(desk, recipe))
     result = train(
         recipe,
         training_set.frame,
@@ -325,7 +335,7 @@ def register_run(desk: Desk, run: TrainingRun, *, author: str) -> Registration:
         snapshot_ids=description["snapshots"],
         manifest_hash=description["manifest_hash"],
         git_commit=git_revision(desk.layout.root),
-        config={**run.record["config"], "run_seal": run.seal},
+        config={**run.record["config"], **_asked(description), "run_seal": run.seal},
         environment=capture_environment(),
         metrics=run.record["metrics"],
         parent_run=run.id,
@@ -342,6 +352,12 @@ def register_run(desk: Desk, run: TrainingRun, *, author: str) -> Registration:
     files[run.record["model_file"]] = run.read(run.record["model_file"])
     files["CHANGES.md"] = _changes(recipe, metadata).encode()
     return registry.register(Candidate(metadata, run.schema, files), reason=recipe.description)
+
+
+def _asked(description: Mapping[str, Any]) -> dict[str, Any]:
+    """Which request view the model's features are of, for its metadata; nothing where none."""
+    asked = description["query"].get("request")
+    return {} if asked is None else {"request_view": asked}
 
 
 def _write_run(

@@ -1,6 +1,7 @@
 """A desk's service: production versions from the registry, features from the online store.
 
-1. The feature views of the desk become feature sources, by the hash of their manifest.
+1. The feature views of the desk become feature sources, by the hash of their manifest; its request
+   views compute over their rows.
 2. Every version in production is verified, loaded and exercised; anything refused stops the start.
 3. A predictor over both, with the desk's kill switch, becomes the service.
 """
@@ -8,7 +9,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +32,7 @@ from assay.serving import (
     Limits,
     LiveModels,
     Predictor,
+    RequestInputs,
     ServiceRecord,
     SourceRow,
     SourceState,
@@ -99,9 +101,11 @@ def make_service(
         )
     record = ServiceRecord(layout.record, desk.clock, process=process)
     switch = KillSwitch(layout.kill_file, record, at_start=killed)
+    sources = feature_sources(desk)
     predictor = Predictor(
-        live, feature_sources(desk), desk.clock, switch=switch, limits=layout.limits
-    )
+        live, sources, desk.clock, requests=request_inputs(desk, sources), switch=switch,
+        limits=layout.limits,
+    )  # fmt: skip
 
     def registry_state() -> str:
         return f"{len(source.wanted())} models in production"
@@ -144,6 +148,20 @@ def feature_sources(desk: Desk) -> dict[str, FeatureSource]:
             found = GoldFeatures(desk, view)
         sources[found.manifest] = found
     return sources
+
+
+def request_inputs(desk: Desk, sources: Mapping[str, FeatureSource]) -> list[RequestInputs]:
+    """The desk's request views over the rows that are served.
+
+    One that was declared over another state of a view, or over several views, is left out: a model
+    that was trained on it is refused when it is loaded.
+    """
+    found = []
+    for view in desk.request_views.values():
+        source = sources.get(ManifestSet.of(view.stored).hash)
+        if source is not None:
+            found.append(RequestInputs(view, source))
+    return found
 
 
 class StoreFeatures:

@@ -3,7 +3,9 @@
 1. :mod:`~assay.serving.onnx_model` loads one ONNX model from bytes and answers rows of floats.
 2. :mod:`~assay.serving.live_model`: immutable snapshots of what is live, and the side of the
    registry that serving sees.
-3. :mod:`~assay.serving.feature_source`: where an instrument's features come from.
+3. :mod:`~assay.serving.feature_source`: where an instrument's features come from;
+   :mod:`~assay.serving.request_inputs`: what a request adds to them;
+   :mod:`~assay.serving.wiring`: a model's way to both.
 4. :mod:`~assay.serving.predictor` answers in process: it checks names, order, types, manifest, age
    and the kill switch (:mod:`~assay.serving.kill_switch`), reads the rows that callers bring
    (:mod:`~assay.serving.rows`), and refuses with a reason (:mod:`~assay.serving.rejections`).
@@ -21,6 +23,7 @@ from assay.serving.live_model import CHAMPION, LiveModel, LiveModels, LiveSource
 from assay.serving.onnx_model import OnnxModel
 from assay.serving.predictor import BatchPrediction, Limits, Prediction, Predictor
 from assay.serving.rejections import Kind, Rejected
+from assay.serving.request_inputs import RequestInputs
 from assay.serving.service_record import ServiceRecord
 
 __all__ = [
@@ -38,6 +41,7 @@ __all__ = [
     "Prediction",
     "Predictor",
     "Rejected",
+    "RequestInputs",
     "ServiceRecord",
     "SourceRow",
     "SourceState",

@@ -183,8 +183,19 @@ class ControlPlane:
     def model(self) -> Response:
         live = self._predictor.live
         return _json(
-            {"champion": live.champion, "models": [one.to_json() for one in _models(live)]}
-        )
+            {
+                "champion": live.champion,
+                "models": [one.to_json() | {"request": self._asks(one.name)}
+                           for one in _models(live)],
+            }
+        )  # fmt: skip
+
+    def _asks(self, name: str) -> dict[str, Any] | None:
+        """What a request for a model has to bring."""
+        inputs = self._predictor.inputs_of(name)
+        if inputs is None:
+            return None
+        return {"view": inputs.view.name, "inputs": list(inputs.view.inputs)}
 
     def reload(self) -> Response:
         changed = self._reloader.reload()

@@ -81,7 +81,11 @@ class Inference:
             raise explain(body, error, None) from None
         at = None if request.timestamp is None else read_timestamp(request.timestamp)
         made = self._predictor.predict(
-            request.instrument, at, model=request.model, manifest=manifest
+            request.instrument,
+            at,
+            request=request.request,
+            model=request.model,
+            manifest=manifest,
         )
         self._log.offer(made)
         self._metrics.predictions[made.model.name, made.model.label] += 1

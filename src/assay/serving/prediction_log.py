@@ -69,6 +69,7 @@ class _Stored(_Given, frozen=True, gc=False):
     event_time: str
     known_time: str
     stale: bool | None
+    request: dict[str, float] | msgspec.UnsetType = msgspec.UNSET
 
 
 class _Batch(_Written, frozen=True, gc=False):
@@ -93,7 +94,7 @@ class PredictionLog:
     """``artifacts/predictions.jsonl``: one line per request that was answered with numbers.
 
     A line holds what is needed to repeat the prediction bit for bit: the features as float64, the
-    digest of the version, the manifest, the moment.
+    digest of the version, the manifest, the moment, and what the request brought.
 
     Parameters
     ----------
@@ -295,4 +296,5 @@ def _line_of(made: Prediction | BatchPrediction) -> _Written:
         render(made.event_time),
         render(made.known_time),
         made.stale,
+        msgspec.UNSET if made.request is None else made.request,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from time import perf_counter_ns
@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from assay.domain.clock import Clock
 from assay.domain.instants import MAX_INSTANT, MIN_INSTANT, Instant, from_datetime, render
-from assay.errors import AssayError, ContractViolation, IncompatibleVersion, did_you_mean
-from assay.serving.feature_source import FeatureSource, SourceRow
+from assay.errors import ContractViolation, IncompatibleVersion
+from assay.serving.feature_source import FeatureSource
 from assay.serving.kill_switch import KillSwitch
 from assay.serving.live_model import CHAMPION, LiveModel, LiveModels
 from assay.serving.rejections import (
@@ -27,11 +27,9 @@ from assay.serving.rejections import (
     MANIFEST_MISSING,
     MODEL_FAILED,
     NO_FEATURES,
-    STALE_FEATURES,
-    UNAVAILABLE,
-    UNKNOWN_INSTRUMENT,
     Rejected,
 )
+from assay.serving.request_inputs import RequestInputs
 from assay.serving.rows import (
     LARGEST,
     Features,
@@ -41,6 +39,7 @@ from assay.serving.rows import (
     read_matrix,
     read_row,
 )
+from assay.serving.wiring import Wiring
 
 _BULLISH, _BEARISH = "bullish", "bearish"
 _THRESHOLD = 0.5
@@ -75,6 +74,8 @@ class Prediction(msgspec.Struct, frozen=True, gc=False):
     at: the moment asked about.
     instrument, event_time, known_time, stale: None where the caller brought the features.
     elapsed: nanoseconds that it took.
+    request: what the request brought; None for a model that takes nothing, and where the caller
+        brought the features.
     """
 
     value: float
@@ -88,6 +89,7 @@ class Prediction(msgspec.Struct, frozen=True, gc=False):
     known_time: Instant | None
     stale: bool | None
     elapsed: int
+    request: dict[str, float] | None = None
 
 
 class BatchPrediction(msgspec.Struct, frozen=True, gc=False):
@@ -103,20 +105,12 @@ class BatchPrediction(msgspec.Struct, frozen=True, gc=False):
     elapsed: int
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Wiring:
-    """A model's way to its features: the source, and where its columns stand in a row."""
-
-    source: FeatureSource
-    columns: NDArray[np.intp]
-
-
 @dataclass(frozen=True, slots=True)
 class _Loaded:
     """Everything that is exchanged when another version becomes live."""
 
     live: LiveModels
-    wiring: Mapping[str, _Wiring]
+    wiring: Mapping[str, Wiring]
 
 
 class Predictor:
@@ -127,6 +121,7 @@ class Predictor:
     live: what answers; :meth:`use` exchanges it.
     sources: feature sources by the hash of their manifest. Without any, only
         :meth:`predict_features` can answer.
+    requests: request views over these sources, for models with features of what a request brings.
     clock: what "now" means.
     switch: the kill switch; None only where the caller has another way to stop.
     ticks: nanoseconds on a clock that never goes back, to measure with.
@@ -142,6 +137,7 @@ class Predictor:
         sources: Mapping[str, FeatureSource],
         clock: Clock,
         *,
+        requests: Iterable[RequestInputs] = (),
         switch: KillSwitch | None = None,
         limits: Limits | None = None,
         ticks: Callable[[], int] = perf_counter_ns,
@@ -149,6 +145,7 @@ class Predictor:
         self.limits = limits or Limits()
         self.clock = clock
         self.sources = dict(sources)
+        self.requests = {one.manifest: one for one in requests}
         self._switch = switch
         self._ticks = ticks
         self._loaded = self._wire(live)
@@ -176,11 +173,17 @@ class Predictor:
         """
         self._wire_one(model)
 
+    def inputs_of(self, name: str) -> RequestInputs | None:
+        """What a request for a live model has to bring; None for nothing."""
+        wiring = self._loaded.wiring.get(name)
+        return None if wiring is None else wiring.inputs
+
     def predict(
         self,
         instrument: str,
         as_of: Instant | datetime | None = None,
         *,
+        request: Mapping[str, float] | None = None,
         model: str = CHAMPION,
         manifest: str | None = None,
     ) -> Prediction:
@@ -189,6 +192,8 @@ class Predictor:
         Parameters
         ----------
         as_of: nanoseconds since the epoch, or a datetime with a time zone.
+        request: what the request brings, by name, for a model with features of a request view: all
+            of the view's inputs, finite numbers.
         model: ``champion``, a name, ``name@champion`` or ``name/1.2.0``.
         manifest: the manifest that the caller expects the features to follow.
 
@@ -221,10 +226,9 @@ class Predictor:
                 expected=sorted(self.sources),
                 hint="send the features to /inference/predict",
             )
-        row = self._row(wiring.source, instrument, moment)
-        self._check_row(chosen, row, instrument, moment)
-        values = row.values[wiring.columns]
-        features = values.tolist()
+        brought = wiring.read(request)
+        row = wiring.row(instrument, moment, refuse_stale=self.limits.refuse_stale)
+        features = wiring.features(row, brought)
         value = self._run_one(chosen, features, stored=True)
         direction, confidence = judge(chosen, value)
         return Prediction(
@@ -239,6 +243,7 @@ class Predictor:
             row.known_time,
             row.stale,
             self._ticks() - started,
+            brought,
         )
 
     def predict_features(
@@ -346,65 +351,6 @@ class Predictor:
                 hint="compute the features by the model's manifest",
             )
 
-    def _row(self, source: FeatureSource, instrument: str, moment: Instant) -> SourceRow:
-        try:
-            (row,) = source.rows((instrument,), moment)
-            if row is not None:
-                return row
-            known = source.entities()
-        except AssayError as error:
-            raise Rejected(
-                UNAVAILABLE,
-                f"features cannot be read: {error.message}",
-                found="unreadable",
-                expected="a readable feature store",
-                hint=error.hint,
-            ) from error
-        if instrument not in known:
-            raise Rejected(
-                UNKNOWN_INSTRUMENT,
-                f"no features of instrument {instrument[:80]!r} are kept",
-                found=instrument,
-                expected=f"one of {len(known)} instruments",
-                hint=did_you_mean(instrument[:80], known) if known else None,
-            )
-        raise Rejected(
-            NO_FEATURES,
-            f"no features of {instrument} were known at {render(moment)}",
-            found=render(moment),
-            expected="a later moment",
-        )
-
-    def _check_row(
-        self, chosen: LiveModel, row: SourceRow, instrument: str, moment: Instant
-    ) -> None:
-        if row.manifest != chosen.manifest:
-            raise Rejected(
-                MANIFEST_MISMATCH,
-                f"the stored features of {instrument} follow manifest {row.manifest}: "
-                f"{chosen.name} v{chosen.version} reads {chosen.manifest}",
-                found=row.manifest,
-                expected=chosen.manifest,
-            )
-        if max(row.event_time, row.known_time) > moment:
-            # A store that keeps the latest row only cannot answer about the past.
-            raise Rejected(
-                NO_FEATURES,
-                f"the features of {instrument} that are kept were known at "
-                f"{render(row.known_time)}, after {render(moment)}",
-                found=render(moment),
-                expected=f"{render(max(row.event_time, row.known_time))} or later",
-            )
-        if row.stale and self.limits.refuse_stale:
-            raise Rejected(
-                STALE_FEATURES,
-                f"the features of {instrument} are of {render(row.event_time)} and had gone stale "
-                f"at {render(moment)}",
-                found=render(row.event_time),
-                expected="features within their time to live",
-                hint="ingest newer facts; serving.refuse_stale: false answers with stale: true",
-            )
-
     def _run_one(self, chosen: LiveModel, row: list[float], *, stored: bool) -> float:
         # A row's length is no less than any of its values: where it is a float32, one pass in C
         # has told that they all are. NaN is none, and is told of the longer way.
@@ -434,24 +380,8 @@ class Predictor:
         wired = {name: self._wire_one(model) for name, model in live.models.items()}
         return _Loaded(live, {name: one for name, one in wired.items() if one is not None})
 
-    def _wire_one(self, model: LiveModel) -> _Wiring | None:
-        if model.manifest is None or not self.sources:
-            return None
-        source = self.sources.get(model.manifest)
-        if source is None:
-            raise IncompatibleVersion(
-                f"{model.name} {model.version} reads features of manifest {model.manifest}: the "
-                f"desk's views are {', '.join(sorted(self.sources))}",
-                hint="serve it with the views it was trained on, or train again",
-            )
-        place = {name: index for index, name in enumerate(source.names)}
-        for name in model.schema.names:
-            if name not in place:
-                raise IncompatibleVersion(
-                    f"{model.name} {model.version} reads feature {name!r}, which its view lacks",
-                    hint=did_you_mean(name, place),
-                )
-        return _Wiring(source, np.array([place[name] for name in model.schema.names], np.intp))
+    def _wire_one(self, model: LiveModel) -> Wiring | None:
+        return Wiring.of(model, self.sources, self.requests)
 
 
 def judge(model: LiveModel, value: float) -> tuple[str | None, float | None]:

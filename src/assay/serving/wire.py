@@ -7,7 +7,7 @@ import math
 import re
 import struct
 from itertools import chain
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
@@ -19,6 +19,8 @@ from assay.serving.predictor import BatchPrediction, Prediction
 from assay.serving.rejections import (
     FEATURE_TYPE,
     FEATURE_VALUE,
+    INPUT_TYPE,
+    INPUT_VALUE,
     INVALID_BODY,
     INVALID_TIMESTAMP,
     MALFORMED_BODY,
@@ -27,17 +29,30 @@ from assay.serving.rejections import (
 from assay.serving.rows import Rows
 
 _COMPLAINT = re.compile(r"Expected `(?P<expected>.+?)`, got `(?P<found>.+?)`")
-_FEATURE = re.compile(r"\$\.(features|batch\[\d+\])\[")
+_NUMBER = re.compile(r"\$\.(features|batch\[\d+\]|request)\[")
+_INPUTS = "$.request"
+_NUMBERS = ("$.features", "$.batch", _INPUTS)
 _PLACE = re.compile(r"- at `(?P<place>[^`]+)`$")
 _STEP = re.compile(r"\.(?P<key>\w+)|\[(?P<index>\d+)\]|(?P<any>\[\.\.\.\])")
 
 
 class PredictRequest(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """Predict for an instrument, with the features that were known at a moment."""
+    """Predict for an instrument, with the features that were known at a moment.
+
+    ``request`` holds what the request itself brings, by name, for a model with features of a
+    request view: all of the view's inputs, finite numbers. ``GET /model`` lists them.
+    """
 
     instrument: str
     timestamp: str | None = None
     model: str = CHAMPION
+    request: Annotated[
+        dict[str, float] | None,
+        msgspec.Meta(
+            description="What the request brings: the inputs of the model's request view.",
+            examples=[{"order_size": 1e6, "quote": 1.0931}],
+        ),
+    ] = None
 
 
 class InferenceRequest(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -215,7 +230,7 @@ def explain(body: bytes, error: Exception, model: LiveModel | None) -> Rejected:
             )  # fmt: skip
         place, value = special
         return Rejected(
-            FEATURE_VALUE,
+            INPUT_VALUE if place.startswith(_INPUTS) else FEATURE_VALUE,
             f"{_named(place, model)} is {value}: expected a finite number",
             found=value,
             expected="a finite number",
@@ -229,16 +244,18 @@ def _explain_form(document: Any, complaint: str, model: LiveModel | None) -> Rej
     kinds = _COMPLAINT.search(complaint)
     place, found = _follow(document, place, complaint)
     text = complaint[: at.start()].strip() if at else complaint
-    if "out of range" in complaint and _FEATURE.match(place):
+    if "out of range" in complaint and _NUMBER.match(place):
+        inputs = place.startswith(_INPUTS)
+        width = "float64" if inputs else "float32"
         return Rejected(
-            FEATURE_VALUE,
-            f"{_named(place, model)} is out of range: expected a number of float32's range",
+            INPUT_VALUE if inputs else FEATURE_VALUE,
+            f"{_named(place, model)} is out of range: expected a number of {width}'s range",
             found=found,
-            expected="a finite number of float32's range",
+            expected=f"a finite number of {width}'s range",
         )
-    if kinds is not None and _FEATURE.match(place):
+    if kinds is not None and _NUMBER.match(place):
         return Rejected(
-            FEATURE_TYPE,
+            INPUT_TYPE if place.startswith(_INPUTS) else FEATURE_TYPE,
             f"{_named(place, model)} is {kinds['found']}: expected a number",
             found=found,
             expected="a number",
@@ -284,7 +301,7 @@ def _special_number(document: Any) -> tuple[str, float] | None:
         if isinstance(value, float) and not math.isfinite(value):
             return place, value
         if isinstance(value, dict):
-            join = "{}[{}]" if place.startswith(("$.features", "$.batch")) else "{}.{}"
+            join = "{}[{}]" if place.startswith(_NUMBERS) else "{}.{}"
             waiting.extend((join.format(place, key), item) for key, item in value.items())
         elif isinstance(value, list):
             waiting.extend((f"{place}[{n}]", item) for n, item in enumerate(value))
@@ -294,10 +311,12 @@ def _special_number(document: Any) -> tuple[str, float] | None:
 def _named(place: str, model: LiveModel | None) -> str:
     """``$.features[3]`` as a person says it, with the column's name where the model is known."""
     steps = re.findall(r"\[([^\]]*)\]", place)
-    if not steps or not place.startswith(("$.features", "$.batch")):
+    if not steps or not place.startswith(_NUMBERS):
         return place[:120]
     row = f"row {steps[0]}: " if place.startswith("$.batch") and len(steps) > 1 else ""
     last = steps[-1]
+    if place.startswith(_INPUTS):
+        return f"input {last[:80]}"
     if not last.isdigit():
         return f"{row}feature {last[:80]}"
     names = model.schema.names if model is not None else ()

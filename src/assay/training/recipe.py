@@ -150,12 +150,15 @@ class Recipe:
     name: the recipe's own name, unique in the desk.
     kind: kind of model, which selects the promotion policy: ``risk_model``, ``alpha_weights``.
     view: feature view that the inputs come from.
+    request: request view whose features join the view's; empty for none. Then a row of the
+        training set is a past request, and a prediction needs what a request brings.
     label: what is forecast.
     estimator: :class:`Baseline`, :class:`VarianceCorrection` or :class:`RiseProbability`.
     description: one or two sentences for people.
     model: line of models that versions of this recipe join; the recipe's name when empty.
-    features: input features in order, or ``"all"`` for every feature of the view.
-    exclude: features of the view to leave out.
+    features: input features in order, or ``"all"`` for every feature of the view, then of the
+        request view.
+    exclude: features to leave out.
     seeds: one ensemble member per seed; the margins are averaged.
     walk_forward: how the out-of-sample predictions are made.
     """
@@ -171,6 +174,7 @@ class Recipe:
     exclude: tuple[str, ...] = ()
     seeds: tuple[int, ...] = (1, 2)
     walk_forward: WalkForward = field(default_factory=WalkForward)
+    request: str = ""
 
     def __post_init__(self) -> None:
         check_name(self.name)
@@ -198,6 +202,12 @@ class Recipe:
         # A desk's file is not type-checked, and a string is a sequence of strings.
         features: Any = self.features
         exclude: Any = self.exclude
+        request: Any = self.request
+        if not isinstance(request, str):
+            raise DefinitionError(
+                f"recipe {self.name}: request is {type(request).__name__}, expected the name of a "
+                "request view"
+            )
         if features != "all" and (isinstance(features, str) or not features):
             raise DefinitionError(
                 f"recipe {self.name}: features is {features!r}, expected 'all' or a tuple of names"
@@ -209,7 +219,7 @@ class Recipe:
             )
 
     def select_features(self, available: Sequence[str]) -> tuple[str, ...]:
-        """The input features in order, chosen from the view's.
+        """The input features in order, chosen from those of the view and the request view.
 
         Raises
         ------
@@ -220,7 +230,8 @@ class Recipe:
         for name in (*named, *self.exclude):
             if name not in available:
                 raise DefinitionError(
-                    f"recipe {self.name}: feature '{name}' is not in view {self.view}",
+                    f"recipe {self.name}: feature '{name}' is not in view {self.view}"
+                    + (f" or request view {self.request}" if self.request else ""),
                     hint=did_you_mean(name, available),
                 )
         if isinstance(self.estimator, Baseline) and self.features == "all":
@@ -240,13 +251,17 @@ class Recipe:
         return chosen
 
     def to_json(self) -> dict[str, Any]:
-        """A canonical JSON object with every field."""
+        """A canonical JSON object with every field; ``request`` only where there is one, so that
+        recipes without keep the hash that they had before there were any.
+        """
+        asked = {"request": self.request} if self.request else {}
         return {
             "format": "assay-recipe/1",
             "name": self.name,
             "model": self.model,
             "kind": self.kind,
             "view": self.view,
+            **asked,
             "features": self.features if self.features == "all" else list(self.features),
             "exclude": list(self.exclude),
             "label": self.label.to_json(),

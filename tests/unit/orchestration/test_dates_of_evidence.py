@@ -37,3 +37,13 @@ def test_a_rate_that_arrives_late_makes_no_date_of_its_own() -> None:
     assert one_date_per_session(punctual).equals(punctual)
     assert measured(late) == measured(punctual)
     assert [size for _, _, size in measured(late)] == [40] * 4
+
+
+def test_an_instrument_counts_once_in_a_session_however_often_it_was_asked_about() -> None:
+    rows = [("A", 1, 9, 0.1), ("A", 3, 9, 0.3), ("B", 2, 9, 0.2), ("A", 11, 19, 0.4)]
+    table = pl.DataFrame(
+        rows, schema=["instrument", "as_of", "label_start", "prediction"], orient="row"
+    )
+    assert one_date_per_session(table).rows() == [
+        ("A", 3, 9, 0.3), ("B", 3, 9, 0.2), ("A", 11, 19, 0.4)
+    ]  # fmt: skip

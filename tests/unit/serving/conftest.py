@@ -24,6 +24,7 @@ from assay.serving import (
     LiveModels,
     OnnxModel,
     Predictor,
+    RequestInputs,
     ServiceRecord,
     SourceRow,
     SourceState,
@@ -228,16 +229,20 @@ def make_stage(
     limits: Limits | None = None,
     killed: bool = False,
     queue: int = 1_000,
+    rows: Rows | None = None,
+    requests: Sequence[RequestInputs] = (),
 ) -> Stage:
     shelf = Shelf(*(models or (make_live(),)))
-    rows = Rows()
-    rows.put("USD_SGD", 3.0, 99.0, 1.0, 2.0)
+    if rows is None:
+        rows = Rows()
+        rows.put("USD_SGD", 3.0, 99.0, 1.0, 2.0)
     clock = FixedClock(NOW)
     record = ServiceRecord(folder / "serving.jsonl", clock, process=1)
     switch = KillSwitch(folder / "stop" / "KILL", record, at_start=killed)
     predictor = Predictor(
-        LiveModels(shelf.models, champion), {MANIFEST: rows}, clock, switch=switch, limits=limits
-    )
+        LiveModels(shelf.models, champion), {rows.manifest: rows}, clock, requests=requests,
+        switch=switch, limits=limits,
+    )  # fmt: skip
     service = Service(
         predictor,
         shelf,
@@ -251,6 +256,11 @@ def make_stage(
         queue=queue,
     )
     return Stage(service, rows, shelf, clock, switch, folder)
+
+
+@pytest.fixture
+def source() -> type[Rows]:
+    return Rows
 
 
 @pytest.fixture

@@ -114,7 +114,7 @@ def run(make: Any, folder: Path, examples: int) -> set[int]:
 
 
 def test_hundreds_of_generated_bodies_get_documented_answers(staged: Any, tmp_path: Path) -> None:
-    seen = run(staged, tmp_path, 300)
+    seen = run(staged, tmp_path, 400)
     assert {200, 400, 422, 409, 404, 428} <= seen
 
 

@@ -88,6 +88,7 @@ def test_a_selection_that_cannot_work_names_the_feature(
         {"label": "squared_log_return"},
         {"estimator": "baseline"},
         {"walk_forward": 4},
+        {"request": ("order",)},
     ],
 )
 def test_a_recipe_that_cannot_mean_what_it_says_is_refused(change: dict[str, object]) -> None:
@@ -135,10 +136,19 @@ def test_a_volatility_floor_that_is_not_positive_is_refused(floor: float) -> Non
         {"estimator": VarianceCorrection("ewm_vol", floor=2e-5)},
         {"estimator": Baseline("ewm_vol")},
         {"walk_forward": WalkForward(embargo_days=1)},
+        {"request": "order"},
     ],
 )
 def test_any_change_of_a_recipe_changes_its_hash(change: dict[str, object]) -> None:
     assert replace(RECIPE, **change).hash != RECIPE.hash  # type: ignore[arg-type]
+
+
+def test_a_recipe_without_a_request_view_does_not_mention_one() -> None:
+    assert "request" not in RECIPE.to_json()  # else every recipe of a desk would be another one
+    asked = replace(RECIPE, request="order")
+    assert asked.to_json() == RECIPE.to_json() | {"request": "order"}
+    with pytest.raises(DefinitionError, match="not in view daily or request view order"):
+        replace(asked, exclude=("rsk",)).select_features((*AVAILABLE, "risk"))
 
 
 def test_the_hash_is_that_of_the_canonical_json_and_equal_recipes_share_it() -> None:

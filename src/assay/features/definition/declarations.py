@@ -1,4 +1,4 @@
-"""What a desk declares in plain Python files: views, recipes.
+"""What a desk declares in plain Python files: views, request views, recipes.
 
 A file is run as it stands; every value of the wanted type that is bound to a name at its top level
 counts. Nothing stays behind: no entry in ``sys.modules`` and no compiled file in the desk.
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from assay.errors import AssayError, DefinitionError, NotFound
 
 if TYPE_CHECKING:
+    from assay.features.definition.requests import RequestView
     from assay.features.definition.views import FeatureView
 
 
@@ -32,12 +33,22 @@ def load_views(path: Path) -> tuple[FeatureView, ...]:
     return load_declarations(path, FeatureView, noun="view")
 
 
-def load_declarations(path: Path, kind: type[Declared], *, noun: str) -> tuple[Declared, ...]:
+def load_request_views(path: Path) -> tuple[RequestView, ...]:
+    """The request views of a file or folder, maybe none; see :func:`load_declarations`."""
+    from assay.features.definition.requests import RequestView
+
+    return load_declarations(path, RequestView, noun="request view", needed=False)
+
+
+def load_declarations(
+    path: Path, kind: type[Declared], *, noun: str, needed: bool = True
+) -> tuple[Declared, ...]:
     """The ``kind`` values of a Python file, or of every ``*.py`` in a folder, in file order.
 
     Parameters
     ----------
     noun: what such a value is called, for messages.
+    needed: whether it is a mistake that there is none.
 
     Raises
     ------
@@ -58,7 +69,7 @@ def load_declarations(path: Path, kind: type[Declared], *, noun: str) -> tuple[D
                 )
             declared_in[value.name] = file
             declared.append(value)
-    if not declared:
+    if needed and not declared:
         raise DefinitionError(
             f"{path} declares no {noun}",
             hint=f"bind one at the top level: {noun} = {kind.__name__}(...)",

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+import struct
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -31,6 +34,16 @@ class RequestFeatures:
         self._segment = np.array([[0, 0, 1, 0]], dtype=np.int64)
         self._input = np.zeros((TIMES + len(view.columns), 1))
         self._output = np.empty((len(view.plan.first.outputs), 1))
+        # Checks once that the arrays fit. They stay where they are, and so does what the compiled
+        # code is called with.
+        self._one.run(self._state, self._segment, self._input, self._output)
+        self._call = self._one.call(self._state, self._segment, self._input, self._output)
+        self._function, self._address = self._one.function, self._call.ctypes.data
+        # A third of the time that numpy takes to read a list and to give one.
+        self._write = partial(
+            struct.Struct(f"{len(view.columns)}d").pack_into, self._input[TIMES:].data.cast("B"), 0
+        )
+        self._answer: Any = self._output[1:].reshape(-1).data
         self._many: Machine | None = None
 
     def compute(self, values: Mapping[str, float | None]) -> NDArray[np.float64]:
@@ -42,9 +55,10 @@ class RequestFeatures:
 
         Raises
         ------
-        ContractViolation: a name that the view reads is not there.
+        ContractViolation: a name that the view reads is not there, or is no number.
         """
-        for row, name in enumerate(self.view.columns, start=TIMES):
+        row = []
+        for name in self.view.columns:
             if name not in values:
                 raise self._missing(name, list(values))
             value = values[name]
@@ -52,9 +66,17 @@ class RequestFeatures:
                 raise ContractViolation(
                     f"view {self.view.name}: {name} is {value!r}, expected a number or None"
                 )
-            self._input[row, 0] = np.nan if value is None else value
-        self._one.run(self._state, self._segment, self._input, self._output)
-        return self._output[1:, 0].copy()
+            row.append(math.nan if value is None else float(value))
+        return np.array(self.compute_row(row))
+
+    def compute_row(self, values: Sequence[float]) -> list[float]:
+        """:meth:`compute` for a caller that has put the values into the order of ``view.columns``:
+        the same bits in less time. NaN is missing.
+        """
+        self._write(*values)
+        self._function(self._address)
+        features: list[float] = self._answer.tolist()
+        return features
 
     def with_features(self, frame: pl.DataFrame) -> pl.DataFrame:
         """A table with the features of every row added, in the table's order.

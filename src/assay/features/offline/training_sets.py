@@ -1,9 +1,10 @@
 """Training sets: features as they were known, labels that lie ahead, pinned to what was read.
 
-1. A :class:`Spine` says which (entity, moment) pairs are wanted: the universe's members, or any
-   frame.
-2. :func:`get_training_set` joins every feature table to it as of each moment and puts the forward
-   labels beside; nothing known after the cut-off exists for it.
+1. A :class:`Spine` says which (entity, moment) pairs are wanted: the universe's members, past
+   requests, or any frame.
+2. :func:`get_training_set` joins every feature table to it as of each moment, computes the features
+   of a request view from both, and puts the forward labels beside; nothing known after the cut-off
+   exists for it.
 3. The result is a :class:`TrainingSet`: the frame, its digest, and the description of the query:
    tables, snapshot ids, manifests, label, cut-off.
 4. :func:`rebuild` runs a description again on a lake and refuses a result whose digest differs.
@@ -22,6 +23,7 @@ import polars as pl
 from assay.domain.canonical import canonical_bytes, content_hash
 from assay.domain.instants import Instant
 from assay.errors import ConfigurationError, ContractViolation, Tampered
+from assay.features.definition.requests import RequestView
 from assay.features.offline.labels import (
     LABEL_COLUMNS,
     Label,
@@ -29,6 +31,12 @@ from assay.features.offline.labels import (
     describe_label,
     forward_labels,
     label_from,
+)
+from assay.features.offline.past_requests import (
+    PastRequests,
+    check_request_view,
+    describe_request_view,
+    with_request_features,
 )
 from assay.features.offline.point_in_time import (
     FeatureTable,
@@ -53,7 +61,8 @@ class Spine:
 
     Attributes
     ----------
-    frame: the entity column and ``as_of``, the moment of each decision (int64 nanoseconds UTC).
+    frame: the entity column and ``as_of``, the moment of each decision (int64 nanoseconds UTC);
+        for past requests also what each brought.
     query: how the frame was made, as a JSON object from which it can be made again.
     """
 
@@ -103,6 +112,21 @@ class Spine:
         }
         return cls(members, query)
 
+    @classmethod
+    def of_requests(cls, requests: PastRequests, *, end: Instant | None = None) -> Self:
+        """One row per past request, with what it brought.
+
+        Parameters
+        ----------
+        end: up to, not including, this moment; None is unbounded.
+        """
+        frame = (
+            requests.frame.select(requests.entity, "as_of", *requests.inputs)
+            .filter(pl.lit(end is None) | (pl.col("as_of") < (end or 0)))
+            .sort("as_of", requests.entity)
+        )
+        return cls(frame, {"kind": "requests", **requests.describe(), "end": end})
+
 
 @dataclass(frozen=True, slots=True)
 class TrainingSet:
@@ -110,10 +134,12 @@ class TrainingSet:
 
     Attributes
     ----------
-    frame: spine columns, features, one stale column per table and, with a label, the columns
-        label, label_start, label_end and label_known. Row order is the spine's.
+    frame: spine columns, features, one stale column per table, the features of the request view
+        and, with a label, the columns label, label_start, label_end and label_known. Row order is
+        the spine's.
     digest: :func:`assay.lake.digest.frame_digest` of ``frame``.
-    manifest_hash: hash of the set of the tables' manifests: of their sorted list.
+    manifest_hash: hash of the set of the manifests of the tables and the request view: of their
+        sorted list.
     snapshots: snapshot id by table.
     dropped: rows left out on request, by reason.
     stale: rows without features because the answer had gone stale, by table.
@@ -136,8 +162,9 @@ class TrainingSet:
 
     @property
     def features(self) -> tuple[str, ...]:
-        """Names of the feature columns, in the order of tables and views."""
-        return tuple(name for table in self.query["tables"] for name in table["features"])
+        """Names of the feature columns, in the order of tables and views, then the request's."""
+        sources = [*self.query["tables"], *filter(None, [self.query["request"]])]
+        return tuple(name for source in sources for name in source["features"])
 
     def description(self) -> dict[str, Any]:
         """A JSON object with the query, what it read and the digest of what came out."""
@@ -172,6 +199,7 @@ def get_training_set(
     tables: Sequence[FeatureTable],
     label: Label | None = None,
     *,
+    request: RequestView | None = None,
     prices: PriceTable | None = None,
     known_at: Instant,
     knowledge: Knowledge = Knowledge.AS_KNOWN,
@@ -181,6 +209,7 @@ def get_training_set(
 
     Parameters
     ----------
+    request: a request view over ``tables``, for a spine of past requests.
     prices: what labels are made of, and whose sessions a time-to-live counts; needed for either.
     known_at: the cut-off. Facts known later do not exist for this training set.
     drop_unlabelled: leave out rows whose label is not known by the cut-off, and count them.
@@ -199,6 +228,8 @@ def get_training_set(
         frame = as_of_join(
             frame, table, knowledge=Knowledge(knowledge), known_at=known_at, calendar=calendar
         )
+    if request is not None:
+        frame = with_request_features(frame, request, tables)
     dropped: dict[str, int] = {}
     if label is not None and prices is not None:
         taken = [name for name in LABEL_COLUMNS if name in frame.columns]
@@ -210,19 +241,20 @@ def get_training_set(
             frame = frame.filter(pl.col("label").is_not_null())
     if len(frame) + sum(dropped.values()) != len(spine.frame):
         raise AssertionError(f"{len(spine.frame)} rows in, {len(frame)} out, {dropped} dropped")
-    snapshots = {table.name: table.snapshot_id for table in tables}
-    if prices is not None:
-        snapshots[prices.name] = prices.snapshot_id
+    manifests = {table.manifest_hash for table in tables}
+    if request is not None:
+        manifests.add(request.manifest_hash)
     return TrainingSet(
         frame=frame,
         digest=frame_digest(frame),
-        manifest_hash=content_hash(sorted({table.manifest_hash for table in tables})),
-        snapshots=snapshots,
+        manifest_hash=content_hash(sorted(manifests)),
+        snapshots=_snapshots(spine, tables, prices),
         dropped=dropped,
         stale={table.name: int(frame[table.stale_column].sum()) for table in tables},
         query={
             "spine": dict(spine.query),
             "tables": [_describe_table(table) for table in tables],
+            "request": None if request is None else describe_request_view(request),
             "label": None if label is None else describe_label(label),
             "prices": None if prices is None else _describe_prices(prices),
             "known_at": known_at,
@@ -233,28 +265,35 @@ def get_training_set(
     )
 
 
-def rebuild(description: Path | Mapping[str, Any], lake: Lake) -> TrainingSet:
+def rebuild(
+    description: Path | Mapping[str, Any], lake: Lake, *, request: RequestView | None = None
+) -> TrainingSet:
     """Make a training set again from its description, reading every snapshot with verification.
 
     Parameters
     ----------
     description: the JSON object, or the path of the file that :meth:`TrainingSet.save` wrote. A
         set on an explicit spine needs the path, since the spine lies beside the file.
+    request: the request view that the set was made with: its features are computed again.
 
     Raises
     ------
+    ContractViolation: the set was made with another request view.
     Tampered: the result, the spine or a file of a snapshot is not what the description says.
     NotFound: a snapshot does not exist in this lake.
     """
     folder = description.parent if isinstance(description, Path) else None
     document = _load(description) if isinstance(description, Path) else description
     query = document["query"]
+    # Descriptions from before there were request views do not mention one.
+    check_request_view(query.get("request"), request)
     known = query["prices"]
     prices = None if known is None else _read_prices(known, lake)
     result = get_training_set(
         _read_spine(query["spine"], lake, folder),
         [_read_table(entry, lake) for entry in query["tables"]],
         None if query["label"] is None else label_from(query["label"]),
+        request=request,
         prices=prices,
         known_at=query["known_at"],
         knowledge=Knowledge(query["knowledge"]),
@@ -277,6 +316,18 @@ def _load(path: Path) -> Mapping[str, Any]:
             f"description {path} has format {document.get('format')}, expected {_FORMAT}"
         )
     return document
+
+
+def _snapshots(
+    spine: Spine, tables: Sequence[FeatureTable], prices: PriceTable | None
+) -> dict[str, str]:
+    """Snapshot id of every table that was read."""
+    read = {table.name: table.snapshot_id for table in tables}
+    if spine.query["kind"] == "requests":
+        read[spine.query["table"]] = spine.query["snapshot"]
+    if prices is not None:
+        read[prices.name] = prices.snapshot_id
+    return read
 
 
 def _describe_table(table: FeatureTable) -> dict[str, Any]:
@@ -320,6 +371,12 @@ def _read_prices(entry: Mapping[str, Any], lake: Lake) -> PriceTable:
 def _read_spine(query: Mapping[str, Any], lake: Lake, folder: Path | None) -> Spine:
     if query["kind"] == "members":
         return Spine.of_members(_read_prices(query, lake), start=query["start"], end=query["end"])
+    if query["kind"] == "requests":
+        frame = lake.table(query["table"]).read(query["snapshot"], verify=True)
+        requests = PastRequests(
+            query["table"], frame, tuple(query["inputs"]), query["snapshot"], query["entity"]
+        )
+        return Spine.of_requests(requests, end=query["end"])
     if folder is None:
         raise ConfigurationError(
             "this training set has an explicit spine, which its description does not contain",

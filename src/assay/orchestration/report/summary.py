@@ -142,8 +142,9 @@ def _other_features(model: ModelSheet, manifests: Mapping[str, str]) -> Markup |
         None,
     )
     tables = [] if made is None else [one for one in made.snapshot_ids if one in manifests]
-    # A training set's manifest is the hash of the manifests of its tables.
-    now = content_hash(sorted({manifests[table] for table in tables}))
+    # A training set's manifest is the hash of the manifests of its tables and its request view.
+    asked = [] if made is None else [made.config.get("request_view", {}).get("manifest")]
+    now = content_hash(sorted({manifests[table] for table in tables} | set(filter(None, asked))))
     if made is None or not tables or not made.manifest_hash or now == made.manifest_hash:
         return None
     return element(

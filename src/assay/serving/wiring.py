@@ -1,0 +1,185 @@
+"""A model's way to its features: stored rows, what a request adds, and the columns it reads."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from assay.domain.instants import Instant, render
+from assay.errors import AssayError, IncompatibleVersion, did_you_mean
+from assay.serving.feature_source import FeatureSource, SourceRow
+from assay.serving.live_model import LiveModel
+from assay.serving.rejections import (
+    MANIFEST_MISMATCH,
+    NO_FEATURES,
+    STALE_FEATURES,
+    UNAVAILABLE,
+    UNKNOWN_INSTRUMENT,
+    Rejected,
+)
+from assay.serving.request_inputs import RequestInputs, refuse_inputs, taker
+from assay.serving.rows import LARGEST
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Wiring:
+    """Where one model's features come from.
+
+    Attributes
+    ----------
+    source: the stored rows.
+    inputs: what a request brings and the features made of it; None for a model without such.
+    take: takes the model's columns out of a row's values, followed by what the request adds.
+    """
+
+    model: LiveModel
+    source: FeatureSource
+    inputs: RequestInputs | None
+    take: Callable[[list[float]], Sequence[float]]
+
+    @classmethod
+    def of(
+        cls,
+        model: LiveModel,
+        sources: Mapping[str, FeatureSource],
+        requests: Mapping[str, RequestInputs],
+    ) -> Self | None:
+        """The way of a model; None where there are no sources, or it names no manifest.
+
+        Parameters
+        ----------
+        sources, requests: by the hash of the manifest that models name.
+
+        Raises
+        ------
+        IncompatibleVersion: nothing here has the model's manifest, or one of its columns.
+        """
+        if model.manifest is None or not sources:
+            return None
+        inputs = requests.get(model.manifest)
+        source = sources.get(model.manifest) if inputs is None else inputs.source
+        if source is None:
+            raise IncompatibleVersion(
+                f"{model.name} {model.version} reads features of manifest {model.manifest}: the "
+                f"desk's views are {', '.join(sorted({*sources, *requests}))}",
+                hint="serve it with the views it was trained on, or train again",
+            )
+        names = (*source.names, *(inputs.names if inputs is not None else ()))
+        place = {name: index for index, name in enumerate(names)}
+        for name in model.schema.names:
+            if name not in place:
+                raise IncompatibleVersion(
+                    f"{model.name} {model.version} reads feature {name!r}, which its view lacks",
+                    hint=did_you_mean(name, place),
+                )
+        return cls(model, source, inputs, taker([place[name] for name in model.schema.names]))
+
+    def read(self, request: Mapping[str, float] | None) -> dict[str, float] | None:
+        """What a request brought, in order; None for a model that takes nothing.
+
+        Raises
+        ------
+        Rejected: it is not what the model takes.
+        """
+        if self.inputs is not None:
+            return self.inputs.read(request)
+        if request:
+            raise refuse_inputs(f"{self.model.name} v{self.model.version}", request)
+        return None
+
+    def row(self, instrument: str, moment: Instant, *, refuse_stale: bool) -> SourceRow:
+        """The stored row as of a moment, fit to be read by the model.
+
+        Raises
+        ------
+        Rejected: there is none, it follows another manifest, or it is stale.
+        """
+        row = self._stored(instrument, moment)
+        if row.manifest != self.source.manifest:
+            raise Rejected(
+                MANIFEST_MISMATCH,
+                f"the stored features of {instrument} follow manifest {row.manifest}: "
+                f"{self.model.name} v{self.model.version} reads {self.source.manifest}",
+                found=row.manifest,
+                expected=self.source.manifest,
+            )
+        if max(row.event_time, row.known_time) > moment:
+            # A store that keeps the latest row only cannot answer about the past.
+            raise Rejected(
+                NO_FEATURES,
+                f"the features of {instrument} that are kept were known at "
+                f"{render(row.known_time)}, after {render(moment)}",
+                found=render(moment),
+                expected=f"{render(max(row.event_time, row.known_time))} or later",
+            )
+        if row.stale and refuse_stale:
+            raise Rejected(
+                STALE_FEATURES,
+                f"the features of {instrument} are of {render(row.event_time)} and had gone stale "
+                f"at {render(moment)}",
+                found=render(row.event_time),
+                expected="features within their time to live",
+                hint="ingest newer facts; serving.refuse_stale: false answers with stale: true",
+            )
+        return row
+
+    def features(self, row: SourceRow, brought: Mapping[str, float] | None) -> list[float]:
+        """The model's columns in order: of the stored row, and of what the request brought.
+
+        Raises
+        ------
+        Rejected: a feature of the request has no value that the model can read.
+        """
+        values: list[float] = row.values.tolist()
+        if self.inputs is None or brought is None:
+            return list(self.take(values))
+        made = self.inputs.extend(values, brought)
+        features = list(self.take(values))
+        if not math.hypot(*made) <= LARGEST:
+            self._check_made(self.inputs, features, row, brought)
+        return features
+
+    def _check_made(
+        self,
+        inputs: RequestInputs,
+        features: list[float],
+        row: SourceRow,
+        brought: Mapping[str, float],
+    ) -> None:
+        """Refuse a feature of the request that the model reads, and that it cannot read."""
+        for name, value in zip(self.model.schema.names, features, strict=True):
+            fits = abs(value) <= LARGEST or (self.model.model.allow_missing and math.isnan(value))
+            if name in inputs.view.features and not fits:
+                stored = dict(zip(self.source.names, row.values.tolist(), strict=True))
+                raise inputs.unusable(name, value, stored, brought)
+
+    def _stored(self, instrument: str, moment: Instant) -> SourceRow:
+        try:
+            (row,) = self.source.rows((instrument,), moment)
+            if row is not None:
+                return row
+            known = self.source.entities()
+        except AssayError as error:
+            raise Rejected(
+                UNAVAILABLE,
+                f"features cannot be read: {error.message}",
+                found="unreadable",
+                expected="a readable feature store",
+                hint=error.hint,
+            ) from error
+        if instrument not in known:
+            raise Rejected(
+                UNKNOWN_INSTRUMENT,
+                f"no features of instrument {instrument[:80]!r} are kept",
+                found=instrument,
+                expected=f"one of {len(known)} instruments",
+                hint=did_you_mean(instrument[:80], known) if known else None,
+            )
+        raise Rejected(
+            NO_FEATURES,
+            f"no features of {instrument} were known at {render(moment)}",
+            found=render(moment),
+            expected="a later moment",
+        )
