@@ -28,6 +28,7 @@ from assay.features import (
 )
 from assay.lake import Snapshot, Table, as_first_known, by_year
 from assay.orchestration.desk import Desk
+from assay.orchestration.manifests import note_build
 from assay.orchestration.progress import Progress
 
 ROWS_AT_ONCE = 250_000
@@ -203,7 +204,7 @@ def build_features(desk: Desk, name: str, progress: Progress) -> FeatureBuild:
     view = desk.view(name)
     source = History.of(desk, view)
     manifest = Manifest.of(view)
-    manifest.publish(desk.layout.lake / "manifests")
+    published = manifest.publish(desk.layout.lake / "manifests")
     progress.event(
         f"computing {len(view.features)} features over {source.snapshot.rows:,} versions of rows"
     )
@@ -226,6 +227,7 @@ def build_features(desk: Desk, name: str, progress: Progress) -> FeatureBuild:
     before = table.current()
     metadata: Mapping[str, str] = {"manifest": manifest.hash, "source": source.snapshot.id}
     snapshot = table.commit(computed(), metadata=metadata)
+    note_build(published)
     if source.revised:
         progress.event(
             f"{source.revised:,} rows of {view.source} were revised after they were first known: "

@@ -73,9 +73,9 @@ class OfflineDriver:
     ) -> Iterator[pl.DataFrame]:
         """The features of a history that is too long for memory, one stretch of time at a time.
 
-        What is remembered between two stretches are the last ``view.look_back`` rows of each
-        entity: values depend on no others, so the bits are those of :meth:`run` over all rows at
-        once, also of features across entities.
+        What is remembered between two stretches are the last rows of each entity, as many as the
+        view looks back: values depend on no others, so the bits are those of :meth:`run` over all
+        rows at once, also of features across entities.
 
         Parameters
         ----------
@@ -110,7 +110,10 @@ class OfflineDriver:
                 check_order(view, rows.select(view.key_columns))
                 rows = pl.concat([remembered, rows]).sort(view.entity, maintain_order=True)
                 yield self.run(rows, workers=workers).filter(time > latest)
-            recent = rows.group_by(view.entity, maintain_order=True).tail(view.look_back)
+            # Behind a barrier one more: a row may read the latest one of another entity.
+            recent = rows.group_by(view.entity, maintain_order=True).tail(
+                view.look_back + view.has_barrier
+            )
             remembered = recent.select(rows.columns)
             latest = last if isinstance(last, int) else latest
 
