@@ -126,7 +126,7 @@ def diff(
 
     output = Output(as_json=as_json)
     done = compare_manifests(lambda: open_desk(desk), before, after)
-    for side, one in (("-", done.before), ("+", done.after)):
+    for side, one in (("from", done.before), ("to", done.after)):
         output.line(f"{side} {one.manifest.view} {one.manifest.hash[:12]}, {one.where}")
     _show_changes(done, output)
     if done.equal:
@@ -169,5 +169,5 @@ def _apart(before: str, after: str) -> list[str]:
 
 
 def _short(value: Any) -> str:
-    text = "nothing" if value is None else " ".join(str(value).split())
+    text = "left out" if value is None else " ".join(str(value).split())
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"

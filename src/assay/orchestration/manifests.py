@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from assay.domain.canonical import canonical_bytes, content_hash
 from assay.errors import ContractViolation, NotFound, nearest
-from assay.features import BuildFingerprint, Manifest
+from assay.features import Manifest
 from assay.features.definition.differences import Difference, differences
 from assay.orchestration.desk import Desk
 from assay.storage.files import write_atomic
@@ -68,7 +68,7 @@ class Comparison:
 
 def note_build(published: Path) -> None:
     """Write down beside a published manifest that this build has computed its features."""
-    build, path = canonical_bytes(BuildFingerprint.capture().to_json()), _build_path(published)
+    build, path = canonical_bytes(_this_build()), _build_path(published)
     if not path.is_file() or path.read_bytes() != build:
         write_atomic(path, build)
 
@@ -120,7 +120,7 @@ def _find(open_desk: Callable[[], Desk], what: str) -> FoundManifest:
                 hint="give more letters: " + ", ".join(one.stem[:16] for one in hits),
             )
         if hits:
-            return _read(hits[0])
+            return replace(_read(hits[0]), where="as it was published")
     if what in desk.views:
         return _defined(desk, what)
     close = nearest(what, desk.views)
@@ -133,10 +133,13 @@ def _find(open_desk: Callable[[], Desk], what: str) -> FoundManifest:
 
 
 def _defined(desk: Desk, view: str) -> FoundManifest:
-    return FoundManifest(Manifest.of(desk.view(view)), "the definition as it stands", stands=True)
+    return FoundManifest(Manifest.of(desk.view(view)), "as it is defined now", stands=True)
 
 
 def _this_build() -> dict[str, str]:
+    # Here, because the compiler takes a second to load, and most comparisons do without.
+    from assay.features import BuildFingerprint
+
     return {name: str(value) for name, value in BuildFingerprint.capture().to_json().items()}
 
 

@@ -69,7 +69,7 @@ def _features(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[D
     old, new = (dict(document.get("features", [])) for document in (before, after))
     texts = [document.get("definitions", {}) for document in (before, after)]
     for name in dict.fromkeys((*old, *new)):
-        was, now = (text.get(name) for text in texts)
+        was, now = (str(text.get(name, "")) for text in texts)
         if name not in new:
             yield Difference("feature", name, was, None)
         elif name not in old:
