@@ -130,6 +130,22 @@ class Table:
                 self._publish(snapshot.id, listing)
         return snapshot
 
+    def stretches(self, snapshot: Snapshot, *, rows: int) -> Iterator[pl.DataFrame]:
+        """The rows of a snapshot in runs of whole parts, of at least ``rows`` rows but the last.
+
+        Raises
+        ------
+        Tampered: a file is missing or unreadable.
+        """
+        gathered: list[pl.DataFrame] = []
+        for file in snapshot.files:
+            gathered.append(self._load(file, None, verify=False))
+            if sum(map(len, gathered)) >= rows:
+                yield pl.concat(gathered, rechunk=True)
+                gathered = []
+        if gathered:
+            yield pl.concat(gathered, rechunk=True)
+
     def current(self) -> Snapshot | None:
         """The current snapshot, or None when nothing has been committed."""
         pointer = self._root / "current"
@@ -197,22 +213,6 @@ class Table:
             raise NotFound(f"table {self.name} is empty: nothing has been committed yet")
         frames = [self._load(file, columns, verify) for file in snapshot.files]
         return pl.concat(frames, rechunk=True)
-
-    def stretches(self, snapshot: Snapshot, *, rows: int) -> Iterator[pl.DataFrame]:
-        """The rows of a snapshot in runs of whole parts, of at least ``rows`` rows but the last.
-
-        Raises
-        ------
-        Tampered: a file is missing or unreadable.
-        """
-        gathered: list[pl.DataFrame] = []
-        for file in snapshot.files:
-            gathered.append(self._load(file, None, verify=False))
-            if sum(map(len, gathered)) >= rows:
-                yield pl.concat(gathered, rechunk=True)
-                gathered = []
-        if gathered:
-            yield pl.concat(gathered, rechunk=True)
 
     def _store(
         self, part: str, frame: pl.DataFrame, known: Mapping[str, SnapshotFile]
