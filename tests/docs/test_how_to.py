@@ -31,6 +31,11 @@ def test_the_code_of_the_page_runs(
 ) -> None:
     text = (PAGES / f"{name}.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^( *)```python\n(.*?)^ *```", text, flags=re.MULTILINE | re.DOTALL)
+    file = re.search(r"^```yaml\n(years:.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+    if file is not None:
+        windows = tmp_path / "configs/features/windows.yaml"
+        windows.parent.mkdir(parents=True)
+        windows.write_text(file[1], encoding="utf-8")
     assert blocks
     lines = [line.removeprefix(indent) for indent, body in blocks for line in body.splitlines()]
     monkeypatch.chdir(tmp_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import polars as pl
@@ -176,6 +177,31 @@ def test_chunk_size_and_worker_count_change_no_bit(
     expected = OfflineDriver(ACROSS).run(frame)
     found = OfflineDriver(ACROSS, chunk=chunk).run(frame, workers=workers)
     assert_equal_bits(found, expected, ACROSS)
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    columns=st.lists(COLUMN, min_size=1, max_size=4),
+    gaps=st.integers(0, 5),
+    cuts=st.lists(st.floats(0, 1), max_size=6),
+    workers=st.integers(1, 3),
+)
+def test_history_in_stretches_of_time_has_the_bits_of_history_at_once(
+    columns: list[list[float]], gaps: int, cuts: list[float], workers: int
+) -> None:
+    frame = history(columns, gaps)
+    times = frame["event_time"].unique().sort().to_list()
+    edges = [0, *sorted(times[int(cut * (len(times) - 1))] for cut in cuts), times[-1] + 1]
+    time = pl.col("event_time")
+    stretches = [frame.filter((time >= a) & (time < b)) for a, b in pairwise(edges)]
+    for view in (VIEW, ACROSS):
+        expected = OfflineDriver(view).run(frame)
+        # Not a list: the next stretch is asked for when the rows of this one have been taken.
+        found = list(OfflineDriver(view).run_stretches(iter(stretches), workers=workers))
+        assert [len(part) for part in found] == [len(part) for part in stretches]
+        together = pl.concat(found).sort("entity", "event_time")
+        assert_equal_bits(together, expected, view)
+        assert known(together) == known(expected)
 
 
 @settings(max_examples=12, deadline=None)

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from assay.cli import definitions
 from assay.cli.options import HERE, DeskOption, JsonOption, open_desk
 from assay.cli.output import Output
 
@@ -62,26 +63,8 @@ def features_build(
     output.result([one.to_json() for one in built])
 
 
-@features.command("show")
-def features_show(
-    view: Annotated[str, typer.Argument(help="The view to show.")],
-    desk: DeskOption = HERE,
-    as_json: JsonOption = False,
-) -> None:
-    """Show a view: its features, look-back and manifest."""
-    from assay.features import Manifest
-
-    output = Output(as_json=as_json)
-    found = open_desk(desk).view(view)
-    manifest = Manifest.of(found)
-    output.line(f"{found.name} over {found.source}, keyed by {found.entity}")
-    output.line(f"look-back {found.look_back} rows, ttl {found.ttl}, manifest {manifest.hash}")
-    units = found.feature_units
-    output.table(
-        ("feature", "unit", "definition"),
-        [(name, units[name] or "?", repr(item)) for name, item in found.features.items()],
-    )
-    output.result(dict(manifest.document) | {"manifest": manifest.hash, "units": dict(units)})
+features.command("show")(definitions.show)
+features.command("diff")(definitions.diff)
 
 
 @features.command("check")

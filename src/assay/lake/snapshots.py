@@ -20,7 +20,7 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -83,7 +83,7 @@ class Table:
 
     def commit(
         self,
-        frames: pl.DataFrame | Mapping[str, pl.DataFrame],
+        frames: pl.DataFrame | Mapping[str, pl.DataFrame] | Iterable[tuple[str, pl.DataFrame]],
         *,
         metadata: Mapping[str, str] | None = None,
     ) -> Snapshot:
@@ -93,33 +93,58 @@ class Table:
         ----------
         frames: one frame, or several by the name of their part (for example a year). Parts are
             stored one file each and read back in the order of their names; a part that has not
-            changed shares its file with the snapshot before.
+            changed shares its file with the snapshot before. Pairs of name and frame are taken one
+            by one, so that only one has to be in memory; the table is locked meanwhile.
         metadata: short texts that belong to the content, for example the hash of a manifest.
 
         Raises
         ------
-        ContractViolation: there is no part, or the parts have different schemas.
+        ContractViolation: there is no part, a part comes twice, or parts have different schemas.
         """
-        parts = {"all": frames} if isinstance(frames, pl.DataFrame) else dict(frames)
-        schema = _common_schema(self.name, parts)
         with FileLock(self._root / "table.lock"):
             drop_torn_tail(self._root / "history.ndjson")
             current = self.current()
             known = {file.digest: file for file in current.files} if current else {}
-            files = tuple(self._store(part, parts[part], known) for part in sorted(parts))
+            stored: dict[str, SnapshotFile] = {}
+            schema: pl.Schema | None = None
+            for part, frame in _pairs(frames):
+                schema = _same_schema(self.name, part, frame, schema, stored)
+                stored[part] = self._store(part, frame, known)
+            if schema is None:
+                raise ContractViolation(f"table {self.name}: a commit needs at least one part")
+            files = tuple(stored[part] for part in sorted(stored))
+            columns = {name: str(dtype) for name, dtype in schema.items()}
             listing = canonical_bytes(
                 {
                     "format": _FORMAT,
                     "table": self.name,
-                    "schema": [[name, dtype] for name, dtype in schema.items()],
+                    "schema": [[name, dtype] for name, dtype in columns.items()],
                     "metadata": dict(metadata or {}),
                     "files": [[f.part, f.sha256, f.digest, f.rows, f.bytes] for f in files],
                 }
             )
-            snapshot = Snapshot(sha256_hex(listing), self.name, files, schema, dict(metadata or {}))
+            snapshot = Snapshot(
+                sha256_hex(listing), self.name, files, columns, dict(metadata or {})
+            )
             if current is None or snapshot.id != current.id:
                 self._publish(snapshot.id, listing)
         return snapshot
+
+    def stretches(self, snapshot: Snapshot, *, rows: int) -> Iterator[pl.DataFrame]:
+        """The rows of a snapshot in runs of whole parts, of at least ``rows`` rows but the last.
+
+        Raises
+        ------
+        Tampered: a file is missing or unreadable.
+        """
+        gathered: list[pl.DataFrame] = []
+        for file in snapshot.files:
+            gathered.append(self._load(file, None, verify=False))
+            if sum(map(len, gathered)) >= rows:
+                yield pl.concat(gathered, rechunk=True)
+                gathered = []
+        if gathered:
+            yield pl.concat(gathered, rechunk=True)
 
     def current(self) -> Snapshot | None:
         """The current snapshot, or None when nothing has been committed."""
@@ -236,15 +261,26 @@ class Table:
         return self._root / "files" / f"{sha256}.parquet"
 
 
-def _common_schema(table: str, parts: Mapping[str, pl.DataFrame]) -> dict[str, str]:
-    if not parts:
-        raise ContractViolation(f"table {table}: a commit needs at least one part")
-    schemas = {name: frame.schema for name, frame in parts.items()}
-    first = next(iter(schemas))
-    for name, schema in schemas.items():
-        if schema != schemas[first]:
-            raise ContractViolation(
-                f"table {table}: part {name!r} has columns {dict(schema)}, "
-                f"part {first!r} has {dict(schemas[first])}"
-            )
-    return {name: str(dtype) for name, dtype in schemas[first].items()}
+def _pairs(
+    frames: pl.DataFrame | Mapping[str, pl.DataFrame] | Iterable[tuple[str, pl.DataFrame]],
+) -> Iterable[tuple[str, pl.DataFrame]]:
+    if isinstance(frames, pl.DataFrame):
+        return [("all", frames)]
+    return sorted(frames.items()) if isinstance(frames, Mapping) else frames
+
+
+def _same_schema(
+    table: str,
+    part: str,
+    frame: pl.DataFrame,
+    schema: pl.Schema | None,
+    before: Mapping[str, SnapshotFile],
+) -> pl.Schema:
+    if part in before:
+        raise ContractViolation(f"table {table}: part {part!r} comes twice")
+    if schema is not None and frame.schema != schema:
+        raise ContractViolation(
+            f"table {table}: part {part!r} has columns {dict(frame.schema)}, "
+            f"part {next(iter(before))!r} has {dict(schema)}"
+        )
+    return frame.schema

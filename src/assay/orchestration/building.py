@@ -7,9 +7,10 @@ of every window around it could not have been known at their sessions.
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import polars as pl
@@ -27,7 +28,13 @@ from assay.features import (
 )
 from assay.lake import Snapshot, Table, as_first_known, by_year
 from assay.orchestration.desk import Desk
+from assay.orchestration.manifests import note_build
 from assay.orchestration.progress import Progress
+
+ROWS_AT_ONCE = 250_000
+"""Rows of history that are computed at once: with 50 features, about a gigabyte at the peak."""
+
+_YEAR = re.compile(r"[0-9]{4}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,15 +116,57 @@ def read_source(desk: Desk, view: FeatureView) -> tuple[pl.DataFrame, int, Snaps
     ------
     NotFound: silver is empty.
     """
-    table = desk.lake.table(f"silver/{view.source}")
-    snapshot = table.current()
-    if snapshot is None:
-        raise NotFound(f"table {table.name} is empty", hint="assay ingest")
-    versions = table.read(snapshot)
-    view.check(versions.columns)
-    frame = as_first_known(versions, entity=view.entity)
-    revised = versions.group_by(view.entity, "event_time").len().filter(pl.col("len") > 1).height
-    return frame.with_columns(pl.col("source_rank").cast(pl.Int64)), revised, snapshot
+    source = History.of(desk, view)
+    frame = source.first_known(source.table.read(source.snapshot))
+    return frame, source.revised, source.snapshot
+
+
+@dataclass
+class History:
+    """The silver table that a view is computed from.
+
+    ``rows`` and ``revised`` count the rows given so far, and those of them that were corrected
+    after they were first known.
+    """
+
+    view: FeatureView
+    table: Table
+    snapshot: Snapshot
+    rows: int = field(default=0, init=False)
+    revised: int = field(default=0, init=False)
+
+    @classmethod
+    def of(cls, desk: Desk, view: FeatureView) -> History:
+        """The current snapshot.
+
+        Raises
+        ------
+        NotFound: silver is empty.
+        """
+        table = desk.lake.table(f"silver/{view.source}")
+        snapshot = table.current()
+        if snapshot is None:
+            raise NotFound(f"table {table.name} is empty", hint="assay ingest")
+        return cls(view, table, snapshot)
+
+    def stretches(self) -> Iterator[pl.DataFrame]:
+        """The rows as first known, one stretch of time after the other; all at once where the
+        table is not kept by year.
+        """
+        by_years = all(_YEAR.fullmatch(file.part) for file in self.snapshot.files)
+        rows = ROWS_AT_ONCE if by_years else max(1, self.snapshot.rows)
+        for versions in self.table.stretches(self.snapshot, rows=rows):
+            yield self.first_known(versions)
+
+    def first_known(self, versions: pl.DataFrame) -> pl.DataFrame:
+        """Of all versions of facts those that were known first, typed as for the drivers."""
+        self.view.check(versions.columns)
+        entity = self.view.entity
+        frame = as_first_known(versions, entity=entity)
+        self.rows += frame.height
+        often = versions.group_by(entity, "event_time").len().filter(pl.col("len") > 1)
+        self.revised += often.height
+        return frame.with_columns(pl.col("source_rank").cast(pl.Int64))
 
 
 def current_gold(desk: Desk, view: FeatureView) -> tuple[Table, Snapshot]:
@@ -147,35 +196,53 @@ def current_gold(desk: Desk, view: FeatureView) -> tuple[Table, Snapshot]:
 
 
 def build_features(desk: Desk, name: str, progress: Progress) -> FeatureBuild:
-    """Compute a view over all of history and commit it to gold, under its manifest."""
+    """Compute a view over all of history and commit it to gold, under its manifest.
+
+    A stretch of about ``ROWS_AT_ONCE`` rows is in memory at a time, and its features.
+    """
     started = time.monotonic()
     view = desk.view(name)
-    frame, revised, source = read_source(desk, view)
+    source = History.of(desk, view)
     manifest = Manifest.of(view)
-    manifest.publish(desk.layout.lake / "manifests")
-    if revised:
-        progress.event(
-            f"{revised:,} rows of {view.source} were revised after they were first known: "
-            "features keep the first value, labels take the last"
+    published = manifest.publish(desk.layout.lake / "manifests")
+    progress.event(
+        f"computing {len(view.features)} features over {source.snapshot.rows:,} versions of rows"
+    )
+    entities: set[str] = set()
+
+    def computed() -> Iterator[tuple[str, pl.DataFrame]]:
+        given = 0
+        stretches = OfflineDriver(view).run_stretches(
+            source.stretches(), workers=desk.layout.workers
         )
-    progress.event(f"computing {len(view.features)} features over {len(frame):,} rows")
-    gold = OfflineDriver(view).run(frame, workers=desk.layout.workers)
-    if len(gold) != len(frame):
-        raise AssertionError(f"{len(frame)} rows in, {len(gold)} rows out")
+        for gold in stretches:
+            entities.update(gold[view.entity].unique())
+            progress.event(f"computed {source.rows:,} rows")
+            given += gold.height
+            yield from by_year(gold).items()
+        if given != source.rows:
+            raise AssertionError(f"{source.rows} rows in, {given} rows out")
+
     table = desk.lake.table(gold_table(view))
     before = table.current()
-    metadata: Mapping[str, str] = {"manifest": manifest.hash, "source": source.id}
-    snapshot = table.commit(by_year(gold), metadata=metadata)
+    metadata: Mapping[str, str] = {"manifest": manifest.hash, "source": source.snapshot.id}
+    snapshot = table.commit(computed(), metadata=metadata)
+    note_build(published)
+    if source.revised:
+        progress.event(
+            f"{source.revised:,} rows of {view.source} were revised after they were first known: "
+            "features keep the first value, labels take the last"
+        )
     return FeatureBuild(
         view=name,
         table=table.name,
         manifest=manifest.hash,
         snapshot=snapshot.id,
-        source_snapshot=source.id,
-        rows=len(gold),
-        revised=revised,
+        source_snapshot=source.snapshot.id,
+        rows=source.rows,
+        revised=source.revised,
         features=len(view.features),
-        entities=gold[view.entity].n_unique(),
+        entities=len(entities),
         changed=before is None or before.id != snapshot.id,
         seconds=time.monotonic() - started,
     )

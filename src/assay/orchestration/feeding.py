@@ -22,8 +22,19 @@ class FeedRule(TypedDict):
 
 
 FEED: Final[FeedRule] = {"margin": 32, "close_with_batch": True}
-"""When rows of a desk are issued: a session is complete with the facts that become known at once,
-and the last 32 sessions are issued again when a fact of theirs is revised."""
+"""When rows of a desk are issued whose view declares no lateness: a session is complete with the
+facts that become known at once, and the last 32 sessions are issued again when a fact of theirs is
+revised."""
+
+
+def feed_rule(view: FeatureView) -> FeedRule:
+    """When rows of a view are issued."""
+    if view.lateness is None:
+        return FEED
+    return {
+        "margin": view.lateness.event_times,
+        "close_with_batch": view.lateness.closes_with_batch,
+    }
 
 
 def arrivals_by_commit(

@@ -26,7 +26,7 @@ from assay.features.offline.arrivals import as_known_history
 from assay.features.online import OnlineFeed, OnlineStore, StoredRow, batches_of
 from assay.lake import TableCommit
 from assay.orchestration.desk import Desk
-from assay.orchestration.feeding import FEED, all_arrivals, arrivals_by_commit
+from assay.orchestration.feeding import all_arrivals, arrivals_by_commit, feed_rule
 from assay.orchestration.progress import Progress
 from assay.storage.files import append_line, drop_torn_tail
 from assay.storage.locks import FileLock
@@ -198,7 +198,8 @@ class Materializer:
         if self._table.current() is None:
             raise NotFound(f"table {self._table.name} is empty", hint="assay ingest")
         progress.event(f"{self.view.name}: computing what was known")
-        history = as_known_history(self.view, all_arrivals(self._table, self.view), **FEED)
+        arrivals = all_arrivals(self._table, self.view)
+        history = as_known_history(self.view, arrivals, **feed_rule(self.view))
         wanted = history.filter(pl.col("event_time").is_between(start, end, closed="left"))
         # In the order in which rows became known: whatever instant a run ends at, what is stored
         # is what was known by some moment.
@@ -222,7 +223,11 @@ class Materializer:
         path = self._folder / "feed.checkpoint"
         try:
             return OnlineFeed(
-                self.view, self._store, path, checkpoint_every=_CHECKPOINT_EVERY, **FEED
+                self.view,
+                self._store,
+                path,
+                checkpoint_every=_CHECKPOINT_EVERY,
+                **feed_rule(self.view),
             )
         except IncompatibleVersion as error:
             raise IncompatibleVersion(
@@ -234,9 +239,10 @@ class Materializer:
     def _load(self, feed: OnlineFeed, rows: pl.DataFrame) -> int:
         """Load what came before the last sessions of a history; how many arrivals that is."""
         times = rows["event_time"].unique().sort(descending=True)
-        if times.len() <= FEED["margin"]:
+        margin = feed_rule(self.view)["margin"]
+        if times.len() <= margin:
             return 0
-        recent = rows.filter(pl.col("event_time") >= times[FEED["margin"] - 1])
+        recent = rows.filter(pl.col("event_time") >= times[margin - 1])
         first = recent["batch"][0]
         start = int((rows["batch"] == first).arg_max() or 0)
         if start:

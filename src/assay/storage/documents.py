@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,14 @@ from assay.errors import ConfigurationError, NotFound
 class _StrictLoader(yaml.SafeLoader):  # type: ignore[misc]  # PyYAML ships no types
     """Refuses a key that stands twice, where YAML would let the last one win, and keys not text."""
 
+    text_keys = True
+
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
             problem = None
-            if not isinstance(key, str):
+            if not isinstance(key, str) and (self.text_keys or not isinstance(key, int | date)):
                 problem = f"key {key!r} is not text"
             elif key in seen:
                 problem = f"key {key!r} stands twice"
@@ -28,15 +31,26 @@ class _StrictLoader(yaml.SafeLoader):  # type: ignore[misc]  # PyYAML ships no t
         return dict(super().construct_mapping(node, deep=deep))
 
 
-def parse_yaml(text: str, *, source: str) -> Any:
+class _PlainKeys(_StrictLoader):
+    """Lets whole numbers and dates be keys as well."""
+
+    text_keys = False
+
+
+def parse_yaml(text: str, *, source: str, text_keys: bool = True) -> Any:
     """The value of a YAML text; ``source`` names it in errors.
+
+    Parameters
+    ----------
+    text_keys: whether every key has to be text; otherwise whole numbers and dates may be keys too.
 
     Raises
     ------
     ConfigurationError: it is not YAML, or holds a key twice or one that is not text.
     """
     try:
-        return yaml.load(text, Loader=_StrictLoader)  # noqa: S506 - a SafeLoader, stricter
+        loader = _StrictLoader if text_keys else _PlainKeys
+        return yaml.load(text, Loader=loader)  # noqa: S506 - a SafeLoader, stricter
     except (yaml.YAMLError, ValueError) as error:
         # ValueError: a date such as 2026-13-45 or an integer of thousands of digits.
         raise ConfigurationError(f"{source}: not readable as YAML: {error}") from None

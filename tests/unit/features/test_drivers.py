@@ -211,6 +211,25 @@ def test_drivers_need_at_least_one_row_and_one_worker() -> None:
         OfflineDriver(VIEW).run(market(), workers=0)
 
 
+def test_stretches_of_history_follow_each_other_in_time() -> None:
+    frame = market(rows=9)
+    times = frame["event_time"].unique().sort()
+    early = frame.filter(pl.col("event_time") <= times[3])
+    late = frame.filter(pl.col("event_time") > times[3])
+    driver = OfflineDriver(VIEW)
+    whole = driver.run(frame)
+    parts = driver.run_stretches([early.clear(), early, early.clear(), late, late.clear()])
+    assert pl.concat(parts).sort("instrument", "event_time").equals(whole)
+    with pytest.raises(OutOfOrder, match="a stretch of history begins at"):
+        list(driver.run_stretches([late, early]))
+    with pytest.raises(OutOfOrder, match="cut history by event time"):
+        list(driver.run_stretches(frame.partition_by("instrument", maintain_order=True)))
+    with pytest.raises(ContractViolation, match="follows row"):
+        list(driver.run_stretches([early, late.reverse()]))
+    with pytest.raises(ContractViolation, match="no column"):
+        list(driver.run_stretches([early.drop("event_time")]))
+
+
 KINDS = ("month_start", "month_end", "quarter_end", "day_of_week", "day_number")
 
 

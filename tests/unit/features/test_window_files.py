@@ -133,6 +133,16 @@ def test_an_exchange_is_compiled_once_and_then_read_without_its_library(tmp_path
         ("years: [2023, 2025]", "years: [2025]", "years", ""),
         ("windows:", "windwos:", "'windwos'", "did you mean 'windows'"),
         ("week: 5", "week: [", "while parsing", ""),
+        ("week: 5", "week: 131073", "window week: rows 131073, expected a whole number", ""),
+        ("week: 5", "week: 5\n  week: 6", "key 'week' stands twice", ""),
+        ("time: 1h30m", "time: 90", "window hour: time 90, expected for example 90s", ""),
+        ("time: 1h30m", "calendar: desk, time: 1h", "time beside calendar", "sessions"),
+        ("weekdays: [mon, tue, wed", "weekdays: [mon, teu, wed", "weekday 'teu'", "'tue'"),
+        ("weekdays: [mon, tue, wed, thu, fri]", "weekdays: mon", "weekdays 'mon', expected a", ""),
+        ("[2024-02-12]", "2024-02-12", "holidays datetime.date", ""),
+        ("[2024-02-12]", "[2024-02-12 08:00:00]", "date datetime.datetime", ""),
+        ("timezone: Asia/Singapore", "timezone: 8", "timezone 8, expected text", ""),
+        ("timezone: Asia/Singapore", "timezone: Asia/Sing", "calendar desk: session rule", "IANA"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_by_its_entry(

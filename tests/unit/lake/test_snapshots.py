@@ -137,6 +137,42 @@ def test_a_commit_needs_parts_of_one_schema(table):
         table.commit({"a": frame(1), "b": frame(1).rename({"n": "m"})})
 
 
+def test_parts_that_come_one_by_one_make_the_same_snapshot(table, lake):
+    parts = {"2001": frame(1, 2), "2002": frame(3), "2003": frame(4)}
+    at_once = table.commit(parts)
+    assert lake.table("silver/other").commit(iter(parts.items())).files == at_once.files
+    assert lake.table("silver/third").commit(reversed(parts.items())).files == at_once.files
+
+
+def test_parts_that_stop_coming_leave_the_old_table(table):
+    old = table.commit({"2001": frame(1)})
+
+    def parts(last):
+        yield "2001", frame(1, 2)
+        yield from last
+
+    def fails():
+        raise RuntimeError("no more")
+        yield
+
+    with pytest.raises(RuntimeError, match="no more"):
+        table.commit(parts(fails()))
+    with pytest.raises(ContractViolation, match="'2001' comes twice"):
+        table.commit(parts([("2001", frame(3))]))
+    with pytest.raises(ContractViolation, match="part 'more' has columns"):
+        table.commit(parts([("more", frame(3).drop("n"))]))
+    assert table.current() == old
+    assert table.read(verify=True).equals(frame(1))
+
+
+def test_stretches_are_whole_parts_until_there_are_rows_enough(table):
+    snapshot = table.commit({"a": frame(1, 2), "b": frame(3), "c": frame(4), "d": frame(5)})
+    found = [part["n"].to_list() for part in table.stretches(snapshot, rows=2)]
+    assert found == [[1, 2], [3, 4], [5]]
+    assert len(list(table.stretches(snapshot, rows=1))) == 4
+    assert len(list(table.stretches(snapshot, rows=100))) == 1
+
+
 @pytest.mark.parametrize("name", ["rates", "silver/", "silver/../x", "Silver/rates", "silver/a/b"])
 def test_a_malformed_table_name_is_refused(name, lake):
     with pytest.raises(NotFound, match="expected <layer>/<name>"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from assay.bootstrap import Member, create_desk, open_desk
 from assay.domain.instants import NANOS_PER_SECOND, parse
 from assay.errors import NotFound
 from assay.features.offline.training_sets import rebuild
+from assay.orchestration import building
 from assay.orchestration.building import build_features, prove_parity
 from assay.orchestration.desk import Desk
 from assay.orchestration.ingestion import ingest
@@ -83,6 +85,30 @@ def test_what_became_known_after_the_cut_off_does_not_exist_for_a_training_set(
     assert rebuild(held.description(), desk_.lake).digest == held.digest
     with pytest.raises(NotFound, match="was known by 1999-01-01"):
         build_training_set(desk_, recipe, known_by=parse("1999-01-01T00:00Z"))
+
+
+def test_gold_built_a_year_at_a_time_is_the_gold_built_at_once(
+    desk: tuple[Desk, FixedClock], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk_, clock = desk
+    notes = Notes()
+    ingest(desk_, notes)
+    at_once = build_features(desk_, "fx_daily", notes)
+    years = desk_.lake.table("gold/fx_daily").current()
+    assert years is not None
+    assert len(years.files) > 1
+    assert len([text for text in notes.texts if text.startswith("computed")]) == 1
+    monkeypatch.setattr(building, "ROWS_AT_ONCE", 1)
+    # Nothing to share files with: every year is computed, and written, by itself.
+    other = Desk(
+        dataclasses.replace(desk_.layout, lake=desk_.layout.root / "other"), desk_.keyring, clock
+    )
+    ingest(other, notes)
+    by_years = build_features(other, "fx_daily", notes)
+    assert len([text for text in notes.texts if text.startswith("computed")]) == 1 + len(
+        years.files
+    )
+    assert dataclasses.replace(by_years, seconds=0.0) == dataclasses.replace(at_once, seconds=0.0)
 
 
 def test_a_corrected_rate_changes_labels_and_no_feature_and_no_recorded_evidence(

@@ -4,7 +4,8 @@
    :mod:`~assay.features.definition.operations` is what can be written after the dot,
    :mod:`~assay.features.definition.windows` how far back it looks,
    :mod:`~assay.features.definition.calendars` when markets are open,
-   :mod:`~assay.features.definition.window_files` both by name, from a file.
+   :mod:`~assay.features.definition.lateness` how late a fact may come,
+   :mod:`~assay.features.definition.window_files` all that by name, from a file.
 2. :mod:`~assay.features.definition.operators` - every operator with its promises, and how it
    becomes instructions.
 3. :mod:`~assay.features.definition.views` - a named set of features over one source;
@@ -41,6 +42,7 @@ from assay.features.definition.expressions import (
     until_close,
     where,
 )
+from assay.features.definition.lateness import Lateness
 from assay.features.definition.manifest import Manifest, ManifestSet
 from assay.features.definition.operators import OPERATORS, NumericClass, Operator
 from assay.features.definition.requests import RequestView
@@ -57,6 +59,7 @@ __all__ = [
     "Duration",
     "Expression",
     "FeatureView",
+    "Lateness",
     "Manifest",
     "ManifestSet",
     "NumericClass",

@@ -125,6 +125,14 @@ def compile_features(features: Mapping[str, Expression], members: str | None) ->
     )
 
 
+def reaches(features: Mapping[str, Expression]) -> tuple[Mapping[str, int], frozenset[str]]:
+    """By identity, for every expression below some features: earlier rows that its value depends
+    on; and the identities of those that read other entities.
+    """
+    analysis = _Analysis(features.values())
+    return analysis.reach, frozenset(analysis.across)
+
+
 def _input_names(columns: Sequence[str], calendar: Sequence[str]) -> tuple[str, ...]:
     return (KNOWN_TIME, EVENT_TIME, *columns, *(f"calendar:{kind}" for kind in calendar))
 

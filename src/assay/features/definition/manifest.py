@@ -26,8 +26,8 @@ class Manifest:
     """The immutable description of one view, and its hash.
 
     ``document`` holds the programs, windows, operator versions, calendars, time to live, entity,
-    source, columns, universe and time zone, and how the source's bars are made where the view says
-    so. ``hash`` is the SHA-256 of its canonical form.
+    source, columns, universe and time zone, and where the view says so how the source's bars are
+    made and how late a fact may come. ``hash`` is the SHA-256 of its canonical form.
     """
 
     hash: str
@@ -52,6 +52,8 @@ class Manifest:
         }
         if view.bars is not None:
             document["bars"] = view.bars.to_json()
+        if view.lateness is not None:
+            document["lateness"] = view.lateness.to_json()
         return cls(content_hash(document), document)
 
     @property

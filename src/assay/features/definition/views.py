@@ -15,6 +15,7 @@ from assay.features.definition.bars import Bars
 from assay.features.definition.calendars import SessionTable
 from assay.features.definition.compiler import Plan, compile_features
 from assay.features.definition.expressions import Expression
+from assay.features.definition.lateness import Lateness
 from assay.features.definition.names import check_name
 from assay.features.definition.units import Unit, unit_of
 from assay.features.definition.windows import Duration
@@ -53,8 +54,9 @@ class FeatureView:
     units: column -> unit, such as ``{"mid": "USD/EUR"}``; they change no value and no manifest, but
         an expression that makes no sense in them is refused.
     calendars: tables of the sessions that windows and flags name; those that none names are let go.
-
     bars: how the rows of the source are made of ticks, where they are; part of the manifest.
+    lateness: how late a fact may change rows that were issued; part of the manifest. A feed of the
+        view, and the history of what it issued, go by it.
 
     Raises
     ------
@@ -72,6 +74,7 @@ class FeatureView:
     calendars: tuple[SessionTable, ...] = ()
     units: Mapping[str, str] = field(default_factory=dict)
     bars: Bars | None = None
+    lateness: Lateness | None = None
     plan: Plan = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -93,6 +96,11 @@ class FeatureView:
         object.__setattr__(self, "plan", compile_features(self.features, self.members))
         self._keep_calendars()
         self._check_bars()
+        if self.lateness is not None and not isinstance(self.lateness, Lateness):
+            raise DefinitionError(
+                f"view {self.name}: lateness {self.lateness!r}, expected a Lateness",
+                hint="Lateness(event_times=32), or one of load_windows(...).lateness",
+            )
         object.__setattr__(self, "units", MappingProxyType(dict(self.units)))
         for name in self.units:
             if name not in self.columns:
@@ -161,8 +169,8 @@ class FeatureView:
     def __reduce__(self) -> tuple[Any, ...]:
         # A view travels to another process as its definition and is compiled again there.
         definition = (self.name, self.source, self.entity, dict(self.features))
-        rest = (self.ttl, self.members, self.timezone, self.calendars, dict(self.units), self.bars)
-        return FeatureView, (*definition, *rest)
+        rest = (self.ttl, self.members, self.timezone, self.calendars, dict(self.units))
+        return FeatureView, (*definition, *rest, self.bars, self.lateness)
 
     def __hash__(self) -> int:
         return hash((self.name, tuple(self.features)))

@@ -54,7 +54,7 @@ def check_rows(view: FeatureView, frame: pl.DataFrame) -> Rows:
     view.check(frame.columns)
     _check_types(view, frame)
     keys = frame.select(view.key_columns)
-    _check_order(view, keys)
+    check_order(view, keys)
     event_times = keys["event_time"].to_numpy()
     inputs = np.empty((TIMES + len(view.columns) + len(view.plan.calendar), frame.height))
     inputs[0].view(np.int64)[:] = keys["known_time"].to_numpy()
@@ -101,7 +101,13 @@ def _check_types(view: FeatureView, frame: pl.DataFrame) -> None:
             raise ContractViolation(f"view {view.name}: column {name} is null in row {row}")
 
 
-def _check_order(view: FeatureView, keys: pl.DataFrame) -> None:
+def check_order(view: FeatureView, keys: pl.DataFrame) -> None:
+    """Refuse rows that are not sorted by (entity, event_time), one for each.
+
+    Raises
+    ------
+    ContractViolation: the first row that breaks the order, and the one before it.
+    """
     entity, time = keys[view.entity], keys["event_time"]
     same = entity == entity.shift(1)
     wrong = (

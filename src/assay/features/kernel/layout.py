@@ -49,22 +49,7 @@ class Machine:
     @classmethod
     def build(cls, program: Program, chunk: int) -> Machine:
         """Lay a program out for calls of up to ``chunk`` rows."""
-        kept = [node.history for node in program.nodes if node.history > 0]
-        # Moving the histories to the front costs each row one word for each node on average.
-        room = max(chunk, LEAST_ROOM, -(-sum(kept) // max(1, len(kept)))) if kept else chunk
-        offsets, size = np.zeros(len(program.nodes), dtype=np.int64), 1
-        for index, node in enumerate(program.nodes):
-            if node.history == 0:
-                offsets[index], size = size, size + chunk
-        fixed = size
-        movers: list[int] = []
-        for index, node in enumerate(program.nodes):
-            if node.history > 0:
-                movers += [size, node.history]
-                offsets[index], size = size + node.history, size + node.history + room
-        owned = np.zeros(len(program.instructions), dtype=np.int64)
-        for index, step in enumerate(program.instructions):
-            owned[index], size = size, size + step.own
+        room, fixed, offsets, movers, owned, size = _places(program, chunk)
         template = np.zeros(size, dtype=np.float64)
         for index, node in enumerate(program.nodes):
             stop = offsets[index] + (chunk if node.history == 0 else room)
@@ -152,6 +137,36 @@ class Machine:
         words[6], words[7] = self.movers, self.template.size
         words[8], words[9] = segments.size // SEGMENT_WIDTH, inputs.shape[1]
         return words
+
+
+def state_bytes(program: Program, chunk: int = 1) -> int:
+    """Bytes of one entity's state, for calls of up to ``chunk`` rows; compiles nothing."""
+    return 8 * _places(program, chunk)[-1]
+
+
+def _places(program: Program, chunk: int) -> tuple[int, int, Words, list[int], Words, int]:
+    """Where things stand in a state.
+
+    Rows that a history has room for, the end of what has no history, offsets of nodes, what is
+    moved, offsets of what instructions own, and the size in words.
+    """
+    kept = [node.history for node in program.nodes if node.history > 0]
+    # Moving the histories to the front costs each row one word for each node on average.
+    room = max(chunk, LEAST_ROOM, -(-sum(kept) // max(1, len(kept)))) if kept else chunk
+    offsets, size = np.zeros(len(program.nodes), dtype=np.int64), 1
+    for index, node in enumerate(program.nodes):
+        if node.history == 0:
+            offsets[index], size = size, size + chunk
+    fixed = size
+    movers: list[int] = []
+    for index, node in enumerate(program.nodes):
+        if node.history > 0:
+            movers += [size, node.history]
+            offsets[index], size = size + node.history, size + node.history + room
+    owned = np.zeros(len(program.instructions), dtype=np.int64)
+    for index, step in enumerate(program.instructions):
+        owned[index], size = size, size + step.own
+    return room, fixed, offsets, movers, owned, size
 
 
 def features_of(view: FeatureView, first: Floats, second: Floats | None) -> list[Floats]:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from assay.domain.instants import MIN_INSTANT, Instant
 from assay.errors import Conflict, ContractViolation
+from assay.features.definition.lateness import lateness_for
 from assay.features.definition.views import FeatureView
 from assay.features.kernel.frames import batch_starts
 from assay.features.offline.driver import OfflineDriver
@@ -25,8 +26,8 @@ def as_known_history(
     view: FeatureView,
     arrivals: pl.DataFrame,
     *,
-    margin: int,
-    close_with_batch: bool = False,
+    margin: int | None = None,
+    close_with_batch: bool | None = None,
 ) -> pl.DataFrame:
     """All versions of all rows, as a feed issues them that takes these arrivals.
 
@@ -35,9 +36,8 @@ def as_known_history(
     arrivals: versions of facts in the order of their arrival: the view's key columns and columns,
         typed as for the drivers. They arrive in batches: runs of equal values in the column
         ``batch`` where there is one, otherwise runs of equal known times.
-    margin: event times back to which rows are issued again.
-    close_with_batch: whether the end of a batch completes its latest event time; otherwise the
-        first arrival of a later one does. For views with a barrier.
+    margin, close_with_batch: what a :class:`~assay.features.definition.lateness.Lateness` says as
+        event_times and closes_with_batch; to be left out where the view declares one.
 
     Returns
     -------
@@ -46,10 +46,17 @@ def as_known_history(
     Raises
     ------
     Conflict: two arrivals at one place of the total order differ.
-    ContractViolation: ``margin`` is below one, or the table breaks the drivers' contract.
+    Conflict: the view declares another lateness.
+    ContractViolation: ``margin`` is below one or nowhere said, or the table breaks the drivers'
+        contract.
     """
-    if margin < 1:
-        raise ContractViolation(f"margin {margin}: expected at least one")
+    allowed = lateness_for(view.name, view.lateness, margin, close_with_batch)
+    if allowed is None:
+        raise ContractViolation(
+            f"view {view.name} declares no lateness, and there is no margin",
+            hint="margin=32, or FeatureView(..., lateness=Lateness(event_times=32))",
+        )
+    margin, close_with_batch = allowed.event_times, allowed.closes_with_batch
     view.check(arrivals.columns)
     columns = [*view.key_columns, *view.columns]
     _refuse_ambiguity(view, arrivals.select(columns).unique())

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 import numpy as np
 import polars as pl
 
-from assay.errors import ContractViolation
+from assay.domain.instants import MIN_INSTANT, render
+from assay.errors import ContractViolation, OutOfOrder
 from assay.features.definition.views import FeatureView
-from assay.features.kernel.frames import check_rows, result_frame
+from assay.features.kernel.frames import check_order, check_rows, result_frame
 from assay.features.kernel.layout import Machine, features_of
 from assay.features.kernel.sections import Sections, run_shares, shares
 
@@ -60,3 +63,49 @@ class OfflineDriver:
         if self.view.has_barrier:
             second = Sections(self.view).of_history(rows, first, workers=workers)
         return result_frame(self.view, rows, features_of(self.view, first, second))
+
+    def run_stretches(
+        self, stretches: Iterable[pl.DataFrame], *, workers: int = 1
+    ) -> Iterator[pl.DataFrame]:
+        """The features of a history that is too long for memory, one stretch of time at a time.
+
+        What is remembered between two stretches are the last rows of each entity,
+        ``view.remembered`` of them: values depend on no others, so the bits are those of
+        :meth:`run` over all rows at once, also of features across entities.
+
+        Parameters
+        ----------
+        stretches: frames as for :meth:`run`, each of later event times than the one before.
+        workers: as for :meth:`run`.
+
+        Returns
+        -------
+        For each stretch its rows, as :meth:`run` gives them.
+
+        Raises
+        ------
+        ContractViolation: a frame breaks its contract.
+        OutOfOrder: a stretch begins before the one before it has ended.
+        """
+        view, time = self.view, pl.col("event_time")
+        remembered: pl.DataFrame | None = None
+        latest = MIN_INSTANT
+        for stretch in stretches:
+            view.check(stretch.columns)
+            rows = stretch.select(*view.key_columns, *view.columns)
+            first, last = rows["event_time"].min(), rows["event_time"].max()
+            if remembered is not None and isinstance(first, int) and first <= latest:
+                raise OutOfOrder(
+                    f"view {view.name}: a stretch of history begins at {render(first)}, expected "
+                    f"after {render(latest)}",
+                    hint="cut history by event time, for all entities at once",
+                )
+            if remembered is None:
+                yield self.run(rows, workers=workers)
+            else:
+                check_order(view, rows.select(view.key_columns))
+                rows = pl.concat([remembered, rows]).sort(view.entity, maintain_order=True)
+                yield self.run(rows, workers=workers).filter(time > latest)
+            recent = rows.group_by(view.entity, maintain_order=True).tail(view.remembered)
+            remembered = recent.select(rows.columns)
+            latest = last if isinstance(last, int) else latest

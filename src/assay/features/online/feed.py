@@ -33,6 +33,7 @@ import polars as pl
 from assay.domain.instants import MAX_INSTANT, MIN_INSTANT, Instant, render
 from assay.domain.order import ORDER_COLUMNS
 from assay.errors import Conflict, ContractViolation, OutOfOrder
+from assay.features.definition.lateness import Lateness, lateness_for
 from assay.features.definition.views import FeatureView
 from assay.features.kernel.frames import batch_starts
 from assay.features.online.arrivals import Arrival, Facts, batches_of
@@ -56,14 +57,16 @@ class OnlineFeed:
     store: where rows go, under the name of the view.
     checkpoint_path: where the feed remembers itself; an existing file is continued from. None means
         that nothing is remembered.
-    margin: event times back to which rows are issued again.
+    margin, close_with_batch: what a :class:`~assay.features.definition.lateness.Lateness` says as
+        event_times and closes_with_batch, by default ``MARGIN`` and False; to be left out where the
+        view declares one.
     checkpoint_every: arrivals between two checkpoints.
-    close_with_batch: whether the end of a batch completes its latest event time.
 
     Not for use by several threads at once.
 
     Raises
     ------
+    Conflict: the view declares another lateness.
     IncompatibleVersion: the checkpoint is of another manifest, margin or layout.
     Tampered: the checkpoint is damaged.
     """
@@ -74,22 +77,22 @@ class OnlineFeed:
         store: OnlineStore,
         checkpoint_path: Path | None = None,
         *,
-        margin: int = MARGIN,
+        margin: int | None = None,
         checkpoint_every: int = 1_000,
-        close_with_batch: bool = False,
+        close_with_batch: bool | None = None,
     ) -> None:
-        if margin < 1 or checkpoint_every < 1:
-            raise ContractViolation(
-                f"margin {margin}, checkpoint_every {checkpoint_every}: expected at least one"
-            )
+        if checkpoint_every < 1:
+            raise ContractViolation(f"checkpoint_every {checkpoint_every}: expected at least one")
+        allowed = lateness_for(view.name, view.lateness, margin, close_with_batch)
+        allowed = allowed or Lateness(MARGIN, bool(close_with_batch))
         self.view = view
         self.position = 0
         self._driver = OnlineDriver(view)
         self._store = store
         self._path = checkpoint_path
-        self._margin = margin
+        self._margin = allowed.event_times
         self._every = checkpoint_every
-        self._close_with_batch = close_with_batch
+        self._close_with_batch = allowed.closes_with_batch
         self._facts: dict[str, Facts] = {}
         self._issued: dict[str, dict[Instant, _Issued]] = {}
         # Of a view with a barrier: the latest event time, whether it is open, the last closed ones.
