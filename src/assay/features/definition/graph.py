@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count
 from typing import Any, Final
 
 from assay.features.definition.compiler import reaches
@@ -69,7 +70,7 @@ def graph_of(view: FeatureView) -> tuple[Value, ...]:
     names: dict[str, str] = {}
     classes: dict[str, NumericClass] = {}
     found: list[Value] = []
-    taken = {str(name) for name in view.columns}
+    taken, numbers = set(view.columns), count(1)
     for item in _in_order(view.features.values()):
         operator = OPERATORS[item.operator]
         own = operator.numeric
@@ -83,7 +84,7 @@ def graph_of(view: FeatureView) -> tuple[Value, ...]:
             name = str(item.parameter("name"))
         else:
             free = [feature for feature in is_feature if feature not in taken]
-            name = free[0] if free else f"#{1 + sum(one.name.startswith('#') for one in found)}"
+            name = free[0] if free else f"#{next(numbers)}"
         names[item.identity] = name
         found.append(
             Value(
@@ -125,9 +126,9 @@ def length_in_words(nanos: int) -> str:
     """A length of time as windows.yaml writes it, such as 1h30m."""
     parts = []
     for unit, size in (*_UNITS, *_SMALL):
-        count, nanos = divmod(nanos, size)
-        if count:
-            parts.append(f"{count}{unit}")
+        whole, nanos = divmod(nanos, size)
+        if whole:
+            parts.append(f"{whole}{unit}")
     return "".join(parts) or "0s"
 
 
@@ -153,10 +154,10 @@ def _inline(item: Tree) -> str:
         return f"{item.parameter('value')!r}"
     if item.operator == "time_window":
         return _within(item.parameter("nanos"), item.parameter("max_rows"))
-    count = item.parameter("sessions")
-    kind = "session" if count == 1 else "sessions"
+    sessions = item.parameter("sessions")
+    kind = "session" if sessions == 1 else "sessions"
     most = f"at most {item.parameter('max_rows'):,} rows"
-    return f"{count} {kind} of {item.parameter('calendar')} ({most})"
+    return f"{sessions} {kind} of {item.parameter('calendar')} ({most})"
 
 
 def _within(nanos: Parameter, most: Parameter) -> str:
