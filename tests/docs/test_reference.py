@@ -9,7 +9,9 @@ from pathlib import Path
 import typer.main
 
 from assay.cli.app import app
+from assay.features.definition.bars import KINDS
 from assay.features.definition.reference import reference_page
+from assay.features.definition.window_text import KEYS, SECTIONS
 from assay.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -41,6 +43,14 @@ def test_the_page_of_operators_is_what_the_operators_say() -> None:
     assert page.strip() == reference_page().strip(), (
         "assay features operators --markdown > docs/reference/operators.md"
     )
+
+
+def test_every_key_of_the_file_of_windows_is_in_its_reference_and_no_other() -> None:
+    text = (ROOT / "docs/reference/windows-file.md").read_text(encoding="utf-8")
+    keys = [re.findall(r"^\| `(\w+)` \|", part, re.MULTILINE) for part in text.split("\n## ")]
+    assert keys[0] == list(SECTIONS)
+    assert [sorted(part) for part in keys[1:]] == [sorted(part) for part in KEYS.values()]
+    assert all(f"`{kind}`" in text or f"{{{kind}:" in text for kind in KINDS)
 
 
 def test_every_setting_is_in_the_reference_with_its_default() -> None:

@@ -199,6 +199,25 @@ def test_both_drivers_go_by_the_lateness_that_the_file_declares(declared: Window
     assert found != issued(view(SECONDS, None), arrivals, margin=1)
 
 
+def test_a_batch_completes_its_event_time_where_the_file_says_so(declared: WindowSet) -> None:
+    close = col("close")
+    features = {"rank": close.cs_rank(), "gap": close.diff(1).cs_demean()}
+    arrivals = bars_as_known(declared.bars["seconds"], ticks())
+    found = []
+    for lateness in declared.lateness.values():
+        of = FeatureView("v", "seconds", "instrument", features, Sessions(1), lateness=lateness)
+        history = as_known_history(of, arrivals)
+        values = history.select(of.feature_names).to_numpy().copy()
+        keys = history.select("instrument", "event_time", "known_time").rows()
+        rows = sorted((*key, row.tobytes()) for key, row in zip(keys, values, strict=True))
+        assert issued(of, arrivals) == rows
+        found.append(rows)
+    waits, closes = found
+    last = arrivals["event_time"].max()
+    assert any(row[1] == last for row in closes)
+    assert not any(row[1] == last for row in waits)
+
+
 def test_a_driver_that_is_told_another_lateness_is_refused(declared: WindowSet) -> None:
     of = view(None, declared.lateness["daily"])
     arrivals = bars_as_known(SECONDS, ticks())

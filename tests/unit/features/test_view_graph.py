@@ -19,6 +19,7 @@ from assay.features import (
     SessionWindow,
     TimeWindow,
     col,
+    lit,
     sessions_of_rule,
     step_function,
 )
@@ -108,6 +109,24 @@ def test_a_value_says_what_it_is_in_words() -> None:
     assert "1 session of fx_london (at most 40,000 rows)" in graph["today"].formula
     assert "halflife=10m, horizon=1h30m, window=5000" in graph["decayed"].formula
     assert "source=spread(x)" in graph["own"].formula
+
+
+def test_members_are_read_by_cross_sections_and_a_constant_can_be_a_feature() -> None:
+    view = FeatureView(
+        "v",
+        "s",
+        "e",
+        {"one": lit(1), "rank": MID.cs_rank(), "more": MID.cs_rank() + lit(1)},
+        Sessions(1),
+        members="member",
+    )
+    graph = {value.name: value for value in graph_of(view)}
+    assert list(graph) == ["member", "one", "mid", "rank", "more"]
+    assert graph["rank"].reads == ("mid", "member")
+    assert graph["one"].formula == "lit(value=1.0)"
+    assert graph["more"].reads == ("rank", "one")
+    plain = FeatureView("v", "s", "e", {"lag": MID.lag(1)}, Sessions(1), members="member")
+    assert [value.name for value in graph_of(plain)] == ["mid", "lag"]
 
 
 def test_the_windows_of_a_view_are_listed_in_words() -> None:

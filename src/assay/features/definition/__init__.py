@@ -15,7 +15,10 @@
    them.
 5. :mod:`~assay.features.definition.bars` - a source of bars, made from a source of ticks.
 6. :mod:`~assay.features.definition.compiler` - from expressions to programs.
-7. :mod:`~assay.features.definition.manifest` - the hash of all that.
+7. :mod:`~assay.features.definition.manifest` - the hash of all that;
+   :mod:`~assay.features.definition.differences` - what changed between two of them.
+8. :mod:`~assay.features.definition.graph`, :mod:`~assay.features.definition.drawing` - a view to
+   look at.
 """
 
 from assay.features.definition.bars import Aggregate, Bars

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count
 from typing import Any, Final
 
 from assay.features.definition.compiler import reaches
+from assay.features.definition.expressions import col
 from assay.features.definition.operations.tree import Parameter, Tree
 from assay.features.definition.operators import OPERATORS, NumericClass
 from assay.features.definition.operators.promise import WINDOWS
@@ -14,6 +16,7 @@ from assay.features.definition.views import FeatureView
 
 _CLASSES: Final = tuple(NumericClass)
 _INLINE: Final = ("lit", *WINDOWS)
+_CROSS_SECTION: Final = "cs_"
 _UNITS: Final = (("d", 86_400 * 10**9), ("h", 3_600 * 10**9), ("m", 60 * 10**9), ("s", 10**9))
 _SMALL: Final = (("ms", 10**6), ("us", 10**3), ("ns", 1))
 _NANOS: Final = ("halflife", "horizon", "within")
@@ -69,40 +72,48 @@ def graph_of(view: FeatureView) -> tuple[Value, ...]:
     names: dict[str, str] = {}
     classes: dict[str, NumericClass] = {}
     found: list[Value] = []
-    taken = {str(name) for name in view.columns}
-    for item in _in_order(view.features.values()):
-        operator = OPERATORS[item.operator]
-        own = operator.numeric
-        weakest = max([own, *(classes[one.identity] for one in item.inputs)], key=_CLASSES.index)
-        classes[item.identity] = weakest
-        if item.operator in _INLINE:
+    taken, numbers, inlined = set(view.columns), count(1), set[str]()
+    for item in _in_order(_roots(view)):
+        operator, told = OPERATORS[item.operator], features.get(item.identity, [])
+        classes[item.identity] = max(
+            [operator.numeric, *(classes[one.identity] for one in item.inputs)],
+            key=_CLASSES.index,
+        )
+        if item.operator in _INLINE and not told:
             names[item.identity] = _inline(item)
+            inlined.add(item.identity)
             continue
-        is_feature = features.get(item.identity, [])
         if item.operator == "col":
             name = str(item.parameter("name"))
         else:
-            free = [feature for feature in is_feature if feature not in taken]
-            name = free[0] if free else f"#{1 + sum(one.name.startswith('#') for one in found)}"
+            free = [feature for feature in told if feature not in taken]
+            name = free[0] if free else f"#{next(numbers)}"
         names[item.identity] = name
+        reads = [names[one.identity] for one in item.inputs if one.identity not in inlined]
+        if view.members is not None and item.operator.startswith(_CROSS_SECTION):
+            reads.append(view.members)
         found.append(
             Value(
                 name=name,
                 formula=_formula(item, names),
                 operator=item.operator,
-                reads=tuple(
-                    dict.fromkeys(
-                        names[one.identity] for one in item.inputs if one.operator not in _INLINE
-                    )
-                ),
-                own_class=own,
-                numeric=weakest,
-                look_back=reach[item.identity],
+                reads=tuple(dict.fromkeys(reads)),
+                own_class=operator.numeric,
+                numeric=classes[item.identity],
+                look_back=reach.get(item.identity, 0),
                 across=item.identity in across,
-                features=tuple(is_feature),
+                features=tuple(told),
             )
         )
     return tuple(found)
+
+
+def _roots(view: FeatureView) -> list[Tree]:
+    """The features; before them the column that says who is a member, where that is read."""
+    roots: list[Tree] = list(view.features.values())
+    if view.members is not None and view.members in view.columns:
+        return [col(view.members), *roots]
+    return roots
 
 
 def windows_of(view: FeatureView) -> tuple[str, ...]:
@@ -125,9 +136,9 @@ def length_in_words(nanos: int) -> str:
     """A length of time as windows.yaml writes it, such as 1h30m."""
     parts = []
     for unit, size in (*_UNITS, *_SMALL):
-        count, nanos = divmod(nanos, size)
-        if count:
-            parts.append(f"{count}{unit}")
+        whole, nanos = divmod(nanos, size)
+        if whole:
+            parts.append(f"{whole}{unit}")
     return "".join(parts) or "0s"
 
 
@@ -153,10 +164,10 @@ def _inline(item: Tree) -> str:
         return f"{item.parameter('value')!r}"
     if item.operator == "time_window":
         return _within(item.parameter("nanos"), item.parameter("max_rows"))
-    count = item.parameter("sessions")
-    kind = "session" if count == 1 else "sessions"
+    sessions = item.parameter("sessions")
+    kind = "session" if sessions == 1 else "sessions"
     most = f"at most {item.parameter('max_rows'):,} rows"
-    return f"{count} {kind} of {item.parameter('calendar')} ({most})"
+    return f"{sessions} {kind} of {item.parameter('calendar')} ({most})"
 
 
 def _within(nanos: Parameter, most: Parameter) -> str:

@@ -36,10 +36,16 @@ _NANOS: Final = {
     "h": 3_600 * 10**9,
     "d": 86_400 * 10**9,
 }
-_SECTIONS: Final = ("years", "calendars", "windows", "bars", "lateness")
+SECTIONS: Final = ("years", "calendars", "windows", "bars", "lateness")
 _RULE: Final = ("timezone", "open", "close", "weekdays", "holidays", "half_days")
 _BARS_NEED: Final = ("source", "entity", "every", "columns")
-_BARS_MAY: Final = ("timezone", "offset", "calendar", "lateness", "keep")
+KEYS: Final[Mapping[str, tuple[str, ...]]] = {
+    "calendar": ("exchange", "session", *_RULE),
+    "window": ("rows", "time", "sessions", "calendar", "max_rows"),
+    "bars": (*_BARS_NEED, "timezone", "offset", "calendar", "lateness", "keep"),
+    "lateness": ("event_times", "closes_with_batch"),
+}
+"""What an entry of each kind may say."""
 _EXAMPLE: Final = "columns: {close: {last: mid}, ticks: count}"
 
 
@@ -64,7 +70,7 @@ def declared_by(text: bytes, where: str) -> Declared:
     except (ConfigurationError, UnicodeDecodeError) as error:
         problem = error.message if isinstance(error, ConfigurationError) else f"{where}: {error}"
         raise DefinitionError(problem) from None
-    parts = _mapping({} if document is None else document, where, _SECTIONS)
+    parts = _mapping({} if document is None else document, where, SECTIONS)
     first, last = _years(parts.get("years", [2000, 2035]), where)
     calendars = {
         name: _calendar(name, entry, first, last, f"{where}: calendar {name}")
@@ -168,7 +174,7 @@ def _years(value: Any, where: str) -> tuple[date, date]:
 
 
 def _calendar(name: str, entry: Any, first: date, last: date, where: str) -> SessionTable:
-    parts = _mapping(entry, where, ("exchange", "session", *_RULE))
+    parts = _mapping(entry, where, KEYS["calendar"])
     if "exchange" in parts:
         _alone(parts, "exchange", where)
         with _at(where):
@@ -236,7 +242,7 @@ def _day(value: Any, where: str) -> date:
 def _window(entry: Any, calendars: Collection[str], where: str) -> Window:
     if type(entry) is int:
         return _rows(entry, where)
-    parts = _mapping(entry, where, ("rows", "time", "sessions", "calendar", "max_rows"))
+    parts = _mapping(entry, where, KEYS["window"])
     reaches = [name for name in ("rows", "time", "sessions") if name in parts]
     if len(reaches) != 1:
         raise DefinitionError(
@@ -274,7 +280,7 @@ def _rows(value: Any, where: str) -> int:
 
 def _bars(name: str, entry: Any, calendars: Mapping[str, SessionTable], file: str) -> Bars:
     where = f"{file}: bars {name}"
-    parts = _mapping(entry, where, (*_BARS_NEED, *_BARS_MAY))
+    parts = _mapping(entry, where, KEYS["bars"])
     for needed in _BARS_NEED:
         if needed not in parts:
             raise DefinitionError(
@@ -321,7 +327,7 @@ def _aggregate(column: object, says: Any, where: str) -> Aggregate:
 
 
 def _lateness(entry: Any, where: str) -> Lateness:
-    parts = _mapping(entry, where, ("event_times", "closes_with_batch"))
+    parts = _mapping(entry, where, KEYS["lateness"])
     if "event_times" not in parts:
         raise DefinitionError(f"{where}: no event_times", hint="event_times: 32")
     with _at(where):
