@@ -21,7 +21,8 @@ def commands(page: Path) -> list[tuple[str, str]]:
     """Commands in console blocks, and the remark behind each."""
     blocks = re.findall(r"```console\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
     lines = [line.strip().removeprefix("$ ") for block in blocks for line in block.splitlines()]
-    return [(line.partition(" #")[0].strip(), line.partition(" #")[2]) for line in lines]
+    # Blocks inside lists are indented, and so are the lines that close them.
+    return [(line.partition(" #")[0].strip(), line.partition(" #")[2]) for line in lines if line]
 
 
 def ask(url: str, options: list[str]) -> tuple[int, dict[str, Any]]:
