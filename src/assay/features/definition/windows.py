@@ -16,15 +16,6 @@ from assay.errors import DefinitionError
 from assay.features.definition.opcodes import MAX_WINDOW
 
 _MAX_NANOS = 2**61
-UNITS: Final = (
-    ("d", 86_400 * NANOS_PER_SECOND),
-    ("h", 3_600 * NANOS_PER_SECOND),
-    ("m", 60 * NANOS_PER_SECOND),
-    ("s", NANOS_PER_SECOND),
-    ("ms", 10**6),
-    ("us", 10**3),
-    ("ns", 1),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +102,16 @@ class SessionWindow:
 
 
 Window: TypeAlias = int | TimeWindow | SessionWindow
+
+UNITS: Final = (
+    ("d", 86_400 * NANOS_PER_SECOND),
+    ("h", 3_600 * NANOS_PER_SECOND),
+    ("m", 60 * NANOS_PER_SECOND),
+    ("s", NANOS_PER_SECOND),
+    ("ms", 10**6),
+    ("us", 10**3),
+    ("ns", 1),
+)
 
 
 def length_in_words(nanos: int) -> str:
