@@ -25,6 +25,7 @@ from assay.features.definition.bars import DAY, HOUR, KINDS
 from assay.features.definition.window_files import compile_windows
 from assay.features.definition.window_messages import declared_in, message_of, messages
 from assay.features.definition.window_text import Declared, declared_by
+from assay.features.definition.windows import length_in_words
 
 NAMES = st.from_regex(r"[a-z][a-z0-9_]{0,9}", fullmatch=True).filter(
     lambda name: name not in {"event_time", "known_time", "source_rank", "sequence", "entity"}
@@ -95,6 +96,12 @@ def test_a_length_in_the_text_is_the_sum_of_its_parts(hours, minutes, nanos):
             declared_by(file, "f")
     else:
         assert declared_by(file, "f").windows == {"w": TimeWindow(exact, 5)}
+
+
+@given(st.integers(1, 2**61))
+def test_a_length_in_words_is_read_back(nanos):
+    file = f"windows: {{w: {{time: {length_in_words(nanos)}, max_rows: 5}}}}".encode()
+    assert declared_by(file, "f").windows == {"w": TimeWindow(nanos, 5)}
 
 
 GOOD = {

@@ -68,7 +68,7 @@ def show(
 
 def _show_view(view: FeatureView, graph: tuple[Value, ...], output: Output) -> None:
     from assay.features import OPERATORS, Sessions
-    from assay.features.definition.graph import length_in_words
+    from assay.features.definition.windows import length_in_words
 
     units = view.feature_units
     rows = [

@@ -25,7 +25,8 @@ from assay.features import (
 )
 from assay.features.definition.calendars import FX_SESSIONS
 from assay.features.definition.drawing import dot_of, svg_of
-from assay.features.definition.graph import Value, graph_of, length_in_words, windows_of
+from assay.features.definition.graph import Value, graph_of, windows_of
+from assay.features.definition.windows import length_in_words
 from assay.features.kernel.fingerprint import golden_view
 from assay.features.kernel.layout import Machine, state_bytes
 

@@ -18,7 +18,7 @@ from assay.domain.order import ORDER_COLUMNS
 from assay.errors import DefinitionError, did_you_mean
 from assay.features.definition.calendars import SessionTable
 from assay.features.definition.names import check_name
-from assay.features.definition.windows import Duration
+from assay.features.definition.windows import Duration, length_in_words
 
 FORMAT = 1
 HOUR: Final = Duration.of(hours=1).nanos
@@ -182,20 +182,20 @@ class Bars:
                 )
             if length.nanos > _MOST_WAIT:
                 raise DefinitionError(
-                    f"bars {self.name}: {what} of {length.nanos} nanoseconds, expected at most "
-                    "400 days"
+                    f"bars {self.name}: {what} of {length_in_words(length.nanos)}, expected at "
+                    "most 400 days"
                 )
         every = self.every.nanos
         if HOUR % every and DAY % every:
             raise DefinitionError(
-                f"bars {self.name}: every {every} nanoseconds, expected a length that divides an "
-                "hour or a day",
+                f"bars {self.name}: every {length_in_words(every)}, expected a length that "
+                "divides an hour or a day",
                 hint="such as 1, 5 or 15 seconds or minutes, 1, 4 or 8 hours, 1 day",
             )
         if self.offset is not None and self.offset.nanos >= every:
             raise DefinitionError(
-                f"bars {self.name}: offset of {self.offset.nanos} nanoseconds, expected less than "
-                f"the length of a bar ({every})",
+                f"bars {self.name}: offset of {length_in_words(self.offset.nanos)}, expected less "
+                f"than the length of a bar ({length_in_words(every)})",
                 hint="take whole bars away from it: the cuts stay where they are",
             )
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from assay.features.definition.graph import length_in_words
+from assay.features.definition.windows import length_in_words
 
 _TOLD_APART: Final = ("features", "definitions", "plan", "calendars")
 _STAGES: Final = ("first_stage", "second_stage")

@@ -13,12 +13,11 @@ from assay.features.definition.operations.tree import Parameter, Tree
 from assay.features.definition.operators import OPERATORS, NumericClass
 from assay.features.definition.operators.promise import WINDOWS
 from assay.features.definition.views import FeatureView
+from assay.features.definition.windows import length_in_words
 
 _CLASSES: Final = tuple(NumericClass)
 _INLINE: Final = ("lit", *WINDOWS)
 _CROSS_SECTION: Final = "cs_"
-_UNITS: Final = (("d", 86_400 * 10**9), ("h", 3_600 * 10**9), ("m", 60 * 10**9), ("s", 10**9))
-_SMALL: Final = (("ms", 10**6), ("us", 10**3), ("ns", 1))
 _NANOS: Final = ("halflife", "horizon", "within")
 """Parameters that are lengths of time where they are whole numbers."""
 
@@ -130,16 +129,6 @@ def windows_of(view: FeatureView) -> tuple[str, ...]:
             elif not any(one.operator in WINDOWS for one in item.inputs):
                 rows.add(length)
     return (*(f"{length} rows" for length in sorted(rows)), *sorted(others))
-
-
-def length_in_words(nanos: int) -> str:
-    """A length of time as windows.yaml writes it, such as 1h30m."""
-    parts = []
-    for unit, size in (*_UNITS, *_SMALL):
-        whole, nanos = divmod(nanos, size)
-        if whole:
-            parts.append(f"{whole}{unit}")
-    return "".join(parts) or "0s"
 
 
 def _in_order(roots: Any) -> Iterator[Tree]:

@@ -23,19 +23,17 @@ from assay.features.definition.calendars import (
 )
 from assay.features.definition.lateness import Lateness
 from assay.features.definition.opcodes import MAX_WINDOW
-from assay.features.definition.windows import Duration, SessionWindow, TimeWindow, Window
+from assay.features.definition.windows import (
+    UNITS,
+    Duration,
+    SessionWindow,
+    TimeWindow,
+    Window,
+)
 from assay.storage.documents import parse_yaml
 
 _LENGTH = re.compile(r"([0-9]{1,18})(ns|us|ms|s|m|h|d)")
-_NANOS: Final = {
-    "ns": 1,
-    "us": 10**3,
-    "ms": 10**6,
-    "s": 10**9,
-    "m": 60 * 10**9,
-    "h": 3_600 * 10**9,
-    "d": 86_400 * 10**9,
-}
+_NANOS: Final = dict(UNITS)
 SECTIONS: Final = ("years", "calendars", "windows", "bars", "lateness")
 _RULE: Final = ("timezone", "open", "close", "weekdays", "holidays", "half_days")
 _BARS_NEED: Final = ("source", "entity", "every", "columns")

@@ -9,7 +9,7 @@ that holds more rows than that is missing rather than cut short, offline and onl
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from assay.domain.instants import NANOS_PER_SECOND
 from assay.errors import DefinitionError
@@ -103,6 +103,26 @@ class SessionWindow:
 
 
 Window: TypeAlias = int | TimeWindow | SessionWindow
+
+UNITS: Final = (
+    ("d", 86_400 * NANOS_PER_SECOND),
+    ("h", 3_600 * NANOS_PER_SECOND),
+    ("m", 60 * NANOS_PER_SECOND),
+    ("s", NANOS_PER_SECOND),
+    ("ms", 10**6),
+    ("us", 10**3),
+    ("ns", 1),
+)
+
+
+def length_in_words(nanos: int) -> str:
+    """A length of time as windows.yaml writes it, such as 1h30m."""
+    parts = []
+    for unit, size in UNITS:
+        whole, nanos = divmod(nanos, size)
+        if whole:
+            parts.append(f"{whole}{unit}")
+    return "".join(parts) or "0s"
 
 
 def _check_rows(what: str, rows: object) -> None:
