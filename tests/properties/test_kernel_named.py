@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -176,3 +177,25 @@ def test_what_names_no_entity_keeps_its_manifest() -> None:
 def test_what_makes_no_sense_is_refused(make: Any, words: str) -> None:
     with pytest.raises(DefinitionError, match=words):
         make()
+
+
+@settings(max_examples=40, deadline=None)
+@given(rows=histories(), cuts=st.lists(st.integers(-9, 41), max_size=5))
+def test_history_in_stretches_of_time_knows_the_latest_rows_of_the_stretches_before(
+    rows: list[tuple[str, int, int, float]], cuts: list[int]
+) -> None:
+    of_all = view(
+        other=X.of("B", within=WITHIN),
+        lagged=X.lag(1).of("A", within=Duration(30)),
+        mean=X.rolling_mean(3, min_count=1) - X.of_basket(WEIGHTS, within=WITHIN, min_count=1),
+    )
+    history = frame(rows)
+    edges = [-(10**6), *sorted(cuts), 10**6]
+    time = pl.col("event_time")
+    stretches = [history.filter((time >= a) & (time < b)) for a, b in pairwise(edges)]
+    found = pl.concat(OfflineDriver(of_all).run_stretches(stretches)).sort("entity", "event_time")
+    expected = OfflineDriver(of_all).run(history)
+    assert found.select(of_all.key_columns).equals(expected.select(of_all.key_columns))
+    for name in of_all.feature_names:
+        a, b = (one[name].to_numpy().view(np.int64) for one in (found, expected))
+        assert (a == b).all(), name
