@@ -1,0 +1,115 @@
+"""A batch of rows as the arguments of the write script, and what its answer means."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from assay.adapters.redis.keys import ViewKeys
+from assay.adapters.redis.scripts import CONFLICT, FOREIGN_LAYOUT
+from assay.domain.clock import Clock
+from assay.domain.instants import NANOS_PER_SECOND, Instant
+from assay.domain.order import VersionKey
+from assay.errors import AssayError, ContractViolation, IncompatibleVersion, Tampered
+from assay.features.online.store import StoredRow, conflicting, pack_row
+
+MOST_ROWS = 200_000
+"""Rows in one batch: a server does nothing else while it takes them."""
+
+LEAST_LIFE = 3_600 * NANOS_PER_SECOND
+"""How long a row is kept that was older than its retention when it was written."""
+
+_NANOS_PER_MILLISECOND = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Expiry:
+    """When the rows of a view end: so long after the event, as the clock of the store tells it.
+
+    A replay has a clock of its own, so what it writes lives as long as it did then. What is past
+    its retention already (a backfill) stays for :data:`LEAST_LIFE`: long enough to be proven, and
+    not for ever.
+    """
+
+    retention: int
+    clock: Clock
+
+    def life(self, event_time: Instant) -> int:
+        """Milliseconds from now, rounded up."""
+        left = max(event_time + self.retention - self.clock.now(), LEAST_LIFE)
+        return -(-left // _NANOS_PER_MILLISECOND)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Rows of one view, by entity and in ascending order, each place once."""
+
+    view: str
+    rows: tuple[StoredRow, ...]
+    keys: tuple[bytes, ...]
+    arguments: tuple[Any, ...]
+
+    @classmethod
+    def of(
+        cls,
+        view: str,
+        rows: Iterable[StoredRow],
+        keys: ViewKeys,
+        *,
+        max_versions: int,
+        expiry: Expiry | None,
+    ) -> Batch:
+        """Pack rows.
+
+        Raises
+        ------
+        ContractViolation: a row is malformed, or there are more than :data:`MOST_ROWS`.
+        Conflict: two of them have one place and different content.
+        """
+        by_entity = _by_entity(view, rows)
+        ordered: list[StoredRow] = []
+        names: list[bytes] = [keys.marker, keys.nothing]
+        arguments: list[Any] = [max_versions - 1, b""]
+        for entity, places in by_entity.items():
+            encoded = entity.encode()
+            names += (keys.newest + encoded, keys.earlier + encoded)
+            versions = sorted(places) if len(places) > 1 else list(places)
+            life = b"" if expiry is None else expiry.life(versions[-1].event_time)
+            arguments += (len(versions), life)
+            for key in versions:
+                row, packed = places[key]
+                ordered.append(row)
+                arguments.append(packed)
+        if len(ordered) > MOST_ROWS:
+            raise ContractViolation(
+                f"view {view}: a batch of {len(ordered):,} rows, expected at most {MOST_ROWS:,}",
+                hint="write several batches; each is written whole or not at all",
+            )
+        if ordered:
+            arguments[1] = arguments[4][:2]  # the layout that this build packs
+        return cls(view, tuple(ordered), tuple(names), tuple(arguments))
+
+    def refusal(self, reason: int, number: int, where: str) -> AssayError:
+        """The error for what the script refused; ``number`` is the row's place in the batch."""
+        row = self.rows[number]
+        if reason == CONFLICT:
+            return conflicting(self.view, row)
+        if reason == FOREIGN_LAYOUT:
+            return IncompatibleVersion(
+                f"{where}: rows of {row.entity!r} in view {self.view} have another layout",
+                hint="another build wrote them: use that one, or another namespace",
+            )
+        return Tampered(f"{where}: stored row of {row.entity!r} in view {self.view} is cut short")
+
+
+def _by_entity(
+    view: str, rows: Iterable[StoredRow]
+) -> dict[str, dict[VersionKey, tuple[StoredRow, bytes]]]:
+    found: dict[str, dict[VersionKey, tuple[StoredRow, bytes]]] = {}
+    for row in rows:
+        packed = pack_row(view, row)
+        _, held = found.setdefault(row.entity, {}).setdefault(row.key, (row, packed))
+        if held != packed:
+            raise conflicting(view, row)
+    return found
