@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import struct
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from assay.adapters.redis.keys import ViewKeys
 from assay.adapters.redis.scripts import CONFLICT, FOREIGN_LAYOUT
 from assay.domain.clock import Clock
 from assay.domain.instants import NANOS_PER_SECOND, Instant
-from assay.domain.order import VersionKey
 from assay.errors import AssayError, ContractViolation, IncompatibleVersion, Tampered
 from assay.features.online.store import StoredRow, conflicting, pack_row
 
@@ -46,9 +46,9 @@ class Batch:
     """Rows of one view, by entity and in ascending order, each place once."""
 
     view: str
-    rows: tuple[StoredRow, ...]
-    keys: tuple[bytes, ...]
-    arguments: tuple[Any, ...]
+    rows: Sequence[StoredRow]
+    keys: Sequence[bytes]
+    arguments: Sequence[Any]
 
     @classmethod
     def of(
@@ -69,26 +69,27 @@ class Batch:
         """
         by_entity = _by_entity(view, rows)
         ordered: list[StoredRow] = []
+        packed: list[bytes] = []
         names: list[bytes] = [keys.marker, keys.nothing]
-        arguments: list[Any] = [max_versions - 1, b""]
+        shape: list[int] = []
+        newest, earlier = keys.newest, keys.earlier
         for entity, places in by_entity.items():
             encoded = entity.encode()
-            names += (keys.newest + encoded, keys.earlier + encoded)
+            names += (newest + encoded, earlier + encoded)
             versions = sorted(places) if len(places) > 1 else list(places)
-            life = b"" if expiry is None else expiry.life(versions[-1].event_time)
-            arguments += (len(versions), life)
+            shape += (len(versions), -1 if expiry is None else expiry.life(versions[-1][0]))
             for key in versions:
-                row, packed = places[key]
+                row, data = places[key]
                 ordered.append(row)
-                arguments.append(packed)
+                packed.append(data)
         if len(ordered) > MOST_ROWS:
             raise ContractViolation(
                 f"view {view}: a batch of {len(ordered):,} rows, expected at most {MOST_ROWS:,}",
                 hint="write several batches; each is written whole or not at all",
             )
-        if ordered:
-            arguments[1] = arguments[4][:2]  # the layout that this build packs
-        return cls(view, tuple(ordered), tuple(names), tuple(arguments))
+        layout = packed[0][:2] if packed else b""  # the one that this build packs
+        shapes = struct.pack("<" + "id" * len(by_entity), *shape)
+        return cls(view, ordered, names, [max_versions - 1, layout, shapes, *packed])
 
     def refusal(self, reason: int, number: int, where: str) -> AssayError:
         """The error for what the script refused; ``number`` is the row's place in the batch."""
@@ -103,13 +104,17 @@ class Batch:
         return Tampered(f"{where}: stored row of {row.entity!r} in view {self.view} is cut short")
 
 
-def _by_entity(
-    view: str, rows: Iterable[StoredRow]
-) -> dict[str, dict[VersionKey, tuple[StoredRow, bytes]]]:
-    found: dict[str, dict[VersionKey, tuple[StoredRow, bytes]]] = {}
+_Places: TypeAlias = "dict[tuple[int, int, int, int], tuple[StoredRow, bytes]]"
+
+
+def _by_entity(view: str, rows: Iterable[StoredRow]) -> dict[str, _Places]:
+    found: dict[str, _Places] = {}
     for row in rows:
         packed = pack_row(view, row)
-        _, held = found.setdefault(row.entity, {}).setdefault(row.key, (row, packed))
-        if held != packed:
+        place = row[1:5]
+        places = found.get(row.entity)
+        if places is None:
+            found[row.entity] = {place: (row, packed)}
+        elif places.setdefault(place, (row, packed))[1] != packed:
             raise conflicting(view, row)
     return found

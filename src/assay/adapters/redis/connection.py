@@ -116,7 +116,7 @@ def _settings(address: RedisAddress, timeout: float) -> dict[str, Any]:
 
 
 def _connect(address: RedisAddress, timeout: float) -> Client:
-    return cast(Client, Redis(db=address.database, **_settings(address, timeout)))
+    return cast("Client", Redis(db=address.database, **_settings(address, timeout)))
 
 
 def _connect_cluster(address: RedisAddress, timeout: float) -> Client:
@@ -125,7 +125,7 @@ def _connect_cluster(address: RedisAddress, timeout: float) -> Client:
             f"{address} names database {address.database} of a cluster, which has only 0"
         )
     # Redirections to the node that holds a key are followed; they are sent before anything is done.
-    return cast(Client, RedisCluster(**_settings(address, timeout)))
+    return cast("Client", RedisCluster(**_settings(address, timeout)))
 
 
 def _check_version(client: Client, information: dict[str, Any], address: RedisAddress) -> None:

@@ -32,10 +32,12 @@ end
 
 _WRITE = """
 -- KEYS: the view's marker, a key that never exists, then newest and earlier of each entity.
--- ARGV: rows kept beside the newest, the layout's two bytes, then of each entity: how many rows,
--- the life in milliseconds of the last one or '', and the rows, packed, in ascending order.
+-- ARGV: rows kept beside the newest, the layout's two bytes, for each entity how many rows (int32)
+-- and the life of its last one in milliseconds or -1 (double), then all rows, packed, by entity in
+-- ascending order.
 -- Answer: rows added and whether the marker is new, or a reason below zero and which row.
 local CONFLICT, FOREIGN, CUT = -1, -2, -3
+local call, unpack_words = redis.call, struct.unpack
 
 -- Negative, zero or positive, as the place of the packed row a is before, at or after that of b.
 local function order(a, b)
@@ -50,50 +52,53 @@ local function order(a, b)
   return 0
 end
 
+-- The place of a packed row as bytes that sort as places do.
 local function place(packed)
-  local parts = {}
-  for field = 1, 4 do
-    local word = string.reverse(sub(packed, 8 * field + 1, 8 * field + 8))
-    parts[field] = string.char((byte(word) + 128) % 256) .. sub(word, 2)
-  end
-  return table.concat(parts)
+  local a, b, c, d, e, f, g, h = byte(packed, 9, 16)
+  local i, j, k, l, m, n, o, p = byte(packed, 17, 24)
+  local q, r, s, t, u, v, w, x = byte(packed, 25, 32)
+  local last = string.reverse(sub(packed, 33, 40))
+  return string.char((h + 128) % 256, g, f, e, d, c, b, a, (p + 128) % 256, o, n, m, l, k, j, i,
+    (x + 128) % 256, w, v, u, t, s, r, q, (byte(last) + 128) % 256) .. sub(last, 2)
 end
 
-local call = redis.call
-local kept, layout = tonumber(ARGV[1]), ARGV[2]
-local work, added, number, at = {}, 0, 0, 3
+local kept, layout, shape = tonumber(ARGV[1]), ARGV[2], ARGV[3]
+local work, added, row, at = {}, 0, 4, 1
 for key = 3, #KEYS, 2 do
   local newest, earlier = KEYS[key], KEYS[key + 1]
   local held = call('GET', newest)
   local count = call('ZCARD', earlier)
-  local rows, life = tonumber(ARGV[at]), ARGV[at + 1]
-  at = at + 2
-  if held and #held < HEADER then return {CUT, number} end
-  if held and sub(held, 1, 2) ~= layout then return {FOREIGN, number} end
-  local older, newer = {}, {}
-  for _ = 1, rows do
-    local row = ARGV[at]
-    local compared = held and order(row, held) or 1
+  local rows, life
+  rows, life, at = unpack_words('<i4d', shape, at)
+  if held and #held < HEADER then return {CUT, row - 4} end
+  if held and sub(held, 1, 2) ~= layout then return {FOREIGN, row - 4} end
+  local last, older, first = row + rows - 1, false, false  -- rows from the first on are newer
+  for number = row, last do
+    local packed = ARGV[number]
+    local compared = held and order(packed, held) or 1
     if compared > 0 then
-      newer[#newer + 1] = row
-    elseif compared == 0 then
-      if row ~= held then return {CONFLICT, number} end
+      first = number
+      break  -- they ascend
+    end
+    if compared == 0 then
+      if packed ~= held then return {CONFLICT, number - 4} end
     else
-      local where = place(row)
+      local where = place(packed)
       local found = count > 0 and
         call('ZRANGEBYLEX', earlier, '[' .. where, '(' .. where .. '\\255', 'LIMIT', 0, 1)[1]
       if not found then
-        older[#older + 1] = where .. row
-      elseif sub(found, 33) ~= row then
-        return {CONFLICT, number}
+        older = older or {}
+        older[#older + 1] = where .. packed
+      elseif sub(found, 33) ~= packed then
+        return {CONFLICT, number - 4}
       end
     end
-    at, number = at + 1, number + 1
   end
-  if #older + #newer > 0 then
-    added = added + #older + #newer
-    work[#work + 1] = {newest, earlier, held, count, older, newer, life}
+  if older or first then
+    added = added + (older and #older or 0) + (first and last - first + 1 or 0)
+    work[#work + 1] = {newest, earlier, held, count, older, first, last, life}
   end
+  row = last + 1
 end
 if added == 0 then return {0, 0} end
 
@@ -119,44 +124,46 @@ end
 
 local longest = -1
 for _, one in ipairs(work) do
-  local newest, earlier, held, count, older, newer, life = unpack(one)
-  local last = newer[#newer]
+  local newest, earlier, held, count = one[1], one[2], one[3], one[4]
+  local older, first, last, life = one[5], one[6], one[7], one[8]
   -- Without its newest row an entity has none: what is left over expired or was deleted by hand.
-  if not held and count > 0 then
+  -- And a store that kept more versions may have been here.
+  if count > 0 and (not held or kept == 0) then
     call('DEL', earlier)
     count = 0
   end
   if kept > 0 then
     local changed = count
-    for _, member in ipairs(older) do
-      call('ZADD', earlier, 0, member)
-      changed = changed + 1
+    if older then
+      for _, member in ipairs(older) do call('ZADD', earlier, 0, member) end
+      changed = changed + #older
     end
-    if held and last then
-      call('ZADD', earlier, 0, place(held) .. held)
-      changed = changed + 1
-    end
-    for i = 1, #newer - 1 do
-      call('ZADD', earlier, 0, place(newer[i]) .. newer[i])
-      changed = changed + 1
+    if first then
+      if held then
+        call('ZADD', earlier, 0, place(held) .. held)
+        changed = changed + 1
+      end
+      for number = first, last - 1 do
+        local packed = ARGV[number]
+        call('ZADD', earlier, 0, place(packed) .. packed)
+        changed = changed + 1
+      end
     end
     if changed > kept then call('ZREMRANGEBYRANK', earlier, 0, -kept - 1) end
-    if last and life ~= '' then
+    if first and life >= 0 then
       if changed > 0 then call('PEXPIREAT', earlier, ends(life)) end
-    elseif last then
-      if count > 0 then call('PERSIST', earlier) end
+    elseif first then
+      if count > 0 and call('PTTL', earlier) >= 0 then call('PERSIST', earlier) end
     elseif count == 0 then
       local left = call('PTTL', newest)
       if left > 0 then call('PEXPIREAT', earlier, ends(left)) end
     end
-  elseif count > 0 then
-    call('DEL', earlier)  -- a store that kept more versions was here
   end
-  if last and life ~= '' then
-    call('SET', newest, last, 'PXAT', ends(life))
-    longest = math.max(longest, tonumber(life))
-  elseif last then
-    call('SET', newest, last)
+  if first and life >= 0 then
+    call('SET', newest, ARGV[last], 'PXAT', ends(life))
+    longest = math.max(longest, life)
+  elseif first then
+    call('SET', newest, ARGV[last])
     longest = math.huge
   end
 end
