@@ -135,3 +135,17 @@ def redis_server(shared_redis: RedisServer) -> RedisServer:
     with Redis(unix_socket_path=str(shared_redis.socket)) as client:
         client.flushall()
     return shared_redis
+
+
+@pytest.fixture
+def start_redis(redis_executable: Path) -> Iterator[Callable[..., RedisServer]]:
+    """Starts servers with options of their own; they end with the test."""
+    started: list[RedisServer] = []
+
+    def start(*options: str, **where: Any) -> RedisServer:
+        started.append(RedisServer(redis_executable, options, **where).start())
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.stop()

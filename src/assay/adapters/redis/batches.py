@@ -14,8 +14,9 @@ from assay.domain.instants import NANOS_PER_SECOND, Instant
 from assay.errors import AssayError, ContractViolation, IncompatibleVersion, Tampered
 from assay.features.online.store import StoredRow, conflicting, pack_row
 
-MOST_ROWS = 200_000
-"""Rows in one batch: a server does nothing else while it takes them."""
+MOST_ROWS = 100_000
+MOST_BYTES = 64 * 2**20
+"""What one batch may hold: a server does nothing else while it takes it, a second or two."""
 
 LEAST_LIFE = 3_600 * NANOS_PER_SECOND
 """How long a row is kept that was older than its retention when it was written."""
@@ -64,7 +65,8 @@ class Batch:
 
         Raises
         ------
-        ContractViolation: a row is malformed, or there are more than :data:`MOST_ROWS`.
+        ContractViolation: a row is malformed, or there are more than :data:`MOST_ROWS` rows or
+            :data:`MOST_BYTES` bytes.
         Conflict: two of them have one place and different content.
         """
         by_entity = _by_entity(view, rows)
@@ -82,14 +84,18 @@ class Batch:
                 row, data = places[key]
                 ordered.append(row)
                 packed.append(data)
-        if len(ordered) > MOST_ROWS:
+        size = sum(map(len, packed))
+        if len(packed) > MOST_ROWS or size > MOST_BYTES:
             raise ContractViolation(
-                f"view {view}: a batch of {len(ordered):,} rows, expected at most {MOST_ROWS:,}",
+                f"view {view}: a batch of {len(packed):,} rows with {size:,} bytes, expected at "
+                f"most {MOST_ROWS:,} rows with {MOST_BYTES:,} bytes",
                 hint="write several batches; each is written whole or not at all",
             )
         layout = packed[0][:2] if packed else b""  # the one that this build packs
         shapes = struct.pack("<" + "id" * len(by_entity), *shape)
-        return cls(view, ordered, names, [max_versions - 1, layout, shapes, *packed])
+        lengths = struct.pack(f"<{len(packed)}i", *map(len, packed))
+        arguments = (max_versions - 1, layout, shapes, lengths, b"".join(packed))
+        return cls(view, ordered, names, arguments)
 
     def refusal(self, reason: int, number: int, where: str) -> AssayError:
         """The error for what the script refused; ``number`` is the row's place in the batch."""

@@ -16,11 +16,13 @@ from assay.errors import AssayError, ConfigurationError, Tampered, Unavailable
 OLDEST = "6.2"
 
 _FAILURES = (exceptions.RedisError, OSError)
-_PERMITTED = (
+PERMITTED = (
     "+get +mget +set +del +exists +type +pttl +persist +pexpireat +zadd +zcard +zrange "
     "+zrangebylex +zrevrangebylex +zremrangebyrank +sadd +smembers +smismember +eval +evalsha "
-    "+time +info"
+    "+time +info +select +cluster"
 )
+# How a server says it from inside a script, where the error has no name.
+_DENIED = ("NOPERM", "can't run this command", "can't access at least one of the keys")
 
 
 class Client(Protocol):
@@ -43,6 +45,7 @@ class Connection:
 
     Parameters
     ----------
+    key: that this user may read, to try a command on.
     evictable: whether rows may get a time to live, so that policies which evict such keys matter.
     timeout: seconds that the server may take to answer, and to be connected to.
 
@@ -52,11 +55,13 @@ class Connection:
     ConfigurationError: it refuses the password, is too old, or may drop rows when memory is short.
     """
 
-    def __init__(self, address: RedisAddress, *, evictable: bool, timeout: float) -> None:
+    def __init__(
+        self, address: RedisAddress, *, key: bytes, evictable: bool, timeout: float
+    ) -> None:
         self.address = address
         self._client: Client | None = None
         try:
-            self._client = _open(address, evictable=evictable, timeout=timeout)
+            self._client = _open(address, key=key, evictable=evictable, timeout=timeout)
         except _FAILURES as error:
             raise explain(error, address) from error
 
@@ -90,11 +95,11 @@ class Connection:
         raise Unavailable(f"online store {self.address} is closed")
 
 
-def _open(address: RedisAddress, *, evictable: bool, timeout: float) -> Client:
+def _open(address: RedisAddress, *, key: bytes, evictable: bool, timeout: float) -> Client:
     client = _connect(address, timeout)
     try:
         information = client.execute_command("INFO")
-        _check_version(client, information, address)
+        _check_version(client, information, address, key)
         _check_memory(information, address, evictable=evictable)
     except BaseException:
         client.close()
@@ -111,7 +116,6 @@ def _settings(address: RedisAddress, timeout: float) -> dict[str, Any]:
         "socket_connect_timeout": timeout,
         "retry": Retry(NoBackoff(), 0),
         "protocol": 2,
-        "client_name": "assay",
     }
 
 
@@ -128,10 +132,12 @@ def _connect_cluster(address: RedisAddress, timeout: float) -> Client:
     return cast("Client", RedisCluster(**_settings(address, timeout)))
 
 
-def _check_version(client: Client, information: dict[str, Any], address: RedisAddress) -> None:
+def _check_version(
+    client: Client, information: dict[str, Any], address: RedisAddress, key: bytes
+) -> None:
     """Ask for a command that came with the options we need: other servers number otherwise."""
     try:
-        client.execute_command("SMISMEMBER", "assay:nothing", "")
+        client.execute_command("SMISMEMBER", key, "")
     except exceptions.ResponseError as error:
         if "unknown command" not in str(error).lower():
             raise
@@ -166,8 +172,11 @@ def explain(error: Exception, address: RedisAddress) -> AssayError:
             hint="give it in the URL, from the environment: "
             "ASSAY_FEATURES__ONLINE_STORE=redis://:PASSWORD@HOST:PORT/0",
         )
-    if isinstance(error, exceptions.NoPermissionError):
-        return ConfigurationError(f"{where}: {text}", hint=f"its user needs {_PERMITTED}")
+    if isinstance(error, exceptions.NoPermissionError) or any(one in text for one in _DENIED):
+        return ConfigurationError(
+            f"{where} denies its user a command or a key: {text}",
+            hint=f"the user needs {PERMITTED}",
+        )
     if isinstance(error, exceptions.ReadOnlyError) or "READONLY" in text:
         return Unavailable(
             f"{where} is a replica and takes no writes", hint="name the primary server instead"

@@ -32,9 +32,9 @@ end
 
 _WRITE = """
 -- KEYS: the view's marker, a key that never exists, then newest and earlier of each entity.
--- ARGV: rows kept beside the newest, the layout's two bytes, for each entity how many rows (int32)
--- and the life of its last one in milliseconds or -1 (double), then all rows, packed, by entity in
--- ascending order.
+-- ARGV: rows kept beside the newest; the layout's two bytes; for each entity how many rows (int32)
+-- and the life of its last one in milliseconds or -1 (double); the length of each row (int32); all
+-- rows, packed and end to end, by entity in ascending order.
 -- Answer: rows added and whether the marker is new, or a reason below zero and which row.
 local CONFLICT, FOREIGN, CUT = -1, -2, -3
 local call, unpack_words = redis.call, struct.unpack
@@ -62,26 +62,32 @@ local function place(packed)
     (x + 128) % 256, w, v, u, t, s, r, q, (byte(last) + 128) % 256) .. sub(last, 2)
 end
 
-local kept, layout, shape = tonumber(ARGV[1]), ARGV[2], ARGV[3]
-local work, added, row, at = {}, 0, 4, 1
+local kept, layout, shape, lengths, packed_rows =
+  tonumber(ARGV[1]), ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+local work, added, row, at, starts = {}, 0, 0, 1, 1
 for key = 3, #KEYS, 2 do
   local newest, earlier = KEYS[key], KEYS[key + 1]
   local held = call('GET', newest)
   local count = call('ZCARD', earlier)
   local rows, life
   rows, life, at = unpack_words('<i4d', shape, at)
-  if held and #held < HEADER then return {CUT, row - 4} end
-  if held and sub(held, 1, 2) ~= layout then return {FOREIGN, row - 4} end
-  local last, older, first = row + rows - 1, false, false  -- rows from the first on are newer
-  for number = row, last do
-    local packed = ARGV[number]
-    local compared = held and order(packed, held) or 1
+  if held and #held < HEADER then return {CUT, row} end
+  if held and sub(held, 1, 2) ~= layout then return {FOREIGN, row} end
+  local older, newer, last = false, false, false  -- the last of the newer ones is the new newest
+  for number = row, row + rows - 1 do
+    local length = unpack_words('<i4', lengths, 4 * number + 1)
+    local packed = sub(packed_rows, starts, starts + length - 1)
+    starts = starts + length
+    local compared = (last or not held) and 1 or order(packed, held)
     if compared > 0 then
-      first = number
-      break  -- they ascend
-    end
-    if compared == 0 then
-      if packed ~= held then return {CONFLICT, number - 4} end
+      if last then
+        newer = newer or {}
+        newer[#newer + 1] = last
+      end
+      last = packed
+      added = added + 1
+    elseif compared == 0 then
+      if packed ~= held then return {CONFLICT, number} end
     else
       local where = place(packed)
       local found = count > 0 and
@@ -89,16 +95,16 @@ for key = 3, #KEYS, 2 do
       if not found then
         older = older or {}
         older[#older + 1] = where .. packed
+        added = added + 1
       elseif sub(found, 33) ~= packed then
-        return {CONFLICT, number - 4}
+        return {CONFLICT, number}
       end
     end
   end
-  if older or first then
-    added = added + (older and #older or 0) + (first and last - first + 1 or 0)
-    work[#work + 1] = {newest, earlier, held, count, older, first, last, life}
+  if older or last then
+    work[#work + 1] = {newest, earlier, held, count, older, newer, last, life}
   end
-  row = last + 1
+  row = row + rows
 end
 if added == 0 then return {0, 0} end
 
@@ -125,7 +131,7 @@ end
 local longest = -1
 for _, one in ipairs(work) do
   local newest, earlier, held, count = one[1], one[2], one[3], one[4]
-  local older, first, last, life = one[5], one[6], one[7], one[8]
+  local older, newer, last, life = one[5], one[6], one[7], one[8]
   -- Without its newest row an entity has none: what is left over expired or was deleted by hand.
   -- And a store that kept more versions may have been here.
   if count > 0 and (not held or kept == 0) then
@@ -138,32 +144,29 @@ for _, one in ipairs(work) do
       for _, member in ipairs(older) do call('ZADD', earlier, 0, member) end
       changed = changed + #older
     end
-    if first then
-      if held then
-        call('ZADD', earlier, 0, place(held) .. held)
-        changed = changed + 1
-      end
-      for number = first, last - 1 do
-        local packed = ARGV[number]
-        call('ZADD', earlier, 0, place(packed) .. packed)
-        changed = changed + 1
-      end
+    if last and held then
+      call('ZADD', earlier, 0, place(held) .. held)
+      changed = changed + 1
+    end
+    if newer then
+      for _, packed in ipairs(newer) do call('ZADD', earlier, 0, place(packed) .. packed) end
+      changed = changed + #newer
     end
     if changed > kept then call('ZREMRANGEBYRANK', earlier, 0, -kept - 1) end
-    if first and life >= 0 then
+    if last and life >= 0 then
       if changed > 0 then call('PEXPIREAT', earlier, ends(life)) end
-    elseif first then
+    elseif last then
       if count > 0 and call('PTTL', earlier) >= 0 then call('PERSIST', earlier) end
     elseif count == 0 then
       local left = call('PTTL', newest)
       if left > 0 then call('PEXPIREAT', earlier, ends(left)) end
     end
   end
-  if first and life >= 0 then
-    call('SET', newest, ARGV[last], 'PXAT', ends(life))
+  if last and life >= 0 then
+    call('SET', newest, last, 'PXAT', ends(life))
     longest = math.max(longest, life)
-  elseif first then
-    call('SET', newest, ARGV[last])
+  elseif last then
+    call('SET', newest, last)
     longest = math.huge
   end
 end

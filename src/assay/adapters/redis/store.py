@@ -80,7 +80,9 @@ class RedisStore:
         self._keys: dict[str, ViewKeys] = {}
         self._registered: set[str] = set()
         address = RedisAddress.parse(url)
-        self._connection = Connection(address, evictable=bool(retention), timeout=timeout)
+        self._connection = Connection(
+            address, key=views_key(namespace), evictable=bool(retention), timeout=timeout
+        )
 
     def __repr__(self) -> str:
         return f"RedisStore({self._connection.address}, namespace={self._namespace!r})"
