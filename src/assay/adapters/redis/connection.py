@@ -28,7 +28,7 @@ _DENIED = ("NOPERM", "can't run this command", "can't access at least one of the
 class Client(Protocol):
     """What is used of redis-py, for one server and for a cluster."""
 
-    def execute_command(self, *command: Any) -> Any:
+    def execute_command(self, *command: Any, **options: Any) -> Any:
         """One command and its answer."""
         ...
 
@@ -99,15 +99,20 @@ def _open(address: RedisAddress, *, key: bytes, evictable: bool, timeout: float)
     client = _connect(address, timeout)
     try:
         information = client.execute_command("INFO")
+        servers = [information]
+        if information.get("cluster_enabled"):
+            client.close()
+            client = _connect_cluster(address, timeout)
+            found = client.execute_command("INFO", target_nodes="primaries")
+            # By node; a cluster of one answers as a single server does.
+            servers = [found] if "redis_version" in found else list(found.values())
         _check_version(client, information, address, key)
-        _check_memory(information, address, evictable=evictable)
+        for one in servers:
+            _check_memory(one, address, evictable=evictable)
     except BaseException:
         client.close()
         raise
-    if not information.get("cluster_enabled"):
-        return client
-    client.close()
-    return _connect_cluster(address, timeout)
+    return client
 
 
 def _settings(address: RedisAddress, timeout: float) -> dict[str, Any]:
@@ -124,10 +129,6 @@ def _connect(address: RedisAddress, timeout: float) -> Client:
 
 
 def _connect_cluster(address: RedisAddress, timeout: float) -> Client:
-    if address.database:
-        raise ConfigurationError(
-            f"{address} names database {address.database} of a cluster, which has only 0"
-        )
     # Redirections to the node that holds a key are followed; they are sent before anything is done.
     return cast("Client", RedisCluster(**_settings(address, timeout)))
 
@@ -200,6 +201,6 @@ def explain(error: Exception, address: RedisAddress) -> AssayError:
         )
     if "WRONGTYPE" in text:
         return Tampered(f"{where}: a key of the online store holds something else: {text}")
-    if "DB index is out of range" in text:
+    if "DB index is out of range" in text or "SELECT is not allowed" in text:
         return ConfigurationError(f"{where}: the server has no such database")
     return Unavailable(f"{where}: {text}")
