@@ -64,7 +64,7 @@ def cut_the_log(start_redis, cuts):
 def kill_while_writing(start_redis, kills, generator):
     """Kill the server at random moments of a stream of writes, and go on after each."""
     server = start_redis(*DURABLE)
-    store = RedisStore(server.url)
+    store = RedisStore(server.url, max_versions=1_000_000)
     accepted, in_doubt = 0, 0
     for _ in range(kills):
         timer = threading.Timer(generator.random() * 0.05, server.kill)

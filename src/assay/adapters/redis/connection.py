@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn, Protocol, cast
 
 from redis import Redis, RedisCluster, exceptions
@@ -15,6 +15,7 @@ from assay.errors import AssayError, ConfigurationError, Tampered, Unavailable
 
 OLDEST = "6.2"
 
+_AT_ONCE = 1_000
 _FAILURES = (exceptions.RedisError, OSError)
 PERMITTED = (
     "+get +mget +set +del +exists +type +pttl +persist +pexpireat +zadd +zcard +zrange "
@@ -30,6 +31,10 @@ class Client(Protocol):
 
     def execute_command(self, *command: Any, **options: Any) -> Any:
         """One command and its answer."""
+        ...
+
+    def scan_iter(self, *, match: bytes, count: int) -> Iterator[bytes]:
+        """Names of keys that fit a pattern, on every node."""
         ...
 
     def close(self) -> None:
@@ -82,6 +87,16 @@ class Connection:
                 return client.execute_command("EVALSHA", script.sha, *rest)
             except exceptions.NoScriptError:
                 return client.execute_command("EVAL", script.source, *rest)
+        except _FAILURES as error:
+            raise explain(error, self.address) from error
+
+    def remove(self, prefix: bytes) -> None:
+        """Delete every key that begins so, a thousand at a time; ``prefix`` is no pattern."""
+        client = self._client or self._refuse()
+        try:
+            found = list(client.scan_iter(match=prefix + b"*", count=_AT_ONCE))
+            for start in range(0, len(found), _AT_ONCE):
+                client.execute_command("UNLINK", *found[start : start + _AT_ONCE])
         except _FAILURES as error:
             raise explain(error, self.address) from error
 

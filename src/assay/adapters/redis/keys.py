@@ -47,12 +47,14 @@ class ViewKeys:
 
     Attributes
     ----------
+    tag: what all of them begin with.
     marker: exists while any row of the view does.
     nothing: never exists; scripts rehearse their writes on it.
     newest, earlier: prefixes of the keys of an entity: its newest row, packed, and a sorted set of
         the rows before that one.
     """
 
+    tag: bytes
     marker: bytes
     nothing: bytes
     newest: bytes
@@ -67,6 +69,5 @@ class ViewKeys:
         UnicodeEncodeError: a name has no UTF-8 form, so no row can have been stored under it.
         """
         tag = f"{{{quote(namespace, safe='')}:{quote(view, safe='')}}}"
-        return cls(
-            *(f"{tag}{part}".encode() for part in ("view", "nothing", "newest:", "earlier:"))
-        )
+        names = ("", "view", "nothing", "newest:", "earlier:")
+        return cls(*(f"{tag}{name}".encode() for name in names))

@@ -175,21 +175,27 @@ class RedisStore:
 
     def views(self) -> tuple[str, ...]:
         """Names of the views that have rows, sorted."""
-        names = [
-            name.decode()
-            for name in self._connection.execute("SMEMBERS", views_key(self._namespace))
-        ]
         return tuple(
-            sorted(
-                name
-                for name in names
-                if self._connection.execute("EXISTS", self._keys_of(name).marker)
-            )
+            name
+            for name in sorted(self._names())
+            if self._connection.execute("EXISTS", self._keys_of(name).marker)
         )
+
+    def forget(self) -> None:
+        """Remove every row and view of the namespace, by the names of its views."""
+        for view in self._names():
+            self._connection.remove(self._keys_of(view).tag)
+        self._connection.execute("DEL", views_key(self._namespace))
+        self._registered.clear()
 
     def close(self) -> None:
         """Close the connections of all threads."""
         self._connection.close()
+
+    def _names(self) -> list[str]:
+        """Views that were ever written, with rows or without."""
+        found = self._connection.execute("SMEMBERS", views_key(self._namespace))
+        return [name.decode() for name in found]
 
     def _keys_of(self, view: str) -> ViewKeys:
         keys = self._keys.get(view)
