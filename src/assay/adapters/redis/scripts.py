@@ -38,6 +38,9 @@ _WRITE = """
 -- Answer: rows added and whether the marker is new, or a reason below zero and which row.
 local CONFLICT, FOREIGN, CUT = -1, -2, -3
 local call, unpack_words = redis.call, struct.unpack
+-- Before 7.0 a server may be set to log scripts instead of what they wrote; from the first answer
+-- that depends on its clock on it would then refuse to write.
+if redis.replicate_commands then redis.replicate_commands() end
 
 -- Negative, zero or positive, as the place of the packed row a is before, at or after that of b.
 local function order(a, b)
