@@ -42,7 +42,7 @@ def test_the_code_of_using_redis_runs(redis_server: RedisServer) -> None:
 
 def test_the_permissions_on_the_page_of_redis_are_those_that_errors_name() -> None:
     pytest.importorskip("redis")
-    from assay.adapters.redis.connection import PERMITTED
+    from assay.adapters.redis.faults import PERMITTED
 
     text = (PAGES / "use-redis.md").read_text(encoding="utf-8")
     (listed,) = re.findall(r"the commands `(.*?)`", text, flags=re.DOTALL)

@@ -202,7 +202,7 @@ def test_a_user_who_may_not_do_every_write_does_none_of_them(start_redis, missin
 
 
 def test_a_user_with_the_permissions_that_are_named_can_do_everything(start_redis):
-    from assay.adapters.redis.connection import PERMITTED
+    from assay.adapters.redis.faults import PERMITTED
 
     server = start_redis()
     with connect(server) as client:

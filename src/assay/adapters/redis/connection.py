@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, NoReturn, Protocol, cast
 
 from redis import Redis, RedisCluster, exceptions
@@ -10,20 +10,13 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from assay.adapters.redis.address import RedisAddress
-from assay.adapters.redis.scripts import Script
-from assay.errors import AssayError, ConfigurationError, Tampered, Unavailable
+from assay.adapters.redis.calls import Request
+from assay.adapters.redis.faults import FAILURES, explain
+from assay.errors import ConfigurationError, Unavailable
 
 OLDEST = "6.2"
 
 _AT_ONCE = 1_000
-_FAILURES = (exceptions.RedisError, OSError)
-PERMITTED = (
-    "+get +mget +set +del +exists +type +pttl +persist +pexpireat +zadd +zcard +zrange "
-    "+zrangebylex +zrevrangebylex +zremrangebyrank +sadd +smembers +smismember +eval +evalsha "
-    "+time +info +select +cluster"
-)
-# How a server says it from inside a script, where the error has no name.
-_DENIED = ("NOPERM", "can't run this command", "can't access at least one of the keys")
 
 
 class Client(Protocol):
@@ -67,27 +60,21 @@ class Connection:
         self._client: Client | None = None
         try:
             self._client = _open(address, key=key, evictable=evictable, timeout=timeout)
-        except _FAILURES as error:
+        except FAILURES as error:
             raise explain(error, address) from error
 
-    def execute(self, *command: Any) -> Any:
-        """One command and its answer."""
+    def answer(self, request: Request) -> Any:
+        """The answer to one request; a script goes in full where the server does not have it."""
         client = self._client or self._refuse()
         try:
-            return client.execute_command(*command)
-        except _FAILURES as error:
-            raise explain(error, self.address) from error
-
-    def run(self, script: Script, keys: Sequence[bytes], arguments: Sequence[Any]) -> Any:
-        """A script by its name, or in full where the server does not have it yet."""
-        client = self._client or self._refuse()
-        rest = (len(keys), *keys, *arguments)
-        try:
+            if request.script is None:
+                return client.execute_command(*request.parts)
+            rest = (len(request.parts), *request.parts, *request.arguments)
             try:
-                return client.execute_command("EVALSHA", script.sha, *rest)
+                return client.execute_command("EVALSHA", request.script.sha, *rest)
             except exceptions.NoScriptError:
-                return client.execute_command("EVAL", script.source, *rest)
-        except _FAILURES as error:
+                return client.execute_command("EVAL", request.script.source, *rest)
+        except FAILURES as error:
             raise explain(error, self.address) from error
 
     def remove(self, prefix: bytes) -> None:
@@ -97,7 +84,7 @@ class Connection:
             found = list(client.scan_iter(match=prefix + b"*", count=_AT_ONCE))
             for start in range(0, len(found), _AT_ONCE):
                 client.execute_command("UNLINK", *found[start : start + _AT_ONCE])
-        except _FAILURES as error:
+        except FAILURES as error:
             raise explain(error, self.address) from error
 
     def close(self) -> None:
@@ -175,47 +162,3 @@ def _check_memory(information: dict[str, Any], address: RedisAddress, *, evictab
             f"maxmemory-policy {policy}): expected noeviction, or no limit",
             hint="redis-cli config set maxmemory-policy noeviction",
         )
-
-
-def explain(error: Exception, address: RedisAddress) -> AssayError:
-    """What an error of the client or the server means for whoever reads or writes rows."""
-    where, text = f"Redis at {address}", str(error)
-    word = text.split(" ", 1)[0]
-    if isinstance(error, exceptions.AuthenticationError) or word in {"NOAUTH", "WRONGPASS"}:
-        # The server's own words only: what the client adds may name the user.
-        return ConfigurationError(
-            f"{where} refuses the password, or wants one",
-            hint="give it in the URL, from the environment: "
-            "ASSAY_FEATURES__ONLINE_STORE=redis://:PASSWORD@HOST:PORT/0",
-        )
-    if isinstance(error, exceptions.NoPermissionError) or any(one in text for one in _DENIED):
-        return ConfigurationError(
-            f"{where} denies its user a command or a key: {text}",
-            hint=f"the user needs {PERMITTED}",
-        )
-    if isinstance(error, exceptions.ReadOnlyError) or "READONLY" in text:
-        return Unavailable(
-            f"{where} is a replica and takes no writes", hint="name the primary server instead"
-        )
-    if isinstance(error, exceptions.OutOfMemoryError) or "OOM command" in text:
-        return Unavailable(
-            f"{where} is out of memory and takes no rows; nothing was written",
-            hint="raise maxmemory, keep fewer versions or give rows a retention",
-        )
-    if isinstance(error, exceptions.BusyLoadingError):
-        return Unavailable(f"{where} is still loading its data", hint="try again in a moment")
-    if isinstance(error, exceptions.TimeoutError):
-        return Unavailable(
-            f"{where} did not answer in time; a write may or may not have happened",
-            hint="write the same rows again: what is stored already changes nothing",
-        )
-    if isinstance(error, exceptions.ConnectionError):
-        return Unavailable(
-            f"{where} cannot be reached, or went away: {text}",
-            hint="start it, or check features.online_store; to try one: redis-server --port 6379",
-        )
-    if "WRONGTYPE" in text:
-        return Tampered(f"{where}: a key of the online store holds something else: {text}")
-    if "DB index is out of range" in text or "SELECT is not allowed" in text:
-        return ConfigurationError(f"{where}: the server has no such database")
-    return Unavailable(f"{where}: {text}")
