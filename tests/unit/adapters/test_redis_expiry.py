@@ -64,6 +64,8 @@ def test_rows_live_for_the_retention_after_their_newest_event(open_store, client
     store.write("fx", [stored_row("B", NOON)])
     assert hours_left(client, "{assay:fx}newest:B") == about(71)
     assert hours_left(client, KEYS[2]) == about(72)  # of the longest one
+    store.write("fx", [stored_row("C", NOON + 9 * HOUR), stored_row("D", NOON + 8 * HOUR)])
+    assert hours_left(client, KEYS[2]) == about(80)
 
 
 def test_a_replay_of_old_rows_lives_as_long_as_they_did_then(open_store, client):

@@ -180,6 +180,15 @@ def test_views_are_listed_again_after_the_server_lost_everything(store, client):
     assert store.views() == ("fx",)
 
 
+def test_moments_outside_of_all_time_see_nothing_or_everything(store):
+    rows = [stored_row(event_time=time) for time in (-(2**63), 2**63 - 1)]
+    store.write("fx", rows)
+    store.write("fx", [rows[0]._replace(entity="B")])
+    assert store.read("fx", ["A", "B"], -(2**63) - 1) == [None, None]
+    assert store.read("fx", ["A"], -(2**63)) == rows[:1]
+    assert store.read("fx", ["A"], 2**63) == rows[1:]
+
+
 def test_a_refused_batch_leaves_no_view_behind(store):
     with pytest.raises(Conflict):
         store.write("fx", [stored_row(), stored_row(values=(3.0,))])
