@@ -150,3 +150,22 @@ def test_a_server_that_logs_scripts_in_place_of_their_writes_is_no_exception(sta
     server.start()
     assert [row.event_time for row in store.history("fx", "B")] == [NOON, NOON + 1, NOON + 2]
     store.close()
+
+
+def test_switching_a_retention_on_and_off_again_keeps_whole_histories(
+    open_store, redis_server, client
+):
+    lasting, ending = RedisStore(redis_server.url), open_store(FixedClock(NOON))
+    for entity in "AB":
+        lasting.write("fx", [stored_row(entity, NOON - n) for n in range(3)])
+    assert client.get(KEYS[2]) == b"1"
+    ending.write("fx", [stored_row("A", NOON + 1), stored_row("B", NOON + 1)])
+    assert hours_left(client, KEYS[0]) == hours_left(client, KEYS[1]) == about(72)
+    assert (client.get(KEYS[2]), client.pttl(KEYS[2])) == (b"2", -1)
+    lasting.write("fx", [stored_row("A", NOON + 2)])
+    lasting.write("fx", [stored_row("B", NOON + 2)])
+    for entity in "AB":
+        for part in ("newest", "earlier"):
+            assert client.pttl(f"{{assay:fx}}{part}:{entity}") == -1
+    assert client.get(KEYS[2]) == b"2"
+    lasting.close()

@@ -131,6 +131,9 @@ local function ends(life)
   return string.format('%.0f', now + life)
 end
 
+-- The marker's value: whether any row of the view was ever given an end.
+local LASTING, ENDING = '1', '2'
+local marked = call('GET', KEYS[1])
 local longest = -1
 for _, one in ipairs(work) do
   local newest, earlier, held, count = one[1], one[2], one[3], one[4]
@@ -159,7 +162,7 @@ for _, one in ipairs(work) do
     if last and life >= 0 then
       if changed > 0 then call('PEXPIREAT', earlier, ends(life)) end
     elseif last then
-      if count > 0 and call('PTTL', earlier) >= 0 then call('PERSIST', earlier) end
+      if count > 0 and marked ~= LASTING then call('PERSIST', earlier) end
     elseif count == 0 then
       local left = call('PTTL', newest)
       if left > 0 then call('PEXPIREAT', earlier, ends(left)) end
@@ -175,10 +178,14 @@ for _, one in ipairs(work) do
 end
 
 local left = call('PTTL', KEYS[1])  -- -2: there is none; -1: it never ends
+local ends_some = longest >= 0 and longest < math.huge or marked == ENDING
+local value = ends_some and ENDING or LASTING
 if left ~= -1 and (longest == math.huge or longest < 0 and left == -2) then
-  call('SET', KEYS[1], '1')
+  call('SET', KEYS[1], value)
 elseif left ~= -1 and left < longest then
-  call('SET', KEYS[1], '1', 'PXAT', ends(longest))
+  call('SET', KEYS[1], value, 'PXAT', ends(longest))
+elseif value ~= marked then
+  call('SET', KEYS[1], value, 'KEEPTTL')
 end
 return {added, left == -2 and 1 or 0}
 """
