@@ -22,7 +22,17 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-SUITES = ("start", "kernel", "online", "point_in_time", "registry", "statistics", "onnx", "serving")
+SUITES = (
+    "start",
+    "kernel",
+    "online",
+    "redis_store",
+    "point_in_time",
+    "registry",
+    "statistics",
+    "onnx",
+    "serving",
+)
 RESULTS = Path(__file__).parent / "results"
 
 

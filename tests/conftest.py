@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+
+from assay.testing.redis_server import INSTALL, RedisServer, find_redis_server
 
 CURRENCIES = ("USD", "SGD", "JPY", "GBP", "CHF", "AUD", "PEG")
 SESSIONS = 1_300
@@ -106,3 +108,44 @@ def travelled(shell: Shell) -> tuple[Path, Any, Any]:
 def archive() -> Callable[[Path], None]:
     """Writes a generated archive of rates to a path."""
     return write_archive
+
+
+@pytest.fixture(scope="session")
+def redis_executable() -> Path:
+    """The program redis-server, and redis-py beside it; skips where either is missing."""
+    pytest.importorskip("redis", reason="the Redis store needs its extra: pip install redis")
+    found = find_redis_server()
+    if found is None:
+        pytest.skip(f"no redis-server on this machine: {INSTALL}")
+    return found
+
+
+@pytest.fixture(scope="session")
+def shared_redis(redis_executable: Path) -> Iterator[RedisServer]:
+    """One server for all tests that do no harm to it."""
+    with RedisServer(redis_executable) as server:
+        yield server
+
+
+@pytest.fixture
+def redis_server(shared_redis: RedisServer) -> RedisServer:
+    """The shared server, empty."""
+    from redis import Redis
+
+    with Redis(unix_socket_path=str(shared_redis.socket)) as client:
+        client.flushall()
+    return shared_redis
+
+
+@pytest.fixture
+def start_redis(redis_executable: Path) -> Iterator[Callable[..., RedisServer]]:
+    """Starts servers with options of their own; they end with the test."""
+    started: list[RedisServer] = []
+
+    def start(*options: str, **where: Any) -> RedisServer:
+        started.append(RedisServer(redis_executable, options, **where).start())
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.stop()

@@ -1,6 +1,6 @@
 """From settings to wired objects. The only module that touches the real clock and the environment.
 
-Backends other than the embedded ones will be chosen here too: nothing else imports an adapter.
+Backends other than the embedded ones are chosen here too: nothing else imports an adapter.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 from assay.domain.clock import Clock, SystemClock
 from assay.domain.instants import NANOS_PER_SECOND
-from assay.errors import ConfigurationError, Conflict
-from assay.orchestration.desk import Desk, DeskLayout
+from assay.errors import ConfigurationError, Conflict, Unavailable
+from assay.orchestration.desk import Desk, DeskLayout, OnlineStores
 from assay.settings import FILE, Settings, load_settings
 
 if TYPE_CHECKING:
@@ -162,7 +162,34 @@ def _desk(path: Path, settings: Settings, clock: Clock | None) -> Desk:
 
     private = settings.keys.private or private_key_folder(os.environ)
     keyring = KeyRing(settings.keys.public, private if private.is_dir() else None)
-    return Desk(_layout(path.absolute(), settings), keyring, clock or SystemClock())
+    layout = _layout(path.absolute(), settings)
+    return Desk(layout, keyring, clock or SystemClock(), _stores(settings))
+
+
+def _stores(settings: Settings) -> OnlineStores:
+    """What opens the online store that the settings name."""
+    from assay.orchestration.stores import SqliteStores
+
+    chosen = settings.features
+    if chosen.online_store == SqliteStores.kind:
+        if chosen.online_retention_days is not None:
+            raise ConfigurationError(
+                "features.online_retention_days needs a store that forgets: sqlite keeps rows",
+                hint="leave it out, or set features.online_store to a URL redis://",
+            )
+        return SqliteStores()
+    try:
+        from assay.adapters.redis.desk import RedisStores
+    except ModuleNotFoundError as error:
+        if error.name != "redis":
+            raise
+        raise Unavailable(
+            "features.online_store names Redis, whose client is not installed",
+            hint="pip install 'assay[redis]'",
+        ) from error
+    days = chosen.online_retention_days
+    retention = None if days is None else int(days * 86_400 * NANOS_PER_SECOND)
+    return RedisStores(chosen.online_store, retention=retention)
 
 
 def _layout(root: Path, settings: Settings) -> DeskLayout:
@@ -181,4 +208,5 @@ def _layout(root: Path, settings: Settings) -> DeskLayout:
         threads=settings.training.threads,
         workers=settings.features.workers,
         approval_nanos=int(settings.delivery.approval_hours * 3_600 * NANOS_PER_SECOND),
+        namespace=settings.features.online_namespace or settings.desk.name,
     )

@@ -11,7 +11,7 @@ import dataclasses
 import math
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -49,10 +49,23 @@ class SourcesSettings:
 
 @dataclass(frozen=True, slots=True)
 class FeaturesSettings:
-    """``features``: where views are declared and how many threads build them."""
+    """``features``: where views are declared, how many threads build them, where rows are kept.
+
+    ``online_store`` may hold a password, so no representation shows it. ``online_namespace`` left
+    empty means the desk's name; ``online_retention_days`` left empty means that rows stay.
+    """
 
     path: Path = field(default=Path("features"), metadata=_MUST_EXIST)
     workers: int = field(default=2, metadata={"minimum": 1})
+    online_store: str = field(
+        default="sqlite",
+        repr=False,
+        metadata={"words": ("sqlite",), "schemes": ("redis", "rediss", "unix")},
+    )
+    online_namespace: str | None = None
+    online_retention_days: float | None = field(
+        default=None, metadata={"minimum": 0.001, "maximum": 36_600}
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +198,22 @@ def _convert(hint: Any, value: Any, place: str, metadata: Mapping[str, Any]) -> 
     maximum = metadata.get("maximum")
     if maximum is not None and converted > maximum:
         raise ConfigurationError(f"{place} is {value!r}: expected {maximum} or less")
+    if "schemes" in metadata:
+        _check_address(converted, place, metadata["words"], metadata["schemes"])
     return converted
+
+
+def _check_address(value: str, place: str, words: Sequence[str], schemes: Sequence[str]) -> None:
+    """Refuse what is neither a word nor a URL, without repeating it: it may hold a password."""
+    scheme, separator, _ = value.partition("://")
+    if value in words or (separator and scheme in schemes):
+        return
+    urls = [f"{name}://" for name in schemes]
+    raise ConfigurationError(
+        f"{place} is {scheme + '://...' if separator else 'another word'}: expected "
+        f"{', '.join(words)} or a URL that begins with {', '.join(urls)}",
+        hint=did_you_mean(scheme + separator, [*words, *urls]),
+    )
 
 
 def _convert_scalar(hint: Any, value: Any, place: str) -> Any:
@@ -224,12 +252,15 @@ def _with_overrides(document: dict[str, Any], environment: Mapping[str, str]) ->
                 f"environment variable {name}: unknown section {section!r}",
                 hint=did_you_mean(section, sections),
             )
-        value = parse_yaml(environment[name], source=f"environment variable {name}")
         keys = typing.get_type_hints(Settings)[section].__dataclass_fields__
         if key not in keys:
             raise ConfigurationError(
                 f"environment variable {name}: unknown key {key!r}", hint=did_you_mean(key, keys)
             )
+        value: Any = environment[name]
+        # An address is taken as it is: what is wrong with it as YAML could show its password.
+        if "schemes" not in keys[key].metadata:
+            value = parse_yaml(value, source=f"environment variable {name}")
         hint = typing.get_type_hints(typing.get_type_hints(Settings)[section])[key]
         # Converted again with the rest; here so that a mistake names the variable.
         _convert(hint, value, f"environment variable {name}", keys[key].metadata)

@@ -1,4 +1,4 @@
-"""Both embedded online stores keep the promises of the port."""
+"""Every online store keeps the promises of the port."""
 
 from __future__ import annotations
 
@@ -20,3 +20,13 @@ class TestSqliteStore(OnlineStoreTests):
     @pytest.fixture
     def open_store(self, tmp_path):
         return lambda **options: SqliteStore(tmp_path / "online.db", **options)
+
+
+class TestRedisStore(OnlineStoreTests):
+    durable = True
+
+    @pytest.fixture
+    def open_store(self, redis_server):
+        from assay.adapters.redis import RedisStore
+
+        return lambda **options: RedisStore(redis_server.url, **options)

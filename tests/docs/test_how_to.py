@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from assay.domain.instants import parse
+from assay.testing.redis_server import RedisServer
 
+LOCAL_REDIS = "redis://localhost:6379/0"
 PAGES = Path(__file__).parents[2] / "docs/how-to"
 
 
@@ -29,16 +31,35 @@ PAGES = Path(__file__).parents[2] / "docs/how-to"
 def test_the_code_of_the_page_runs(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     text = (PAGES / f"{name}.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"^( *)```python\n(.*?)^ *```", text, flags=re.MULTILINE | re.DOTALL)
     file = re.search(r"^```yaml\n(years:.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
     if file is not None:
         windows = tmp_path / "configs/features/windows.yaml"
         windows.parent.mkdir(parents=True)
         windows.write_text(file[1], encoding="utf-8")
+    run_code(name, text)
+
+
+def test_the_code_of_using_redis_runs(redis_server: RedisServer) -> None:
+    text = (PAGES / "use-redis.md").read_text(encoding="utf-8")
+    assert text.count(LOCAL_REDIS) == 2
+    run_code("use-redis", text.replace(LOCAL_REDIS, redis_server.url))
+
+
+def test_the_permissions_on_the_page_of_redis_are_those_that_errors_name() -> None:
+    pytest.importorskip("redis")
+    from assay.adapters.redis.faults import PERMITTED
+
+    text = (PAGES / "use-redis.md").read_text(encoding="utf-8")
+    (listed,) = re.findall(r"the commands `(.*?)`", text, flags=re.DOTALL)
+    assert listed.split() == PERMITTED.split()
+
+
+def run_code(name: str, text: str) -> None:
+    blocks = re.findall(r"^( *)```python\n(.*?)^ *```", text, flags=re.MULTILINE | re.DOTALL)
     assert blocks
     lines = [line.removeprefix(indent) for indent, body in blocks for line in body.splitlines()]
-    monkeypatch.chdir(tmp_path)
     # One module for the page: later blocks use what earlier ones define.
     code = compile("\n".join(lines), f"{name}.md", "exec", dont_inherit=True)
     exec(code, {"__name__": "page"})

@@ -115,3 +115,33 @@ def test_a_wrong_value_from_the_environment_names_its_variable(desk: Path) -> No
 def test_an_approval_that_would_never_hold_or_never_end_is_refused(desk: Path, hours: str) -> None:
     with pytest.raises(ConfigurationError, match="APPROVAL_HOURS"):
         load_settings(desk, {"ASSAY_DELIVERY__APPROVAL_HOURS": hours})
+
+
+def test_rows_are_kept_in_a_file_unless_a_server_is_named(desk: Path) -> None:
+    assert load_settings(desk, {}).features.online_store == "sqlite"
+    for url in ("redis://h:6379/0", "rediss://:pw@h", "unix:///run/redis.sock?db=1"):
+        write(desk, {"features": {"online_store": url}})
+        assert load_settings(desk, {}).features.online_store == url
+
+
+def test_an_address_from_the_environment_is_taken_as_it_is(desk: Path) -> None:
+    url = "redis://:p: #w@h/0"
+    settings = load_settings(desk, {"ASSAY_FEATURES__ONLINE_STORE": url})
+    assert settings.features.online_store == url
+
+
+@pytest.mark.parametrize("value", ["sqlit", "s3cret@h", "http://:s3cret@h", "redis:/:s3cret@h"])
+def test_a_wrong_address_is_refused_without_repeating_it(desk: Path, value: str) -> None:
+    write(desk, {"features": {"online_store": value}})
+    with pytest.raises(ConfigurationError, match=r"features\.online_store .* redis://") as caught:
+        load_settings(desk, {})
+    assert "s3cret" not in str(caught.value)
+    write(desk, {})
+    with pytest.raises(ConfigurationError, match="ASSAY_FEATURES__ONLINE_STORE") as caught:
+        load_settings(desk, {"ASSAY_FEATURES__ONLINE_STORE": value})
+    assert "s3cret" not in str(caught.value)
+
+
+def test_no_representation_of_the_settings_shows_a_password(desk: Path) -> None:
+    write(desk, {"features": {"online_store": "redis://:s3cret@h"}})
+    assert "s3cret" not in repr(load_settings(desk, {}))

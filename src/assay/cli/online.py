@@ -91,12 +91,12 @@ def status(view: ViewArgument = None, desk: DeskOption = HERE, as_json: JsonOpti
 
 @contextmanager
 def _materializers(desk: Path, view: str | None) -> Iterator[list[Materializer]]:
+    from assay.features.online.store import MAX_VERSIONS
     from assay.orchestration.materialization import Materializer
-    from assay.orchestration.service import open_online_store
 
     opened = open_desk(desk)
     names = [view] if view else [*opened.views]
-    store = open_online_store(opened)
+    store = opened.stores.open(opened, max_versions=MAX_VERSIONS)
     try:
         yield [Materializer(opened, opened.view(name), store) for name in names]
     finally:

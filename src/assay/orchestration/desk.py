@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from assay.domain.clock import Clock
 from assay.errors import NotFound, did_you_mean
@@ -18,6 +18,7 @@ from assay.errors import NotFound, did_you_mean
 if TYPE_CHECKING:
     from assay.delivery.policy import Policy
     from assay.features import FeatureView, RequestView
+    from assay.features.online import OnlineStore
     from assay.lake import Lake
     from assay.orchestration.sources import SourcesConfig
     from assay.registry import ModelRegistry
@@ -29,8 +30,9 @@ if TYPE_CHECKING:
 class DeskLayout:
     """Where the parts of a desk lie; every path is absolute.
 
-    ``threads`` bounds a training run, ``workers`` the offline driver; ``approval_nanos`` is how
-    long an approval is good for.
+    ``namespace`` keeps its rows apart on a server that several desks share; ``threads`` bounds a
+    training run, ``workers`` the offline driver; ``approval_nanos`` is how long an approval is good
+    for.
     """
 
     root: Path
@@ -47,6 +49,37 @@ class DeskLayout:
     threads: int
     workers: int
     approval_nanos: int
+    namespace: str
+
+
+class OnlineStores(Protocol):
+    """Opens the online store of a desk; connects to nothing before that.
+
+    Two desks have one store when they agree on where it is: a file by the folder of the lake, a
+    server by the namespace.
+    """
+
+    @property
+    def kind(self) -> str:
+        """What kind of store it is, such as ``sqlite``."""
+        ...
+
+    def open(self, desk: Desk, *, max_versions: int) -> OnlineStore:
+        """The store, made where there is none yet.
+
+        Raises
+        ------
+        Unavailable: it does not answer. ConfigurationError: it cannot be what the settings say.
+        """
+        ...
+
+    def find(self, desk: Desk) -> OnlineStore | None:
+        """The store to read from, None where nothing was ever kept; raises as :meth:`open` does."""
+        ...
+
+    def forget(self, desk: Desk) -> None:
+        """Remove every row; only a replay, whose rows nobody serves, may ask for it."""
+        ...
 
 
 class Desk:
@@ -57,12 +90,16 @@ class Desk:
     layout: where things are.
     keyring: who may sign, and the keys that this user holds.
     clock: where "now" comes from.
+    stores: opens its online store.
     """
 
-    def __init__(self, layout: DeskLayout, keyring: KeyRing, clock: Clock) -> None:
+    def __init__(
+        self, layout: DeskLayout, keyring: KeyRing, clock: Clock, stores: OnlineStores
+    ) -> None:
         self.layout = layout
         self.keyring = keyring
         self.clock = clock
+        self.stores = stores
 
     @cached_property
     def lake(self) -> Lake:

@@ -23,7 +23,7 @@ from assay.domain.order import ORDER_COLUMNS
 from assay.errors import AssayError, NotFound, did_you_mean
 from assay.features import FeatureView, Manifest, ManifestSet
 from assay.features.offline.sessions import SessionCalendar
-from assay.features.online import MemoryStore, OnlineStore, SqliteStore, StoredRow, read_as_of
+from assay.features.online import MemoryStore, OnlineStore, StoredRow, read_as_of
 from assay.orchestration.building import gold_table
 from assay.orchestration.desk import Desk
 from assay.serving import (
@@ -39,9 +39,6 @@ from assay.serving import (
 )
 from assay.serving.reloading import load_all
 from assay.serving.service import Service, ServiceFiles
-
-ONLINE_STORE = "online.db"
-"""The online store's file, inside the lake's folder."""
 
 _NANOS_PER_DAY = 86_400 * NANOS_PER_SECOND
 _FROM_GOLD = 500  # sessions per entity that are kept where no online store is fed
@@ -82,7 +79,7 @@ def make_service(
     """
     source = RegistryLiveSource(
         # Opened anew at each look: that is what brings it up to date after another's crash.
-        lambda: Desk(desk.layout, desk.keyring, desk.clock).registry,
+        lambda: Desk(desk.layout, desk.keyring, desk.clock, desk.stores).registry,
         desk.layout.registry,
         monotonic=time.monotonic,
     )
@@ -125,19 +122,13 @@ def make_service(
     )
 
 
-def open_online_store(desk: Desk) -> OnlineStore:
-    """The desk's online store, made where there is none yet; the caller closes it."""
-    return SqliteStore(desk.layout.lake / ONLINE_STORE)
-
-
 def feature_sources(desk: Desk) -> dict[str, FeatureSource]:
     """A source per view of the desk, by the hash of the set of its manifest.
 
     The online store answers when it holds rows of the view; otherwise the newest rows of gold do,
     so that a desk can serve before anything feeds its store.
     """
-    path = desk.layout.lake / ONLINE_STORE
-    store = SqliteStore(path) if path.exists() else None
+    store = desk.stores.find(desk)
     fed = store.views() if store is not None else ()
     sources: dict[str, FeatureSource] = {}
     for view in desk.views.values():

@@ -3,4 +3,6 @@
 1. :mod:`~assay.testing.clocks` - a clock that stands still until it is told to move.
 2. :mod:`~assay.testing.versions` - small real model versions, with keys to sign them.
 3. :mod:`~assay.testing.online_store` - the promises of an online store, as tests of any of them.
+4. :mod:`~assay.testing.online_store_machine` - any of them against a dictionary.
+5. :mod:`~assay.testing.redis_server` - a real redis-server of one's own.
 """

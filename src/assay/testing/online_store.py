@@ -100,6 +100,41 @@ class OnlineStoreTests:
             assert found.key == keys[-1]
             assert [tuple(row.key) for row in store.history("fx", entity)] == keys
 
+    def test_a_correction_wins_and_an_older_event_never_overwrites(
+        self, store: OnlineStore
+    ) -> None:
+        noon = 1_700_000_000_000_000_000
+        first = stored_row("A", noon, noon + 5, values=(1.0,))
+        correction = stored_row("A", noon, noon + 9, values=(2.0,))
+        late = stored_row("A", noon - 1, noon + 20, values=(3.0,))
+        for row in (first, correction, late):
+            assert store.write("fx", [row]) == 1
+            assert store.write("fx", [first]) == 0
+        assert store.read("fx", ["A"]) == [correction]
+        assert store.read("fx", ["A"], noon + 8) == [first]
+        assert store.history("fx", "A") == [late, first, correction]
+
+    def test_ticks_that_a_double_cannot_tell_apart_are_kept_apart(self, store: OnlineStore) -> None:
+        noon = 1_700_000_000_000_000_000
+        ticks = [stored_row("A", noon + step, values=(step,)) for step in (1, 0, 400, 399, 64, 63)]
+        for tick in ticks:
+            store.write("fx", [tick])
+        ordered = sorted(ticks, key=lambda row: row.event_time)
+        assert store.history("fx", "A") == ordered
+        for number, tick in enumerate(ordered):
+            assert store.read("fx", ["A"], tick.event_time) == [tick]
+            before = [ordered[number - 1]] if number else [None]
+            assert store.read("fx", ["A"], tick.event_time - 1) == before
+
+    def test_four_hundred_versions_of_one_fact_in_one_batch(self, store: OnlineStore) -> None:
+        rows = [stored_row("A", 7, 10 + n, sequence=n, values=(n,)) for n in range(400)]
+        assert store.write("fx", rows[::-1]) == 400
+        assert store.write("fx", rows) == 0
+        assert store.history("fx", "A") == rows
+        for n in (0, 1, *range(340, 400)):
+            assert store.read("fx", ["A"], 10 + n) == [rows[n]]
+        assert store.read("fx", ["A"], 9) == [None]
+
     def test_as_of_a_moment_only_what_had_happened_and_was_known_is_visible(
         self, store: OnlineStore
     ) -> None:
@@ -139,6 +174,33 @@ class OnlineStoreTests:
         with pytest.raises(Conflict):
             store.write("fx", [stored_row("C"), stored_row("C", **other)])
         assert store.read("fx", ["A", "B", "C"]) == [first, None, None]
+
+    def test_a_row_that_is_no_longer_the_newest_is_evidence_as_well(
+        self, store: OnlineStore
+    ) -> None:
+        rows = [stored_row(event_time=time) for time in (1, 2, 3)]
+        store.write("fx", rows)
+        for row in rows:
+            assert store.write("fx", [row]) == 0
+            with pytest.raises(Conflict):
+                store.write("fx", [stored_row("B"), row._replace(values=np.array([7.0]))])
+        assert store.history("fx", "A") == rows
+        assert store.read("fx", ["B"]) == [None]
+
+    def test_numbers_of_both_signs_are_ordered_as_numbers(self, store: OnlineStore) -> None:
+        numbers = (0, -1, 1, -256, 255, -(2**63), 2**63 - 1, 256, -257)
+        for place in range(4):
+            entity = f"E{place}"
+            for number in numbers:
+                event, known, rank, sequence = [5] * place + [number] + [0] * (3 - place)
+                row = stored_row(entity, event, known, source_rank=rank, sequence=sequence)
+                store.write("fx", [row])
+            found = [tuple(row.key)[place] for row in store.history("fx", entity)]
+            assert found == sorted(numbers)
+        rows = {number: stored_row("both", number) for number in numbers}
+        store.write("fx", rows.values())
+        for moment, row in rows.items():
+            assert store.read("fx", ["both"], moment) == [row]
 
     def test_zeros_of_different_sign_are_different_content(self, store: OnlineStore) -> None:
         store.write("fx", [stored_row(values=(0.0,))])
@@ -220,6 +282,18 @@ class OnlineStoreTests:
         assert [row.event_time for row in store.history("fx", "C")] == [4, 5, 6]
         assert len(store.history("fx", "B")) == 1
         store.close()
+
+    def test_a_batch_with_more_versions_than_are_kept_leaves_the_newest(
+        self, open_store: Callable[..., OnlineStore]
+    ) -> None:
+        for kept in (1, 3):
+            store = open_store(max_versions=kept)
+            rows = [stored_row(f"A{kept}", time) for time in (4, 9, 2, 7, 5)]
+            assert store.write("fx", rows[:3]) == 3
+            assert store.write("fx", rows[3:]) == 2
+            assert [row.event_time for row in store.history("fx", f"A{kept}")] == [5, 7, 9][-kept:]
+            assert store.read("fx", [f"A{kept}"]) == [rows[1]]
+            store.close()
 
     def test_a_store_keeps_at_least_one_version(
         self, open_store: Callable[..., OnlineStore]

@@ -22,6 +22,7 @@ from assay.orchestration.past_requests import (
     read_requests,
     request_view_of,
 )
+from assay.orchestration.stores import SqliteStores
 from assay.testing.clocks import FixedClock
 from assay.training import Baseline, LabelDeclaration, Recipe
 
@@ -48,10 +49,10 @@ def desk(tmp_path: Path) -> Desk:
     )
     layout = DeskLayout(
         **paths, name="test", features=tmp_path / "features", threads=1, workers=1,
-        approval_nanos=1,
+        approval_nanos=1, namespace="test",
     )  # fmt: skip
     keyring: Any = None  # nothing is signed here
-    return Desk(layout, keyring, FixedClock(0))
+    return Desk(layout, keyring, FixedClock(0), SqliteStores())
 
 
 def asked(*rows: tuple[str, int, float]) -> pl.DataFrame:
@@ -108,7 +109,7 @@ def test_other_inputs_need_another_name(desk: Desk) -> None:
     add_requests(desk, "order", asked(("A", 10, 1.0)))
     views = desk.layout.features / "views.py"
     views.write_text(VIEWS.replace('"size"', '"lots"'))
-    changed = Desk(desk.layout, desk.keyring, desk.clock)
+    changed = Desk(desk.layout, desk.keyring, desk.clock, desk.stores)
     with pytest.raises(Conflict, match="has columns instrument, as_of, size"):
         add_requests(changed, "order", asked(("A", 11, 1.0)).rename({"size": "lots"}))
     with pytest.raises(ContractViolation, match="no column 'lots'"):

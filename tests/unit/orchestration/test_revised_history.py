@@ -101,7 +101,10 @@ def test_gold_built_a_year_at_a_time_is_the_gold_built_at_once(
     monkeypatch.setattr(building, "ROWS_AT_ONCE", 1)
     # Nothing to share files with: every year is computed, and written, by itself.
     other = Desk(
-        dataclasses.replace(desk_.layout, lake=desk_.layout.root / "other"), desk_.keyring, clock
+        dataclasses.replace(desk_.layout, lake=desk_.layout.root / "other"),
+        desk_.keyring,
+        clock,
+        desk_.stores,
     )
     ingest(other, notes)
     by_years = build_features(other, "fx_daily", notes)

@@ -12,6 +12,7 @@ import struct
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -36,7 +37,8 @@ MAX_VERSIONS = 1_000
 
 # Layout and CRC-32 of what follows; four times eight bytes of the order; the manifest's hash.
 _HEADER = struct.Struct("<HxxIqqqq32s")
-_COVERED = 8
+_CHECKED, _PLACED = struct.Struct("<HxxI"), struct.Struct("<qqqq32s")  # the same in two parts
+_COVERED = _CHECKED.size
 _new_tuple = tuple.__new__
 
 
@@ -191,28 +193,39 @@ def pack_row(view: str, row: StoredRow) -> bytes:
     ContractViolation: values that are not one dimension of float64, an entity without a name or
         with characters that have no UTF-8, a manifest that is no hash, times outside int64.
     """
-    where = f"row of {row.entity!r} for view {view}"
-    if row.values.dtype != np.float64 or row.values.ndim != 1:
+    _, event_time, known_time, source_rank, sequence, manifest, values = row
+    if values.dtype != np.float64 or values.ndim != 1:
         raise ContractViolation(
-            f"{where}: values {row.values.dtype}{list(row.values.shape)}, expected float64[n]"
+            f"{_where(view, row)}: values {values.dtype}{list(values.shape)}, expected float64[n]"
         )
     try:
         if not row.entity.encode():
-            raise ContractViolation(f"{where}: expected a name of the entity")
-        manifest = bytes.fromhex(row.manifest)
-        if len(manifest) != 32 or manifest.hex() != row.manifest:
-            raise ValueError
-        header = _HEADER.pack(ROW_LAYOUT, 0, *row.key, manifest)
+            raise ContractViolation(f"{_where(view, row)}: expected a name of the entity")
+        digest = _digest(manifest)
+        body = _PLACED.pack(event_time, known_time, source_rank, sequence, digest)
     except UnicodeEncodeError:
-        raise ContractViolation(f"{where}: the name has no UTF-8 form") from None
+        raise ContractViolation(f"{_where(view, row)}: the name has no UTF-8 form") from None
     except struct.error as error:
-        raise ContractViolation(f"{where}: {error}, in {tuple(row.key)}") from None
+        raise ContractViolation(f"{_where(view, row)}: {error}, in {tuple(row.key)}") from None
     except ValueError:
         raise ContractViolation(
-            f"{where}: manifest {row.manifest!r}, expected 64 hexadecimal digits"
+            f"{_where(view, row)}: manifest {manifest!r}, expected 64 hexadecimal digits"
         ) from None
-    body = header[_COVERED:] + row.values.astype("<f8", copy=False).tobytes()
-    return struct.pack("<HxxI", ROW_LAYOUT, zlib.crc32(body)) + body
+    body += values.astype("<f8", copy=False).tobytes()
+    return _CHECKED.pack(ROW_LAYOUT, zlib.crc32(body)) + body
+
+
+def _where(view: str, row: StoredRow) -> str:
+    return f"row of {row.entity!r} for view {view}"
+
+
+@lru_cache(maxsize=64)
+def _digest(manifest: str) -> bytes:
+    """The bytes of a manifest's hash; rows come in thousands that name the same one."""
+    digest = bytes.fromhex(manifest)
+    if len(digest) != 32 or digest.hex() != manifest:
+        raise ValueError
+    return digest
 
 
 def unpack_row(

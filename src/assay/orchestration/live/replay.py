@@ -18,7 +18,7 @@ from assay.domain.instants import Instant, render
 from assay.errors import NotFound
 from assay.features import FeatureView, Manifest, ManifestSet
 from assay.features.offline.arrivals import as_known_history
-from assay.features.online import OnlineFeed, SqliteStore, batches_of
+from assay.features.online import OnlineFeed, OnlineStore, batches_of
 from assay.orchestration.desk import Desk
 from assay.orchestration.feeding import FEED
 from assay.orchestration.live.arrivals import Recording, ReplayClock
@@ -28,7 +28,6 @@ from assay.orchestration.live.server import Client, ServerProcess
 from assay.orchestration.live.withdrawal import Withdrawal, broken_version, watch
 from assay.orchestration.people import People
 from assay.orchestration.progress import Progress
-from assay.orchestration.service import ONLINE_STORE
 from assay.registry import capture_environment
 from assay.serving import OnnxModel
 from assay.storage.files import write_atomic
@@ -72,8 +71,8 @@ def replay_live(
 ) -> LiveReplay:
     """Replay the last sessions of the desk's source through the live side, and prove them.
 
-    Everything that the replay stores lies in ``artifacts/replay``; the desk's own lake does not
-    see the two facts that the replay makes up.
+    Everything that the replay stores lies in ``artifacts/replay``, or on a server in a namespace of
+    its own; the desk's lake and store do not see the two facts that the replay makes up.
 
     Parameters
     ----------
@@ -89,7 +88,7 @@ def replay_live(
     champion = desk.registry.current(model)
     if champion is None:
         raise NotFound(f"no version of {model} is in production", hint="assay models list")
-    key = _key(view, recording, champion.digest)
+    key = _key(view, recording, champion.digest, desk.stores.kind)
     folder = desk.layout.root / "artifacts" / "replay"
     earlier = _earlier(folder, key)
     if earlier is not None:
@@ -102,7 +101,7 @@ def replay_live(
     return LiveReplay(document, recorded=False)
 
 
-def _key(view: FeatureView, recording: Recording, champion: str) -> str:
+def _key(view: FeatureView, recording: Recording, champion: str, store: str) -> str:
     facts = [
         [fact.entity, fact.event_time, fact.known_time, dict(fact.payload)]
         for delivery in (recording.history, *recording.deliveries)
@@ -113,6 +112,7 @@ def _key(view: FeatureView, recording: Recording, champion: str) -> str:
             "manifest": Manifest.of(view).hash,
             "facts": content_hash(facts),
             "champion": champion,
+            "store": store,
             "packages": capture_environment()["packages"],
         }
     )
@@ -144,8 +144,10 @@ class _Stage:
         self.environment, self.recording, self.folder = environment, recording, folder
         self.desk = desk
         self.clock = ReplayClock(recording.history.arrives_at)
-        layout = replace(desk.layout, lake=folder / "lake")
-        self.replayed = Desk(layout, desk.keyring, self.clock)
+        layout = replace(
+            desk.layout, lake=folder / "lake", namespace=f"{desk.layout.namespace}.replay"
+        )
+        self.replayed = Desk(layout, desk.keyring, self.clock, desk.stores)
         self.answers: list[Answer] = []
         self.manifest = ManifestSet.of([view]).hash
         self.members: dict[str, bool] = {}
@@ -162,7 +164,9 @@ class _Stage:
         )
         arrivals = delivered.arrivals
         self.progress.event(f"warming up the online driver on {arrivals.height:,} arrivals")
-        store = SqliteStore(self.replayed.layout.lake / ONLINE_STORE, max_versions=VERSIONS)
+        stores = self.replayed.stores
+        stores.forget(self.replayed)  # rows of an earlier replay
+        store = stores.open(self.replayed, max_versions=VERSIONS)
         feed = open_feed(self.view, store, self.folder / "feed.checkpoint")
         is_live = pl.col("known_time") >= self.recording.live_from
         past, live = arrivals.filter(~is_live), arrivals.filter(is_live)
@@ -206,16 +210,16 @@ class _Stage:
     def _serve(
         self,
         feed: OnlineFeed,
-        store: SqliteStore,
+        store: OnlineStore,
         live: pl.DataFrame,
         models: dict[str, OnnxModel],
     ) -> Withdrawal | None:
         batches = self._batches(feed, live)
         first = next(batches)  # the store must hold rows before the server looks for them
-        lake = str(self.replayed.layout.lake)
         environment = {
             **self.environment,
-            "ASSAY_LAKE__ROOT": lake,
+            "ASSAY_LAKE__ROOT": str(self.replayed.layout.lake),
+            "ASSAY_FEATURES__ONLINE_NAMESPACE": json.dumps(self.replayed.layout.namespace),
             "ASSAY_SERVING__CHAMPION": self.model,
         }
         self.progress.event("starting a server process")
