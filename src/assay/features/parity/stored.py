@@ -95,6 +95,16 @@ class Stored:
     refused: tuple[RefusedRow, ...]
     counts: dict[str, int]
 
+    @property
+    def places(self) -> pl.DataFrame:
+        """Entity, event time and known time of all versions, readable or not."""
+        columns = [pl.col(name) for name in ORDER_COLUMNS[:2]]
+        kept = self.rows.select(pl.col(self.rows.columns[0]).alias("entity"), *columns)
+        others = [key for key, _ in self.foreign]
+        others += [one.key for one in self.refused if one.key is not None]
+        named = [key[:3] for key in others]
+        return pl.concat([kept, pl.DataFrame(named, schema=kept.schema, orient="row")])
+
 
 @dataclass(frozen=True, slots=True)
 class StoreComparison:
@@ -177,7 +187,7 @@ def complete_since(history: pl.DataFrame, stored: Stored, *, max_versions: int) 
     ----------
     max_versions: how many rows of an entity the store keeps.
     """
-    rows = stored.rows
+    rows = stored.places
     if rows.is_empty() or history.is_empty():
         return None
     floors: list[Instant] = []
@@ -185,12 +195,10 @@ def complete_since(history: pl.DataFrame, stored: Stored, *, max_versions: int) 
     if before.height:
         floors.append(int(before["event_time"].to_numpy().max()) + 1)
     full = [name for name, count in stored.counts.items() if count >= max_versions]
-    entity = rows.columns[0]
-    oldest = (
-        rows.filter(pl.col(entity).is_in(full)).group_by(entity).agg(pl.col("event_time").min())
-    )
-    if oldest.height:
-        floors.append(int(oldest["event_time"].to_numpy().max()) + 1)
+    oldest = rows.filter(pl.col("entity").is_in(full)).group_by("entity")
+    newest_of_oldest = oldest.agg(pl.col("event_time").min())["event_time"].to_numpy()
+    if newest_of_oldest.size:
+        floors.append(int(newest_of_oldest.max()) + 1)
     if not floors:
         return int(history["event_time"].to_numpy().min()) // NANOS_PER_DAY * NANOS_PER_DAY
     return -(-max(floors) // NANOS_PER_DAY) * NANOS_PER_DAY
