@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from assay.cli import audit, data, models, report, serve
+from assay.cli import audit, data, models, parity, report, serve
 from assay.cli.options import JsonOption
 from assay.cli.output import Output
 
@@ -72,7 +72,7 @@ def demo(
 
 app.command(rich_help_panel=DATA)(data.ingest)
 app.add_typer(data.features, rich_help_panel=DATA)
-app.add_typer(data.parity, rich_help_panel=DATA)
+app.add_typer(parity.parity, rich_help_panel=DATA)
 app.command(rich_help_panel=MODELS)(models.train)
 app.add_typer(models.gates, rich_help_panel=MODELS)
 app.add_typer(models.models, rich_help_panel=MODELS)

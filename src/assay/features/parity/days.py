@@ -47,7 +47,8 @@ def row_leaf(key: RowKey, manifest: str, values: NDArray[np.float64]) -> bytes:
     ------
     ContractViolation: the manifest is not 64 hexadecimal digits.
     """
-    return _leaf(key[0], struct.pack("<4q", *key[1:]), manifest, values.astype("<f8").tobytes())
+    place = struct.pack("<4q", *key[1:])
+    return _head(key[0]) + place + _middle(manifest, values.size) + values.astype("<f8").tobytes()
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,34 +177,29 @@ def _leaves(view: FeatureView, ordered: pl.DataFrame) -> list[bytes]:
     values = ordered.select(view.feature_names).to_numpy()
     packed = np.ascontiguousarray(values, dtype="<f8").tobytes()
     places = np.ascontiguousarray(ordered.select(ORDER_COLUMNS).to_numpy(), dtype="<i8").tobytes()
+    heads = {name: _head(name) for name in ordered[view.entity].unique().to_list()}
+    middles = {one: _middle(one, width // 8) for one in ordered[MANIFEST].unique().to_list()}
     return [
-        _leaf(
-            entity,
-            places[32 * row : 32 * row + 32],
-            manifest,
-            packed[width * row : width * row + width],
-        )
+        heads[entity]
+        + places[32 * row : 32 * row + 32]
+        + middles[manifest]
+        + packed[width * row : width * row + width]
         for row, (entity, manifest) in enumerate(
             zip(ordered[view.entity].to_list(), ordered[MANIFEST].to_list(), strict=True)
         )
     ]
 
 
-def _leaf(entity: str, place: bytes, manifest: str, values: bytes) -> bytes:
+def _head(entity: str) -> bytes:
     name = entity.encode()
+    return struct.pack("<I", len(name)) + name
+
+
+def _middle(manifest: str, count: int) -> bytes:
     try:
         hash_bytes = bytes.fromhex(manifest)
     except ValueError:
         hash_bytes = b""
     if len(hash_bytes) != 32:
         raise ContractViolation(f"manifest {manifest!r}: expected 64 hexadecimal digits")
-    return b"".join(
-        (
-            struct.pack("<I", len(name)),
-            name,
-            place,
-            hash_bytes,
-            struct.pack("<I", len(values) // 8),
-            values,
-        )
-    )
+    return hash_bytes + struct.pack("<I", count)

@@ -23,18 +23,19 @@ from typing import Any, Final, Protocol
 from assay.errors import ContractViolation, NotFound
 
 _LEAF, _NODE = b"\x00", b"\x01"
-EMPTY_ROOT: Final = hashlib.sha256(b"").digest()
+_sha256 = hashlib.sha256
+EMPTY_ROOT: Final = _sha256(b"").digest()
 """The root of no leaves."""
 
 
 def leaf_hash(data: bytes) -> bytes:
     """The hash of a leaf, 32 bytes."""
-    return hashlib.sha256(_LEAF + data).digest()
+    return _sha256(_LEAF + data).digest()
 
 
 def node_hash(left: bytes, right: bytes) -> bytes:
     """The hash of a node over its two halves, 32 bytes."""
-    return hashlib.sha256(_NODE + left + right).digest()
+    return _sha256(_NODE + left + right).digest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +92,14 @@ class MerkleTree:
     """
 
     def __init__(self, leaves: Iterable[bytes]) -> None:
-        level = [leaf_hash(data) for data in leaves]
+        # Written out: a call per hash is a third of the time.
+        level = [_sha256(_LEAF + data).digest() for data in leaves]
         # Only whole blocks of 2**h leaves: their hashes do not depend on how many leaves follow,
         # which is what lets trees of different sizes be compared.
         self._levels: list[list[bytes]] = [level]
         while len(level) > 1:
             pairs = zip(level[::2], level[1::2], strict=False)
-            level = [node_hash(left, right) for left, right in pairs]
+            level = [_sha256(_NODE + left + right).digest() for left, right in pairs]
             self._levels.append(level)
 
     @property

@@ -1,1 +1,29 @@
-"""x"""
+"""The proof that what is served is what history says, for any view and any days.
+
+1. :func:`prove_view` compares a view's online store, or its events fed one by one, with history.
+2. A :class:`Following` is what one run found over several views; ``advice`` says what to do.
+3. :func:`write_following` writes it as JSON, Markdown and a page with plots.
+4. :func:`verify_desk` makes the latest training sets again from what was archived, and compares the
+   environment they were made in with this one.
+"""
+
+from assay.orchestration.parity.following import Following, Written, markdown_of, write_following
+from assay.orchestration.parity.proving import (
+    OnlineSide,
+    ViewProof,
+    history_as_known,
+    open_store,
+    prove_view,
+)
+
+__all__ = [
+    "Following",
+    "OnlineSide",
+    "ViewProof",
+    "Written",
+    "history_as_known",
+    "markdown_of",
+    "open_store",
+    "prove_view",
+    "write_following",
+]

@@ -195,7 +195,9 @@ def prove_view(
         comparison=found,
         policy=policy,
         judgement=found.judge(policy),
-        distributions=_distributions(view, horizon.of(offline), horizon.of(stored.rows)),
+        distributions=_distributions(
+            view, horizon.of(offline), horizon.of(stored.rows), alike=found.report.holds
+        ),
         seconds=time.monotonic() - started,
     )
 
@@ -272,11 +274,12 @@ def _warm(view: FeatureView, frame: pl.DataFrame, since: Instant) -> pl.DataFram
 
 
 def _distributions(
-    view: FeatureView, offline: pl.DataFrame, online: pl.DataFrame
+    view: FeatureView, offline: pl.DataFrame, online: pl.DataFrame, *, alike: bool
 ) -> tuple[Distribution, ...]:
     found = []
     for name in view.feature_names:
-        one, other = _quantiles(offline[name]), _quantiles(online[name])
+        one = _quantiles(offline[name])
+        other = one if alike else _quantiles(online[name])
         if one and other:
             found.append(Distribution(name, one, other))
     return tuple(found)
@@ -284,8 +287,8 @@ def _distributions(
 
 def _quantiles(column: pl.Series) -> tuple[float, ...]:
     values: NDArray[np.float64] = column.to_numpy()
-    finite = values[np.isfinite(values)]
-    if not finite.size:
+    ordered = np.sort(values[np.isfinite(values)])
+    if not ordered.size:
         return ()
-    steps = np.linspace(0, 1, QUANTILES)
-    return tuple(np.quantile(finite, steps, method="inverted_cdf").tolist())
+    steps = np.linspace(0, ordered.size - 1, QUANTILES)
+    return tuple(ordered[np.rint(steps).astype(np.int64)].tolist())
