@@ -28,6 +28,7 @@ from assay.features.parity import (
     Authority,
     Horizon,
     OfflineStoreValidator,
+    ParityPolicy,
     StoreValidation,
     compare_store,
     complete_since,
@@ -212,7 +213,7 @@ def test_a_row_that_is_gone_is_named(path: Path, history: pl.DataFrame) -> None:
     found = validated(path, history)
     assert found.verdict is Verdict.FAIL
     assert f"first missing: {name_of(entity, event, known)}" in said(found)
-    assert "1 rows of history are missing online" in said(found)
+    assert "1 row is missing online" in said(found)
     assert found.rows == (history.height, history.height - 1)
     (day,) = [day for day in found.days if not day.equal]
     assert (day.day, day.offline_rows, day.online_rows) == ("2026-03-17", 2, 1)
@@ -234,7 +235,7 @@ def test_a_row_that_history_does_not_know_is_named(path: Path, history: pl.DataF
     found = validated(path, history)
     assert found.verdict is Verdict.FAIL
     assert f"first extra: {name_of(entity, event, later)}" in said(found)
-    assert "1 rows online are not in history" in said(found)
+    assert "1 row is online and not in history" in said(found)
 
 
 def test_a_store_that_still_serves_the_version_before_a_revision_is_told_so(
@@ -287,7 +288,7 @@ def test_a_row_of_another_manifest_is_counted_apart_and_not_called_missing(
     put(path, entity, event, known, forged(packed(path, entity, event, known), rename))
     found = validated(path, history)
     assert found.verdict is Verdict.FAIL
-    assert f"1 rows were computed under another manifest, {other[:12]}" in said(found)
+    assert f"1 row is computed under another manifest, {other[:12]}" in said(found)
     assert found.comparison is not None
     assert found.comparison.report.missing == 0
     assert found.comparison.foreign_keys[0][:3] == (entity, event, known)
@@ -393,7 +394,8 @@ def test_a_horizon_leaves_out_what_lies_outside(path: Path, history: pl.DataFram
     store.close()
     before = compare_store(VIEW, stored, history, Horizon(START, event))
     assert before.report.holds
-    assert all("never the newest" in one.reason for one in before.refused), "the revised row"
+    assert not any(one.damaged for one in before.refused), "only the revised row, never the newest"
     assert len(before.days) == 15
+    assert any("unreadable beside" in one for one in before.judge(ParityPolicy()).reasons)
     at = compare_store(VIEW, stored, history, Horizon(event, event + 1))
     assert [one.key and one.key[:3] for one in at.refused] == [(entity, event, known)]

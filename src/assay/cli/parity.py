@@ -119,15 +119,15 @@ def _say(output: Output, proof: ViewProof) -> None:
         output.line(f"  {reason}")
     if len(proof.judgement.reasons) > _ROWS:
         output.line(f"  and {len(proof.judgement.reasons) - _ROWS} more")
-    if report.differences:
-        output.table(
-            ("entity", "event time", "feature", "history", "online", "how far"),
-            [
-                (one.key[0], render(int(one.key[1])), one.feature, one.offline, one.online,
-                 one.kind if one.ulp is None else f"{one.ulp:,} ULP")
-                for one in report.differences[:_ROWS]
-            ],
-        )  # fmt: skip
+    for one in report.differences[:_ROWS]:
+        entity, event_time, *_ = one.key
+        history, online = ("missing" if v is None else repr(v) for v in (one.offline, one.online))
+        far = str(one.kind) if one.ulp is None else f"{one.ulp:,} ULP"
+        others = f", and {one.others} more features" if one.others else ""
+        output.line(
+            f"  differs: {entity} at {render(int(event_time))}, {one.feature} {history} in "
+            f"history, {online} online ({far}){others}"
+        )
     for word, keys in (("missing", report.missing_keys), ("extra", report.extra_keys)):
         for entity, event_time, known_time, *_ in keys[:_ROWS]:
             output.line(

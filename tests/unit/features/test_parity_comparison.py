@@ -223,8 +223,8 @@ def test_missing_values_and_rows_are_a_breach_under_either_rule() -> None:
     long = compare(frame(values[:-1]), frame(values), keys=KEYS)
     for policy in (ParityPolicy(), ParityPolicy(ParityRule.DISTRIBUTION)):
         assert policy.judge(gone).verdict is Verdict.FAIL
-        assert policy.judge(short).reasons == ("1 rows of history are missing online",)
-        assert policy.judge(long).reasons == ("1 rows online are not in history",)
+        assert policy.judge(short).reasons == ("1 row is missing online",)
+        assert policy.judge(long).reasons == ("1 row is online and not in history",)
         nothing = policy.judge(compare(frame([]), frame([]), keys=KEYS))
         assert nothing.verdict is Verdict.INDETERMINATE
 

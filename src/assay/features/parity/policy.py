@@ -44,9 +44,9 @@ class ParityPolicy:
         """The verdict on a comparison; INDETERMINATE when nothing was compared."""
         reasons = []
         if report.missing:
-            reasons.append(f"{report.missing:,} rows of history are missing online")
+            reasons.append(f"{rows_are(report.missing)} missing online")
         if report.extra:
-            reasons.append(f"{report.extra:,} rows online are not in history")
+            reasons.append(f"{rows_are(report.extra)} online and not in history")
         reasons += [said for one in report.features for said in self._breaches(one)]
         if reasons:
             return Judgement(Verdict.FAIL, tuple(reasons))
@@ -99,3 +99,8 @@ class Judgement:
 
     def to_json(self) -> dict[str, Any]:
         return {"verdict": str(self.verdict), "reasons": list(self.reasons)}
+
+
+def rows_are(count: int) -> str:
+    """``1 row is``, ``2 rows are``."""
+    return "1 row is" if count == 1 else f"{count:,} rows are"

@@ -32,7 +32,7 @@ from assay.features.parity.days import (
     compare_days,
     day_trees,
 )
-from assay.features.parity.policy import Judgement, ParityPolicy
+from assay.features.parity.policy import Judgement, ParityPolicy, rows_are
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,18 +62,21 @@ class Horizon:
 class RefusedRow:
     """A row that the store keeps and cannot give back, and what the store said.
 
-    ``key`` is None where only the entity could be found out.
+    ``key`` is None where only the entity could be found out. ``damaged`` is False for a row that
+    may be whole, and cannot be asked for because another one of its entity is not.
     """
 
     entity: str
     key: RowKey | None
     reason: str
+    damaged: bool = True
 
     def to_json(self) -> dict[str, Any]:
         return {
             "entity": self.entity,
             "key": None if self.key is None else list(self.key),
             "reason": self.reason,
+            "damaged": self.damaged,
         }
 
 
@@ -131,9 +134,12 @@ class StoreComparison:
 
     def judge(self, policy: ParityPolicy) -> Judgement:
         """The policy's verdict; a refused row or one under another manifest is a breach."""
-        found = [f"the store cannot give {_name(one)}: {one.reason}" for one in self.refused]
+        damaged = [one for one in self.refused if one.damaged]
+        found = [f"the store cannot give {_name(one)}: {one.reason}" for one in damaged]
+        if len(damaged) < len(self.refused):
+            found.append(f"{rows_are(len(self.refused) - len(damaged))} unreadable beside those")
         found += [
-            f"{count:,} rows were computed under another manifest, {manifest[:12]}"
+            f"{rows_are(count)} computed under another manifest, {manifest[:12]}"
             for manifest, count in self.foreign.items()
         ]
         judged = policy.judge(self.report)
@@ -276,8 +282,9 @@ def _probe(
     for key in versions:
         if key not in asked and key not in found:
             said = "it was never the newest, so it cannot be read beside a damaged row"
-            damaged.setdefault(key, RefusedRow(entity, (entity, *key), said))
-    return [found[key] for key in sorted(found)], [damaged[key] for key in sorted(damaged)]
+            damaged.setdefault(key, RefusedRow(entity, (entity, *key), said, damaged=False))
+    refused = sorted(damaged, key=lambda key: (not damaged[key].damaged, key))
+    return [found[key] for key in sorted(found)], [damaged[key] for key in refused]
 
 
 def _frame(view: FeatureView, rows: Sequence[StoredRow]) -> pl.DataFrame:

@@ -14,6 +14,12 @@ from assay.orchestration.report import words
 from assay.orchestration.report.html import Markup, element, join
 from assay.orchestration.report.style import CSS, SCRIPT
 
+# Wide tables scroll inside their card; a cell is never broken.
+_CSS: Final = """
+.rows th,.rows td{white-space:nowrap}
+.rows tbody th{padding-right:12px}
+main ol{padding-left:1.4em}main ul{padding-left:1.2em}main li{margin:3px 0}
+"""
 _DAYS: Final = 120  # days in the table, the last ones and those that differ
 
 
@@ -33,7 +39,7 @@ def render_following(following: Following) -> str:
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
         element("meta", name="color-scheme", content="light dark"),
         element("title", f"{following.desk}: online following"),
-        element("style", Markup(CSS)),
+        element("style", Markup(CSS + _CSS)),
     )
     document = element("html", head, element("body", body, element("script", Markup(SCRIPT))),
                        lang="en")  # fmt: skip
@@ -118,13 +124,13 @@ def _finding(proof: ViewProof) -> Markup:
         ("Rows of history", words.count(found.offline_rows)),
         ("Rows online", words.count(found.online_rows)),
         ("Values equal", f"{report.bitwise_equal:,} of {report.values_compared:,}"),
-        ("Largest ULP", words.count(report.largest_ulp)),
+        ("Largest ULP", words.figure(report.largest_ulp)),
         ("Refused by the store", words.count(len(found.refused))),
         ("Other manifests", words.count(sum(found.foreign.values()))),
     )  # fmt: skip
     return element(
         "article",
-        element("h4", _verdict(judged.verdict), f" {proof.policy.describe()}"),
+        element("h4", _verdict(judged.verdict), f" Asked for: {proof.policy.describe()}"),
         element("dl", [_fact(*one) for one in facts], class_="facts"),
         element("ul", [element("li", one) for one in judged.reasons[:SHOWN]], class_="because")
         if judged.reasons
@@ -142,12 +148,14 @@ def _worst(proof: ViewProof) -> Markup | None:
     if not shown:
         return None
     rows = [
-        (key_words(one.key), one.feature, _value(one.offline), _value(one.online),
-         str(one.kind) if one.ulp is None else f"{words.count(one.ulp)} ULP",
+        (one.key[0], render(int(one.key[1])), render(int(one.key[2])), one.feature,
+         _value(one.offline), _value(one.online),
+         str(one.kind) if one.ulp is None else f"{words.figure(one.ulp)} ULP",
          words.count(one.others))
         for one in shown
     ]  # fmt: skip
-    titles = ("Row", "Worst feature", "History", "Online", "How far", "Other features")
+    titles = ("Entity", "Event time", "Known time", "Worst feature", "History", "Online",
+              "How far", "Other features")  # fmt: skip
     return element(
         "details",
         element("summary", f"Rows that differ, the worst first ({len(shown)} shown)"),
@@ -176,7 +184,7 @@ def _features(proof: ViewProof) -> Markup:
             distance = words.figure(one.wasserstein)
         rows.append(
             (one.name, words.count(one.compared), share_of(one.equal, one.compared),
-             words.count(one.largest_ulp), words.figure(one.largest_abs), distance,
+             words.figure(one.largest_ulp), words.figure(one.largest_abs), distance,
              words.count(one.one_missing), words.count(one.nan_against_null))
         )  # fmt: skip
     titles = ("Feature", "Compared", "Equal", "Largest ULP", "Largest difference",
@@ -252,7 +260,7 @@ def _table(titles: Sequence[str], rows: Sequence[Sequence[object]]) -> Markup:
         element("tr", element("th", first, scope="row"), [element("td", cell) for cell in others])
         for first, *others in rows
     ]
-    return element("table", element("thead", head), element("tbody", body), class_="numbers")
+    return element("table", element("thead", head), element("tbody", body), class_="numbers rows")
 
 
 def _scroll(table: Markup) -> Markup:

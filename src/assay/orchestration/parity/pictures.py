@@ -15,16 +15,16 @@ from assay.orchestration.report.html import Markup
 from assay.orchestration.report.performance import panel
 from assay.orchestration.report.values import Curve
 
-_BARS: Final = 40  # bars of a chart over days
+_BARS: Final = 62  # bars of a chart over days
 _FEATURES: Final = 12  # features of a chart, the worst ones
-_PICTURES: Final = 4  # features whose distributions are drawn
+_PICTURES: Final = 6  # plots in all: distributions fill what the others leave
 
 
 def pictures_of(proof: ViewProof) -> list[Markup]:
     """The plots of one view."""
-    plots = [_days_chart(proof), _distance_chart(proof), _bits_chart(proof)]
-    plots += [_picture(proof, one) for one in _drawn(proof)]
-    return [one for one in plots if one is not None]
+    bits = _bits_chart(proof)
+    plots = [_days_chart(proof), _distance_chart(proof), *([] if bits is None else [bits])]
+    return plots + [_picture(proof, one) for one in _drawn(proof)[: _PICTURES - len(plots)]]
 
 
 def unequal(days: Sequence[DayRoots]) -> list[DayRoots]:
@@ -33,12 +33,12 @@ def unequal(days: Sequence[DayRoots]) -> list[DayRoots]:
 
 
 def _days_chart(proof: ViewProof) -> Markup:
-    """How many days are equal and how many differ, in as many bars as fit."""
+    """Which part of the days is equal and which differs, in as many bars as fit."""
     size = max(1, math.ceil(len(proof.days) / _BARS))
     parts = [proof.days[n : n + size] for n in range(0, len(proof.days), size)]
     labels = [words.day(parse(part[0].day)) for part in parts]
     different = [len(unequal(part)) for part in parts]
-    equal = [len(part) - bad for part, bad in zip(parts, different, strict=True)]
+    share = [100 * bad / len(part) for part, bad in zip(parts, different, strict=True)]
     bad = sum(different)
     says = (
         f"All {words.count(len(proof.days))} days have the same root on both sides."
@@ -47,17 +47,17 @@ def _days_chart(proof: ViewProof) -> Markup:
         "in another colour."
     )
     return panel(
-        "Days with equal roots",
+        "Days with equal roots, per cent",
         says,
         [],
         bar_chart(
-            title="Days with equal roots",
+            title="Days with equal roots, per cent",
             description=says,
             labels=labels,
-            values=equal,
-            marked=different,
+            values=[100 - one for one in share],
+            marked=share,
             every=max(1, math.ceil(len(labels) / 3)),
-            say=lambda k: f"from {labels[k]}: {equal[k]} equal, {different[k]} differ",
+            say=lambda k: f"from {labels[k]}: {different[k]} of {len(parts[k])} days differ",
         ),
         f"A day is a UTC day of event time; a bar is {size} of them. Its root is a hash over every "
         "row of the day: entity, times, order, manifest and the bits of all values. One bit of one "
@@ -69,15 +69,16 @@ def _distance_chart(proof: ViewProof) -> Markup:
     measured = [one for one in proof.report.features if one.wasserstein is not None]
     measured.sort(key=lambda one: (-(one.wasserstein or 0.0), one.name))
     shown = measured[:_FEATURES]
-    limit = Level(proof.policy.wasserstein, f"limit, {proof.policy.wasserstein:g}")
+    limit = Level(proof.policy.wasserstein, "limit")
     values = [min(one.wasserstein or 0.0, 10.0) for one in shown]
     over = sum((one.wasserstein or 0.0) > proof.policy.wasserstein for one in measured)
     constant = sum(one.degenerate for one in proof.report.features)
     says = (
-        f"No feature is further apart than {words.figure(max(values, default=0.0))} of its spread."
+        f"No feature is further apart than {words.figure(max(values, default=0.0))} of its "
+        f"spread. The line is the limit, {proof.policy.wasserstein:g}."
         if not over
         else f"{words.count(over)} of {words.count(len(measured))} features are further apart than "
-        "the limit."
+        f"the limit, {proof.policy.wasserstein:g}, which is the line."
     )
     if constant:
         says += f" {words.count(constant)} do not vary and have no spread to measure in."
@@ -113,7 +114,7 @@ def _bits_chart(proof: ViewProof) -> Markup | None:
     values = [100 * (1 - one.equal / one.compared) for one in shown]
     says = (
         f"{words.count(sum(one.equal < one.compared for one in proof.report.features))} features "
-        f"have values with other bits; up to {words.count(proof.report.largest_ulp)} ULP."
+        f"have values with other bits; up to {words.figure(proof.report.largest_ulp)} ULP."
     )
     return panel(
         "Values with other bits, per cent",
@@ -143,7 +144,7 @@ def _drawn(proof: ViewProof) -> list[Distribution]:
         return -(feature.wasserstein or 0.0), feature.equal - feature.compared
 
     varying = [one for one in proof.distributions if not found[one.feature].degenerate]
-    return sorted(varying, key=distance)[:_PICTURES]
+    return sorted(varying, key=distance)
 
 
 def _picture(proof: ViewProof, one: Distribution) -> Markup:
