@@ -17,6 +17,11 @@ parity = typer.Typer(
     name="parity", no_args_is_help=True, help="Prove that what is served is what history says."
 )
 _ROWS = 10
+_REPRODUCIBLE = {
+    "PASS": "reproducible",
+    "FAIL": "NOT reproducible",
+    "INDETERMINATE": "not proven to be reproducible",
+}
 
 
 class Rule(StrEnum):
@@ -133,3 +138,33 @@ def _say(output: Output, proof: ViewProof) -> None:
             output.line(
                 f"  {word}: {entity} at {render(int(event_time))}, known {render(int(known_time))}"
             )
+
+
+@parity.command("verify")
+def parity_verify(desk: DeskOption = HERE, as_json: JsonOption = False) -> None:
+    """Make the latest training sets again, compare environments; exits 1 on a difference."""
+    from assay.domain.verdicts import Verdict
+    from assay.orchestration.parity import verify_desk
+
+    output = Output(as_json=as_json)
+    done = verify_desk(open_desk(desk), output)
+    for one in done.recipes:
+        if one.run is None:
+            output.line(f"{one.recipe}: {one.verdict}")
+        else:
+            made = "made again, the same" if one.digest == one.rebuilt_digest else "NOT made again"
+            output.line(
+                f"{one.recipe}: {one.verdict}, training set of {one.model} {one.version} (run "
+                f"{one.run}): {one.rows:,} rows, digest {(one.digest or '')[:16]} {made}"
+            )
+        for finding in one.findings:
+            output.line(f"  {finding}")
+    lock = done.lock
+    if lock is not None:
+        whose = "the desk's own" if lock.own else "that of this release"
+        output.line(f"lock: {whose}, {len(lock.pins)} packages, SHA-256 {lock.sha256[:16]}")
+    output.line(f"the desk is {_REPRODUCIBLE[done.verdict]}")
+    output.next_step("assay parity run")
+    output.result(done.to_json())
+    if done.verdict is not Verdict.PASS:
+        raise typer.Exit(1)

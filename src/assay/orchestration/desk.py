@@ -30,7 +30,7 @@ class DeskLayout:
     """Where the parts of a desk lie; every path is absolute.
 
     ``threads`` bounds a training run, ``workers`` the offline driver; ``approval_nanos`` is how
-    long an approval is good for.
+    long an approval is good for; ``lock`` pins the packages that this release was tested with.
     """
 
     root: Path
@@ -47,6 +47,7 @@ class DeskLayout:
     threads: int
     workers: int
     approval_nanos: int
+    lock: Path | None = None
 
 
 class Desk:

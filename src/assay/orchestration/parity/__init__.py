@@ -15,15 +15,23 @@ from assay.orchestration.parity.proving import (
     open_store,
     prove_view,
 )
+from assay.orchestration.parity.verification import (
+    DeskVerification,
+    RecipeVerification,
+    verify_desk,
+)
 
 __all__ = [
+    "DeskVerification",
     "Following",
     "OnlineSide",
+    "RecipeVerification",
     "ViewProof",
     "Written",
     "history_as_known",
     "markdown_of",
     "open_store",
     "prove_view",
+    "verify_desk",
     "write_following",
 ]
