@@ -150,7 +150,7 @@ def parity_verify(desk: DeskOption = HERE, as_json: JsonOption = False) -> None:
     done = verify_desk(open_desk(desk), output)
     for one in done.recipes:
         if one.run is None:
-            output.line(f"{one.recipe}: {one.verdict}")
+            output.line(f"{one.recipe}: {'never trained' if one.untrained else one.verdict}")
         else:
             made = "made again, the same" if one.digest == one.rebuilt_digest else "NOT made again"
             output.line(

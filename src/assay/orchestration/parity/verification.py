@@ -54,6 +54,11 @@ class RecipeVerification:
     environment: EnvironmentCheck | None = None
     seconds: float = 0.0
 
+    @property
+    def untrained(self) -> bool:
+        """Whether no version was registered from it yet."""
+        return self.version is None and self.verdict is Verdict.INDETERMINATE
+
     def to_json(self) -> dict[str, Any]:
         return {
             "recipe": self.recipe,
@@ -82,8 +87,11 @@ class DeskVerification:
 
     @property
     def verdict(self) -> Verdict:
-        """FAIL when a recipe fails, PASS when all pass, otherwise INDETERMINATE."""
-        verdicts = {one.verdict for one in self.recipes}
+        """FAIL when a recipe fails, PASS when all that were trained pass, else INDETERMINATE.
+
+        A recipe of which no version was ever registered has nothing that could be made again.
+        """
+        verdicts = {one.verdict for one in self.recipes if not one.untrained}
         if Verdict.FAIL in verdicts:
             return Verdict.FAIL
         return Verdict.PASS if verdicts == {Verdict.PASS} else Verdict.INDETERMINATE
@@ -125,16 +133,22 @@ def latest_versions(desk: Desk) -> dict[str, ModelMetadata]:
 
 def _verify(desk: Desk, recipe: str, lock: Lock | None, progress: Progress) -> RecipeVerification:
     started = time.monotonic()
+    metadata = None
     try:
         metadata = latest_versions(desk).get(recipe)
         if metadata is None:
             said = f"no version was registered from it yet: assay train {recipe}"
             return RecipeVerification(recipe, Verdict.INDETERMINATE, (said,))
         run = sealed_run(desk, metadata)
-    except IntegrityError as error:
-        return RecipeVerification(recipe, Verdict.FAIL, (error.message,))
-    except NotFound as error:
-        return RecipeVerification(recipe, Verdict.INDETERMINATE, (error.message,))
+    except (IntegrityError, NotFound) as error:
+        changed = isinstance(error, IntegrityError)
+        return RecipeVerification(
+            recipe=recipe,
+            verdict=Verdict.FAIL if changed else Verdict.INDETERMINATE,
+            findings=(error.message,),
+            model=None if metadata is None else metadata.name,
+            version=None if metadata is None else metadata.version,
+        )
     progress.event(f"{recipe}: making the training set of run {run.id} again")
     description = run.record["training_set"]
     findings, rebuilt_digest = _rebuilt(desk, description)
