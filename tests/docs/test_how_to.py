@@ -21,6 +21,7 @@ PAGES = Path(__file__).parents[2] / "docs/how-to"
         "add-a-model",
         "add-a-source",
         "other-instruments",
+        "read-a-parity-report",
         "request-time-features",
         "resample-ticks",
         "windows-and-sessions",
@@ -54,3 +55,17 @@ def test_the_commands_of_serving_a_model_do_what_the_page_says(
     names: dict[str, Any] = {"moment": parse("2023-12-26T17:00Z")}
     exec(compile(code, page.name, "exec", dont_inherit=True), names)
     assert names["made"].value > 0
+
+
+@pytest.mark.xdist_group("journey")
+def test_the_commands_of_reading_a_parity_report_do_what_the_page_says(
+    travelled: tuple[Path, Any, Any], tmp_path: Path, reader: Any
+) -> None:
+    desk = tmp_path / "my-desk"
+    shutil.copytree(travelled[0], desk, symlinks=True)
+    # The generated rates end earlier than the real ones.
+    reader(desk).follow(PAGES / "read-a-parity-report.md", **{"2026-10-01": "2023-10-02"})
+    written = desk / "reports/online_following"
+    assert {path.suffix for path in written.iterdir()} == {".md", ".html", ".json"}
+    last = (next(written.glob("*.md"))).read_text(encoding="utf-8")
+    assert "online store" in last, "the replay's store was compared last"
