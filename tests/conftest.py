@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -59,11 +59,14 @@ class Shell:
 
     home: Path
 
-    def run(self, *arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *arguments: str, cwd: Path | None = None, environment: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        own = {"XDG_CONFIG_HOME": str(self.home / "config"), **(environment or {})}
         return subprocess.run(
             [str(Path(sys.executable).with_name("assay")), *arguments],
             cwd=cwd or self.home,
-            env=os.environ | {"XDG_CONFIG_HOME": str(self.home / "config")},
+            env=os.environ | own,
             capture_output=True,
             text=True,
             check=False,

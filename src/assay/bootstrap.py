@@ -209,4 +209,17 @@ def _layout(root: Path, settings: Settings) -> DeskLayout:
         workers=settings.features.workers,
         approval_nanos=int(settings.delivery.approval_hours * 3_600 * NANOS_PER_SECOND),
         namespace=settings.features.online_namespace or settings.desk.name,
+        lock=_released_lock(),
     )
+
+
+def _released_lock() -> Path | None:
+    """The lock of this release: in the wheel, or in a checkout of the source."""
+    here = Path(__file__)
+    for path in (
+        here.parent / "_requirements" / "core.lock",
+        here.parents[2] / "requirements" / "core.lock",
+    ):
+        if path.is_file():
+            return path
+    return None

@@ -83,7 +83,7 @@ class Reader:
             refused = re.search(r"refused: (\d+)", remark)
             assert status == (int(refused[1]) if refused else 200), (words, answer)
         else:
-            result = self._shell.run(*words[1:], cwd=self.folder)
+            result = self._shell.run(*words[1:], cwd=self.folder, environment=environment)
             allowed = {0, 1} if "exits 1" in remark else {0}
             assert result.returncode in allowed, f"{words}\n{result.stdout}\n{result.stderr}"
             assert "Traceback" not in result.stderr, result.stderr

@@ -23,6 +23,7 @@ PAGES = Path(__file__).parents[2] / "docs/how-to"
         "add-a-model",
         "add-a-source",
         "other-instruments",
+        "read-a-parity-report",
         "request-time-features",
         "resample-ticks",
         "windows-and-sessions",
@@ -93,3 +94,17 @@ def test_the_commands_of_keeping_rows_fresh_do_what_the_page_says(
     (found,) = shell.json("features", "status", "--desk", str(desk))
     assert (found["behind"], found["pending"]) == (0, 0)
     assert found["entities"] == found["known"] > 5
+
+
+@pytest.mark.xdist_group("journey")
+def test_the_commands_of_reading_a_parity_report_do_what_the_page_says(
+    travelled: tuple[Path, Any, Any], tmp_path: Path, reader: Any
+) -> None:
+    desk = tmp_path / "my-desk"
+    shutil.copytree(travelled[0], desk, symlinks=True)
+    # The generated rates end earlier than the real ones.
+    reader(desk).follow(PAGES / "read-a-parity-report.md", **{"2026-10-01": "2023-10-02"})
+    written = desk / "reports/online_following"
+    assert {path.suffix for path in written.iterdir()} == {".md", ".html", ".json"}
+    last = (next(written.glob("*.md"))).read_text(encoding="utf-8")
+    assert "online store" in last, "the replay's store was compared last"

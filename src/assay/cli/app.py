@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from assay.cli import audit, data, models, online, report, requests, serve
+from assay.cli import audit, data, models, online, parity, report, requests, serve
 from assay.cli.options import JsonOption
 from assay.cli.output import Output
 
@@ -75,7 +75,7 @@ data.features.command("materialize")(online.materialize)
 data.features.command("backfill")(online.backfill)
 data.features.command("status")(online.status)
 app.add_typer(data.features, rich_help_panel=DATA)
-app.add_typer(data.parity, rich_help_panel=DATA)
+app.add_typer(parity.parity, rich_help_panel=DATA)
 app.add_typer(requests.requests, rich_help_panel=DATA)
 app.command(rich_help_panel=MODELS)(models.train)
 app.add_typer(models.gates, rich_help_panel=MODELS)

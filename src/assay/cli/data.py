@@ -1,4 +1,4 @@
-"""Commands on data and features: ingest, features, parity."""
+"""Commands on data and features: ingest, features."""
 
 from __future__ import annotations
 
@@ -12,9 +12,6 @@ from assay.cli.output import Output
 
 features = typer.Typer(
     name="features", no_args_is_help=True, help="Compute feature views and look at them."
-)
-parity = typer.Typer(
-    name="parity", no_args_is_help=True, help="Prove that history and stream give the same bits."
 )
 
 ViewArgument = Annotated[str | None, typer.Argument(help="A view; all of them when left out.")]
@@ -137,28 +134,3 @@ def features_manifest(
     output.line(f"manifest {manifest.hash}")
     output.table(("build", "value"), build.to_json().items())
     output.result({"manifest": manifest.hash, "build": build.to_json()})
-
-
-@parity.command("run")
-def parity_run(
-    view: ViewArgument = None, desk: DeskOption = HERE, as_json: JsonOption = False
-) -> None:
-    """Feed history event by event and compare every value with gold; exits 1 on any difference."""
-    from assay.orchestration.building import prove_parity
-    from assay.orchestration.report import keep_proof
-
-    output = Output(as_json=as_json)
-    opened = open_desk(desk)
-    proofs = [prove_parity(opened, name, output) for name in ([view] if view else opened.views)]
-    for proof in proofs:
-        keep_proof(opened, proof)
-        report = proof.report
-        output.line(
-            f"{proof.view}: {report.bitwise_equal:,} of {report.values_compared:,} values equal "
-            f"bit for bit, largest ULP {report.largest_ulp}, missing {report.missing}, "
-            f"extra {report.extra}"
-        )
-    output.next_step("assay train RECIPE")
-    output.result([proof.to_json() for proof in proofs])
-    if not all(proof.report.holds for proof in proofs):
-        raise typer.Exit(1)

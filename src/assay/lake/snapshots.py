@@ -130,6 +130,16 @@ class Table:
                 self._publish(snapshot.id, listing)
         return snapshot
 
+    def verify(self, snapshot: Snapshot) -> None:
+        """Hash every file of a snapshot.
+
+        Raises
+        ------
+        Tampered: a file is missing or its bytes have changed; names it.
+        """
+        for file in snapshot.files:
+            self._check(file)
+
     def stretches(self, snapshot: Snapshot, *, rows: int) -> Iterator[pl.DataFrame]:
         """The rows of a snapshot in runs of whole parts, of at least ``rows`` rows but the last.
 
@@ -246,16 +256,23 @@ class Table:
 
     def _load(self, file: SnapshotFile, columns: list[str] | None, verify: bool) -> pl.DataFrame:
         path = self._path(file.sha256)
-        if not path.is_file():
+        if verify:
+            self._check(file)
+        elif not path.is_file():
             raise Tampered(f"file {path} of table {self.name} is missing")
-        if verify and file_sha256(path) != file.sha256:
-            raise Tampered(f"file {path} of table {self.name} has changed since it was committed")
         try:
             return pl.read_parquet(path, columns=columns, glob=False, hive_partitioning=False)
         except pl.exceptions.ColumnNotFoundError:
             raise
         except (pl.exceptions.PolarsError, OSError) as error:
             raise Tampered(f"file {path} of table {self.name} is unreadable: {error}") from error
+
+    def _check(self, file: SnapshotFile) -> None:
+        path = self._path(file.sha256)
+        if not path.is_file():
+            raise Tampered(f"file {path} of table {self.name} is missing")
+        if file_sha256(path) != file.sha256:
+            raise Tampered(f"file {path} of table {self.name} has changed since it was committed")
 
     def _path(self, sha256: str) -> Path:
         return self._root / "files" / f"{sha256}.parquet"

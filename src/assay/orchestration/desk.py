@@ -32,7 +32,7 @@ class DeskLayout:
 
     ``namespace`` keeps its rows apart on a server that several desks share; ``threads`` bounds a
     training run, ``workers`` the offline driver; ``approval_nanos`` is how long an approval is good
-    for.
+    for; ``lock`` pins the packages that this release was tested with.
     """
 
     root: Path
@@ -50,6 +50,7 @@ class DeskLayout:
     workers: int
     approval_nanos: int
     namespace: str
+    lock: Path | None = None
 
 
 class OnlineStores(Protocol):

@@ -28,6 +28,7 @@ from assay.features.offline.point_in_time import FeatureTable, TimeToLive
 from assay.features.offline.training_sets import Spine, TrainingSet, get_training_set, rebuild
 from assay.orchestration.building import current_gold
 from assay.orchestration.desk import Desk
+from assay.orchestration.environment import environment_of
 from assay.orchestration.past_requests import past_requests, request_view_of
 from assay.orchestration.progress import Progress
 from assay.orchestration.provenance import git_revision
@@ -263,6 +264,7 @@ def train_recipe(
         "model": recipe.model,
         "training_set": training_set.description(),
         "rebuilt_digest": again.digest,
+        "environment": environment_of(desk),
         "schema": result.schema.to_json(),
         "model_file": result.model_file,
         "metrics": result.metrics,

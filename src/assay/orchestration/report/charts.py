@@ -161,15 +161,20 @@ def bar_chart(
     labels: Sequence[str],
     values: Sequence[float],
     marked: Sequence[float] = (),
+    levels: Sequence[Level] = (),
+    every: int | None = None,
     say: Callable[[int], str],
 ) -> Markup:
-    """Bars; ``marked`` is the part of each bar, at its top, that is drawn in another colour."""
+    """Bars; ``marked`` is the part of each bar, at its top, that is drawn in another colour.
+
+    Every so manieth bar has its label, ``every`` says which; by default few enough for a phone.
+    """
     if not labels:
         return element("p", "Nothing to draw.", class_="empty")
     totals = [a + b for a, b in zip(values, marked, strict=True)] if marked else list(values)
-    y = number_axis(totals, zero=True)
+    y = number_axis([*totals, *(one.at for one in levels)], zero=True)
     width = 1 / len(labels)
-    every = max(1, math.ceil(len(labels) / 7))
+    every = every or max(1, math.ceil(len(labels) / 7))
     bars = []
     for k, total in enumerate(totals):
         top = 1 - y.place(total)
@@ -190,7 +195,8 @@ def bar_chart(
         float(len(labels)),
         tuple((k + 0.5, label) for k, label in enumerate(labels) if k % every == 0),
     )
-    return _frame(title, description, join(_grid(x, y, upright=False), bars))
+    lines = [_level(one, y) for one in levels]
+    return _frame(title, description, join(_grid(x, y, upright=False), bars, lines))
 
 
 def _drawn(line: Line, x: Axis, y: Axis) -> Markup:
