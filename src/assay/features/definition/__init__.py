@@ -14,7 +14,9 @@
    them.
 5. :mod:`~assay.features.definition.bars` - a source of bars, made from a source of ticks.
 6. :mod:`~assay.features.definition.compiler` - from expressions to programs.
-7. :mod:`~assay.features.definition.manifest` - the hash of all that.
+7. :mod:`~assay.features.definition.manifest` - the hash of all that;
+   :mod:`~assay.features.definition.catalogue` publishes it,
+   :mod:`~assay.features.definition.evolution` says how it may change.
 """
 
 from assay.features.definition.bars import Aggregate, Bars
@@ -25,6 +27,8 @@ from assay.features.definition.calendars import (
     sessions_of_exchange,
     sessions_of_rule,
 )
+from assay.features.definition.catalogue import ManifestCatalogue, Publication
+from assay.features.definition.evolution import Evolution, check_evolution
 from assay.features.definition.expressions import (
     Expression,
     col,
@@ -55,12 +59,15 @@ __all__ = [
     "Aggregate",
     "Bars",
     "Duration",
+    "Evolution",
     "Expression",
     "FeatureView",
     "Manifest",
+    "ManifestCatalogue",
     "ManifestSet",
     "NumericClass",
     "Operator",
+    "Publication",
     "RequestView",
     "SessionRule",
     "SessionTable",
@@ -69,6 +76,7 @@ __all__ = [
     "StepFunction",
     "TimeWindow",
     "WindowSet",
+    "check_evolution",
     "col",
     "day_number",
     "day_of_week",
