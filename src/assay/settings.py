@@ -49,10 +49,17 @@ class SourcesSettings:
 
 @dataclass(frozen=True, slots=True)
 class FeaturesSettings:
-    """``features``: where views are declared and how many threads build them."""
+    """``features``: where views are declared, how many threads build them, and where the record of
+    their manifests is.
+
+    ``manifests`` is a folder or a URL that fsspec knows; none means ``manifests`` in the lake.
+    """
 
     path: Path = field(default=Path("features"), metadata=_MUST_EXIST)
     workers: int = field(default=2, metadata={"minimum": 1})
+    manifests: str | None = None
+    active: Path = Path("configs/features/active_manifest.yaml")
+    changelog: Path = Path("docs/changelog/features.md")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +93,12 @@ class DeliverySettings:
 class ServingSettings:
     """``serving``: what the service accepts, and where it writes.
 
-    ``champion`` names the desk's default model; none means the only one that is live.
+    ``champion`` names the desk's default model; none means the only one that is live. ``canary``
+    makes it read a manifest that only the canary takes, where there is one.
     """
 
     champion: str | None = None
+    canary: bool = False
     require_manifest: bool = True
     refuse_stale: bool = True
     batch_rows: int = field(default=1_024, metadata={"minimum": 1})

@@ -165,8 +165,9 @@ class ManifestCatalogue:
         ------
         Tampered: a note cannot be read.
         """
+        check_name("name of the view", view)
         found = []
-        for name in self._objects.names(f"{_PUBLISHED}/{check_name('name of the view', view)}"):
+        for name in self._objects.names(f"{_PUBLISHED}/{view}"):
             digest = name.rpartition("/")[2].removesuffix(".json")
             note = self._objects.get(name)
             found.append(Publication.from_bytes(note, view=view, manifest=digest))

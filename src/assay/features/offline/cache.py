@@ -276,38 +276,42 @@ def _key_parts(
     config_hash: str,
 ) -> dict[str, Any]:
     """The five parts, in a form whose hash is their identity."""
-    for what, text in (
-        ("factor_name", factor_name),
-        ("snapshot_id", snapshot_id),
-        ("config_hash", config_hash),
-    ):
-        if not isinstance(text, str) or not text:
-            raise ContractViolation(f"{what} {text!r}: expected text that is not empty")
-    if isinstance(as_of_date, str):
-        try:
-            as_of_date = date.fromisoformat(as_of_date)
-        except ValueError:
-            raise ContractViolation(
-                f"as_of_date {as_of_date!r}: expected a date such as 2026-01-15"
-            ) from None
-    if not isinstance(as_of_date, date) or isinstance(as_of_date, datetime):
-        # A moment is cut to its date in silence otherwise, by whoever's time zone.
-        raise ContractViolation(f"as_of_date {as_of_date!r}: expected a date")
+    parts = {"factor_name": factor_name, "snapshot_id": snapshot_id, "config_hash": config_hash}
+    for what, text in parts.items():
+        _check_text(what, text)
     if isinstance(version_ids, str | bytes):
         raise ContractViolation(f"version_ids {version_ids!r}: expected several of them")
     versions: Any = dict(version_ids) if isinstance(version_ids, Mapping) else list(version_ids)
     named = versions.items() if isinstance(versions, dict) else enumerate(versions)
     for name, version in named:
-        if not isinstance(version, str):
-            raise ContractViolation(f"version_ids: {name!r} is {version!r}, expected text")
+        _check_text(f"version_ids[{name!r}]", version)
     return {
         "format": FORMAT,
         "factor": factor_name,
-        "as_of": as_of_date.isoformat(),
+        "as_of": _date(as_of_date).isoformat(),
         "snapshot": snapshot_id,
         "versions": versions,
         "config": config_hash,
     }
+
+
+def _check_text(what: str, value: object) -> None:
+    if not isinstance(value, str) or not value:
+        raise ContractViolation(f"{what} is {value!r}: expected text that is not empty")
+
+
+def _date(value: object) -> date:
+    if isinstance(value, str):
+        try:
+            return date.fromisoformat(value)
+        except ValueError:
+            raise ContractViolation(
+                f"as_of_date {value!r}: expected a date such as 2026-01-15"
+            ) from None
+    if not isinstance(value, date) or isinstance(value, datetime):
+        # A moment would be cut to its date in silence, by whoever's time zone.
+        raise ContractViolation(f"as_of_date {value!r}: expected a date")
+    return value
 
 
 def _entry(parts: Mapping[str, Any], frame: pl.DataFrame, now: Instant) -> bytes:

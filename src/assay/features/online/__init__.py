@@ -24,7 +24,13 @@ from assay.features.online.by_name import NamedRows
 from assay.features.online.memory import MemoryStore
 from assay.features.online.namespaces import NamespacedStore
 from assay.features.online.sqlite import SqliteStore
-from assay.features.online.store import OnlineStore, Reading, StoredRow, read_as_of
+from assay.features.online.store import (
+    OnlineStore,
+    Reading,
+    ServedView,
+    StoredRow,
+    read_as_of,
+)
 
 if TYPE_CHECKING:
     from assay.features.online.arrivals import Arrival, batches_of
@@ -54,6 +60,7 @@ __all__ = [
     "OnlineFeed",
     "OnlineStore",
     "Reading",
+    "ServedView",
     "SqliteStore",
     "StoredRow",
     "batches_of",
