@@ -63,9 +63,7 @@ class Metrics:
                 for key, value in sorted(plain.items())
             ]
         name = "assay_feature_manifest_mismatch_total"
-        lines += _head(
-            name, "counter", "Requests refused for the manifest they follow."
-        )
+        lines += _head(name, "counter", "Requests refused for the manifest they follow.")
         lines += [_line(name, {"route": key}, n) for key, n in sorted(self.mismatches.items())]
         lines += self._histogram()
         seen: set[str] = set()

@@ -6,24 +6,28 @@
    and tells servers; a change by hand is found.
 3. :mod:`~assay.delivery.manifests.promotion` - publish, warm up, prove, let a canary take it, check
    what the canary reads, let all take it; every step recorded, and resumed where it was killed.
+   :mod:`~assay.delivery.manifests.steps` is what the steps do, on what
+   :mod:`~assay.delivery.manifests.values` holds.
 4. :mod:`~assay.delivery.manifests.changelog` - the note that a change of schema needs.
 5. :mod:`~assay.delivery.manifests.rollback` - back to the manifest before, in one step.
 """
 
 from assay.delivery.manifests.active import ActiveManifests
-from assay.delivery.manifests.promotion import (
+from assay.delivery.manifests.promotion import promote_manifest
+from assay.delivery.manifests.rollback import RolledBack, rollback_manifest
+from assay.delivery.manifests.state import Attempt, InUse, ViewState, view_state
+from assay.delivery.manifests.values import (
+    FactSource,
     FeedRule,
     ManifestPromotion,
     Promoted,
     Span,
-    promote_manifest,
 )
-from assay.delivery.manifests.rollback import RolledBack, rollback_manifest
-from assay.delivery.manifests.state import Attempt, InUse, ViewState, view_state
 
 __all__ = [
     "ActiveManifests",
     "Attempt",
+    "FactSource",
     "FeedRule",
     "InUse",
     "ManifestPromotion",

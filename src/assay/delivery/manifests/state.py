@@ -137,14 +137,14 @@ class ViewState:
         state = replace(self, last=entry.seq)
         try:
             if entry.type is EventType.MANIFEST_BEGIN:
-                return state._begun(entry)
+                return _begun(state, entry)
             if entry.outcome is not EventOutcome.DONE:
                 return replace(state, attempt=None)
             if entry.type in STEPS:
-                return state._stepped(entry)
+                return _stepped(state, entry)
             if entry.type is EventType.MANIFEST_WITHDRAW:
                 return replace(state, canary=None, attempt=None)
-            return state._rolled_back(entry)
+            return _rolled_back(state, entry)
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise Tampered(
                 f"entry {entry.seq} of the log about view {self.view} cannot have happened: "
@@ -152,47 +152,47 @@ class ViewState:
                 hint="assay audit verify",
             ) from None
 
-    def _begun(self, entry: Entry) -> ViewState:
-        if entry.outcome is not EventOutcome.DONE:
-            return self  # a promotion that was refused; one under way goes on
-        attempt = Attempt(
-            manifest=str(entry.to_version),
-            namespace=entry.evidence["namespace"],
-            snapshot=entry.evidence["snapshot"],
-            since=entry.evidence["since"],
-            changelog=tuple(entry.evidence["changelog"]),
-            begun_at=entry.at,
+
+def _begun(state: ViewState, entry: Entry) -> ViewState:
+    if entry.outcome is not EventOutcome.DONE:
+        return state  # a promotion that was refused; one under way goes on
+    attempt = Attempt(
+        manifest=str(entry.to_version),
+        namespace=entry.evidence["namespace"],
+        snapshot=entry.evidence["snapshot"],
+        since=entry.evidence["since"],
+        changelog=tuple(entry.evidence["changelog"]),
+        begun_at=entry.at,
+    )
+    return replace(state, attempt=attempt, attempts=state.attempts + 1)
+
+
+def _stepped(state: ViewState, entry: Entry) -> ViewState:
+    attempt = state.attempt
+    if attempt is None or (attempt.next_step, attempt.manifest) != (entry.type, entry.to_version):
+        raise ValueError(f"{entry.type} of {entry.to_version} without what comes before it")
+    taken = InUse(attempt.manifest, attempt.namespace, entry.at, entry.initiated_by, entry.seq)
+    if entry.type is EventType.MANIFEST_PROMOTE:
+        return replace(
+            state,
+            active=taken,
+            canary=None,
+            before=state.before if state.active is None else (*state.before, state.active),
+            line=(*(one for one in state.line if one != taken.manifest), taken.manifest),
+            changelog=attempt.changelog,
+            attempt=None,
         )
-        return replace(self, attempt=attempt, attempts=self.attempts + 1)
+    canary = taken if entry.type is EventType.MANIFEST_CANARY else state.canary
+    moved = replace(attempt, done=(*attempt.done, entry.type))
+    return replace(state, canary=canary, attempt=moved)
 
-    def _stepped(self, entry: Entry) -> ViewState:
-        attempt = self.attempt
-        if attempt is None or (attempt.next_step, attempt.manifest) != (
-            entry.type,
-            entry.to_version,
-        ):
-            raise ValueError(f"{entry.type} of {entry.to_version} without what comes before it")
-        taken = InUse(attempt.manifest, attempt.namespace, entry.at, entry.initiated_by, entry.seq)
-        if entry.type is EventType.MANIFEST_PROMOTE:
-            return replace(
-                self,
-                active=taken,
-                canary=None,
-                before=self.before if self.active is None else (*self.before, self.active),
-                line=(*(one for one in self.line if one != taken.manifest), taken.manifest),
-                changelog=attempt.changelog,
-                attempt=None,
-            )
-        canary = taken if entry.type is EventType.MANIFEST_CANARY else self.canary
-        moved = replace(attempt, done=(*attempt.done, entry.type))
-        return replace(self, canary=canary, attempt=moved)
 
-    def _rolled_back(self, entry: Entry) -> ViewState:
-        target = self.before[-1]
-        if target.manifest != entry.to_version:
-            raise ValueError(f"rollback to {entry.to_version}, before was {target.manifest}")
-        back = replace(target, since=entry.at, by=entry.initiated_by, entry=entry.seq)
-        return replace(self, active=back, canary=None, before=self.before[:-1], attempt=None)
+def _rolled_back(state: ViewState, entry: Entry) -> ViewState:
+    target = state.before[-1]
+    if target.manifest != entry.to_version:
+        raise ValueError(f"rollback to {entry.to_version}, before was {target.manifest}")
+    back = replace(target, since=entry.at, by=entry.initiated_by, entry=entry.seq)
+    return replace(state, active=back, canary=None, before=state.before[:-1], attempt=None)
 
 
 def view_state(view: str, entries: Iterable[Entry]) -> ViewState:
