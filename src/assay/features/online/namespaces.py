@@ -39,11 +39,10 @@ class NamespacedStore:
         return self._store.history(self._name(view), entity)
 
     def views(self) -> tuple[str, ...]:
-        """Names of the views that have rows, as this store calls them, sorted."""
-        held = set(self._store.views())
-        mine = {view for view, name in self._namespaces.items() if name in held}
-        hidden = set(self._namespaces) | set(self._namespaces.values())
-        return tuple(sorted(mine | (held - hidden)))
+        """Names of the views that have rows, sorted: the mapped ones as this store calls them."""
+        called = {name: view for view, name in self._namespaces.items()}
+        hidden = {view for view in self._namespaces if view not in called}
+        return tuple(sorted({called.get(n, n) for n in self._store.views() if n not in hidden}))
 
     def close(self) -> None:
         """Close the store beneath."""
