@@ -11,8 +11,10 @@ import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
 
 from assay.domain.clock import Clock, SystemClock
 from assay.domain.instants import NANOS_PER_SECOND
@@ -23,6 +25,7 @@ from assay.settings import FILE, Settings, load_settings
 if TYPE_CHECKING:
     from assay.serving import KillSwitch
     from assay.serving.service import Service
+    from assay.storage.objects import ObjectStore
 
 _DESK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._ -]{0,63}")
 _NOT_COPIED = ("data", "artifacts", "observability", "reports", "__pycache__", "keys")
@@ -47,13 +50,19 @@ def open_desk(path: Path, *, clock: Clock | None = None) -> Desk:
 
 
 def open_service(
-    path: Path, *, champion: str | None = None, killed: bool = False, clock: Clock | None = None
+    path: Path,
+    *,
+    champion: str | None = None,
+    canary: bool = False,
+    killed: bool = False,
+    clock: Clock | None = None,
 ) -> Service:
     """The prediction service of the desk in ``path``, loaded and verified, not started.
 
     Parameters
     ----------
     champion: the default model instead of ``serving.champion``.
+    canary: read the manifests that the canary takes, as with ``serving.canary``.
     killed: begin with the kill switch on.
 
     Raises
@@ -62,6 +71,7 @@ def open_service(
     """
     from importlib.metadata import version
 
+    from assay.orchestration.features_in_use import DeskFeatures
     from assay.orchestration.service import ServingLayout, make_service
     from assay.serving import Limits
 
@@ -79,7 +89,10 @@ def open_service(
         queue=serving.queue,
     )
     desk = _desk(path, settings, clock)
-    return make_service(desk, layout, killed=killed, process=os.getpid(), version=version("assay"))
+    sources = DeskFeatures(desk, canary=canary or serving.canary)
+    return make_service(
+        desk, layout, sources, killed=killed, process=os.getpid(), version=version("assay")
+    )
 
 
 def open_kill_switch(path: Path) -> KillSwitch:
@@ -162,8 +175,9 @@ def _desk(path: Path, settings: Settings, clock: Clock | None) -> Desk:
 
     private = settings.keys.private or private_key_folder(os.environ)
     keyring = KeyRing(settings.keys.public, private if private.is_dir() else None)
-    layout = _layout(path.absolute(), settings)
-    return Desk(layout, keyring, clock or SystemClock(), _stores(settings))
+    layout, url = _layout(path.absolute(), settings), settings.features.manifests
+    opened = None if url is None else partial(_objects, path.absolute(), url)
+    return Desk(layout, keyring, clock or SystemClock(), _stores(settings), open_manifests=opened)
 
 
 def _stores(settings: Settings) -> OnlineStores:
@@ -192,6 +206,23 @@ def _stores(settings: Settings) -> OnlineStores:
     return RedisStores(chosen.online_store, retention=retention)
 
 
+def _objects(root: Path, url: str) -> ObjectStore:
+    """The objects in a folder, or behind a URL that needs an adapter."""
+    from assay.storage.objects import LocalObjects
+
+    parts = urlsplit(url)
+    if parts.scheme in {"", "file"}:
+        return LocalObjects(root / unquote(parts.path))
+    try:
+        from assay.adapters.objects import FsspecObjects
+    except ModuleNotFoundError as error:
+        raise Unavailable(
+            f"features.manifests is a URL {parts.scheme}://, for which {error.name} is missing",
+            hint="pip install 'assay[object-storage]'",
+        ) from error
+    return FsspecObjects(url)
+
+
 def _layout(root: Path, settings: Settings) -> DeskLayout:
     return DeskLayout(
         root=root,
@@ -203,6 +234,8 @@ def _layout(root: Path, settings: Settings) -> DeskLayout:
         runs=settings.training.runs,
         registry=settings.registry.root,
         audit=settings.registry.audit,
+        active_manifests=settings.features.active,
+        changelog=settings.features.changelog,
         policy=settings.delivery.policy,
         promotions=settings.delivery.promotions,
         threads=settings.training.threads,

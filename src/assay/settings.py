@@ -49,10 +49,12 @@ class SourcesSettings:
 
 @dataclass(frozen=True, slots=True)
 class FeaturesSettings:
-    """``features``: where views are declared, how many threads build them, where rows are kept.
+    """``features``: where views are declared, how many threads build them, where rows are kept and
+    the record of manifests.
 
     ``online_store`` may hold a password, so no representation shows it. ``online_namespace`` left
     empty means the desk's name; ``online_retention_days`` left empty means that rows stay.
+    ``manifests`` is a folder or a URL that fsspec knows; none means ``manifests`` in the lake.
     """
 
     path: Path = field(default=Path("features"), metadata=_MUST_EXIST)
@@ -66,6 +68,9 @@ class FeaturesSettings:
     online_retention_days: float | None = field(
         default=None, metadata={"minimum": 0.001, "maximum": 36_600}
     )
+    manifests: str | None = None
+    active: Path = Path("configs/features/active_manifest.yaml")
+    changelog: Path = Path("docs/changelog/features.md")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +104,12 @@ class DeliverySettings:
 class ServingSettings:
     """``serving``: what the service accepts, and where it writes.
 
-    ``champion`` names the desk's default model; none means the only one that is live.
+    ``champion`` names the desk's default model; none means the only one that is live. ``canary``
+    makes it read a manifest that only the canary takes, where there is one.
     """
 
     champion: str | None = None
+    canary: bool = False
     require_manifest: bool = True
     refuse_stale: bool = True
     batch_rows: int = field(default=1_024, metadata={"minimum": 1})

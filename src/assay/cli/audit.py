@@ -37,15 +37,11 @@ def audit_show(
     desk: DeskOption = HERE,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the latest entries of the log over all models."""
+    """Show the latest entries of the log, over all models and the manifests of all views."""
     from assay.domain.instants import render
 
     output = Output(as_json=as_json)
-    registry = open_desk(desk).registry
-    entries = sorted(
-        (entry for name in registry.names() for entry in registry.history(name)),
-        key=lambda entry: entry.seq,
-    )[-last:]
+    entries = open_desk(desk).registry.latest(last)
     output.table(
         ("entry", "time", "model", "event", "from", "to", "by", "outcome", "reason"),
         (

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from assay.cli import definitions
+from assay.cli import definitions, manifests
 from assay.cli.options import HERE, DeskOption, JsonOption, open_desk
 from assay.cli.output import Output
 
@@ -119,18 +119,7 @@ def features_operators(
     output.result([operator.to_json() for operator in OPERATORS.values()])
 
 
-@features.command("manifest")
-def features_manifest(
-    view: Annotated[str, typer.Argument(help="The view.")],
-    desk: DeskOption = HERE,
-    as_json: JsonOption = False,
-) -> None:
-    """Print a view's manifest hash and the fingerprint of this build."""
-    from assay.features import BuildFingerprint, Manifest
-
-    output = Output(as_json=as_json)
-    manifest = Manifest.of(open_desk(desk).view(view))
-    build = BuildFingerprint.capture()
-    output.line(f"manifest {manifest.hash}")
-    output.table(("build", "value"), build.to_json().items())
-    output.result({"manifest": manifest.hash, "build": build.to_json()})
+features.command("manifest")(manifests.manifest)
+features.command("manifests")(manifests.manifests)
+features.command("promote")(manifests.promote)
+features.command("rollback-manifest")(manifests.rollback)

@@ -27,6 +27,9 @@ def serve(
     model: Annotated[
         str | None, typer.Option(help="The default model, instead of serving.champion.")
     ] = None,
+    canary: Annotated[
+        bool, typer.Option("--canary", help="Read feature manifests that the canary takes first.")
+    ] = False,
     desk: DeskOption = HERE,
     as_json: JsonOption = False,
 ) -> None:
@@ -38,7 +41,7 @@ def serve(
 
     output = Output(as_json=as_json)
     killed = _killed_at_start()
-    service = bootstrap.open_service(desk, champion=model, killed=killed)
+    service = bootstrap.open_service(desk, champion=model, canary=canary, killed=killed)
     listening = _listen(host, port)
     name, number = listening.getsockname()[:2]
     url = f"http://[{name}]:{number}" if ":" in name else f"http://{name}:{number}"

@@ -20,13 +20,16 @@ from assay.features.definition import (
     Aggregate,
     Bars,
     Duration,
+    Evolution,
     Expression,
     FeatureView,
     Lateness,
     Manifest,
+    ManifestCatalogue,
     ManifestSet,
     NumericClass,
     Operator,
+    Publication,
     RequestView,
     SessionRule,
     Sessions,
@@ -35,6 +38,7 @@ from assay.features.definition import (
     StepFunction,
     TimeWindow,
     WindowSet,
+    check_evolution,
     col,
     day_number,
     day_of_week,
@@ -58,6 +62,7 @@ if TYPE_CHECKING:
     from assay.features.kernel.fingerprint import BuildFingerprint
     from assay.features.kernel.requests import RequestFeatures
     from assay.features.kernel.warming import warm_kernel
+    from assay.features.offline.cache import CacheStatistics, DiskFeatureCache
     from assay.features.offline.driver import OfflineDriver
     from assay.features.online.driver import FeatureRow, OnlineDriver
     from assay.features.parity.comparison import ParityReport, compare
@@ -65,6 +70,8 @@ if TYPE_CHECKING:
 
 _LATER = {
     "BuildFingerprint": "assay.features.kernel.fingerprint",
+    "CacheStatistics": "assay.features.offline.cache",
+    "DiskFeatureCache": "assay.features.offline.cache",
     "FeatureRow": "assay.features.online.driver",
     "LookAheadReport": "assay.features.parity.look_ahead",
     "OfflineDriver": "assay.features.offline.driver",
@@ -82,19 +89,24 @@ __all__ = [
     "Aggregate",
     "Bars",
     "BuildFingerprint",
+    "CacheStatistics",
+    "DiskFeatureCache",
     "Duration",
+    "Evolution",
     "Expression",
     "FeatureRow",
     "FeatureView",
     "Lateness",
     "LookAheadReport",
     "Manifest",
+    "ManifestCatalogue",
     "ManifestSet",
     "NumericClass",
     "OfflineDriver",
     "OnlineDriver",
     "Operator",
     "ParityReport",
+    "Publication",
     "RequestFeatures",
     "RequestView",
     "SessionRule",
@@ -104,6 +116,7 @@ __all__ = [
     "StepFunction",
     "TimeWindow",
     "WindowSet",
+    "check_evolution",
     "col",
     "compare",
     "day_number",

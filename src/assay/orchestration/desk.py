@@ -6,7 +6,7 @@ asks for them, so that a command which only reads the registry starts quickly.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,13 +16,15 @@ from assay.domain.clock import Clock
 from assay.errors import NotFound, did_you_mean
 
 if TYPE_CHECKING:
+    from assay.delivery.manifests import ActiveManifests
     from assay.delivery.policy import Policy
-    from assay.features import FeatureView, RequestView
+    from assay.features import FeatureView, ManifestCatalogue, RequestView
     from assay.features.online import OnlineStore
     from assay.lake import Lake
     from assay.orchestration.sources import SourcesConfig
     from assay.registry import ModelRegistry
     from assay.registry.keyring import KeyRing
+    from assay.storage.objects import ObjectStore
     from assay.training.recipe import Recipe
 
 
@@ -46,6 +48,8 @@ class DeskLayout:
     audit: Path
     policy: Path
     promotions: Path
+    active_manifests: Path
+    changelog: Path
     threads: int
     workers: int
     approval_nanos: int
@@ -92,15 +96,24 @@ class Desk:
     keyring: who may sign, and the keys that this user holds.
     clock: where "now" comes from.
     stores: opens its online store.
+    open_manifests: opens the objects that manifests are published to; by default they are files in
+        the folder ``manifests`` of the lake.
     """
 
     def __init__(
-        self, layout: DeskLayout, keyring: KeyRing, clock: Clock, stores: OnlineStores
+        self,
+        layout: DeskLayout,
+        keyring: KeyRing,
+        clock: Clock,
+        stores: OnlineStores,
+        *,
+        open_manifests: Callable[[], ObjectStore] | None = None,
     ) -> None:
         self.layout = layout
         self.keyring = keyring
         self.clock = clock
         self.stores = stores
+        self._open_manifests = open_manifests
 
     @cached_property
     def lake(self) -> Lake:
@@ -108,6 +121,23 @@ class Desk:
         from assay.lake import Lake
 
         return Lake(self.layout.lake, self.clock)
+
+    @cached_property
+    def manifests(self) -> ManifestCatalogue:
+        """The published manifests."""
+        from assay.features.definition.catalogue import ManifestCatalogue
+        from assay.storage.objects import LocalObjects
+
+        opened = self._open_manifests
+        objects = LocalObjects(self.layout.lake / "manifests") if opened is None else opened()
+        return ManifestCatalogue(objects, self.clock)
+
+    @cached_property
+    def active_manifests(self) -> ActiveManifests:
+        """Which manifest of each view is in use."""
+        from assay.delivery.manifests.active import ActiveManifests
+
+        return ActiveManifests(self.layout.active_manifests, lambda: self.registry)
 
     @cached_property
     def registry(self) -> ModelRegistry:

@@ -1,7 +1,8 @@
 """A desk's service: production versions from the registry, features from the online store.
 
-1. The feature views of the desk become feature sources, by the hash of their manifest; its request
-   views compute over their rows.
+1. The feature views of the desk become feature sources, by the hash of their manifest: see
+   :mod:`~assay.orchestration.features_in_use`, and below for views that were never promoted. Its
+   request views compute over their rows.
 2. Every version in production is verified, loaded and exercised; anything refused stops the start.
 3. A predictor over both, with the desk's kill switch, becomes the service.
 """
@@ -9,7 +10,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,6 +39,7 @@ from assay.serving import (
     SourceRow,
     SourceState,
 )
+from assay.serving.metrics import Sample
 from assay.serving.reloading import load_all
 from assay.serving.service import Service, ServiceFiles
 
@@ -62,13 +65,32 @@ class ServingLayout:
     queue: int
 
 
+class FollowedSources(Mapping[str, FeatureSource]):
+    """Feature sources that follow what is in use while the service runs."""
+
+    @abstractmethod
+    def follow(self) -> None:
+        """Take notice of another manifest in use; asked about once a second."""
+
+    @abstractmethod
+    def samples(self) -> Iterable[Sample]:
+        """What ``/metrics`` says about the manifests in use."""
+
+
 def make_service(
-    desk: Desk, layout: ServingLayout, *, killed: bool, process: int, version: str
+    desk: Desk,
+    layout: ServingLayout,
+    sources: FollowedSources,
+    *,
+    killed: bool,
+    process: int,
+    version: str,
 ) -> Service:
     """A service over everything that is in production, ready to be run.
 
     Parameters
     ----------
+    sources: of its features, by what models and requests name.
     killed: begin with the kill switch on. process: the number that its records carry.
     version: of the package.
 
@@ -98,7 +120,6 @@ def make_service(
         )
     record = ServiceRecord(layout.record, desk.clock, process=process)
     switch = KillSwitch(layout.kill_file, record, at_start=killed)
-    sources = feature_sources(desk)
     predictor = Predictor(
         live, sources, desk.clock, requests=request_inputs(desk, sources), switch=switch,
         limits=layout.limits,
@@ -107,7 +128,7 @@ def make_service(
     def registry_state() -> str:
         return f"{len(source.wanted())} models in production"
 
-    return Service(
+    service = Service(
         predictor,
         source,
         switch,
@@ -119,26 +140,21 @@ def make_service(
         body_bytes=layout.body_bytes,
         queue=layout.queue,
         poll_seconds=layout.poll_seconds,
+        follow=sources.follow,
     )
+    service.metrics.ask(sources.samples)
+    return service
 
 
-def feature_sources(desk: Desk) -> dict[str, FeatureSource]:
-    """A source per view of the desk, by the hash of the set of its manifest.
+def source_of(desk: Desk, view: FeatureView, store: OnlineStore | None) -> FeatureSource:
+    """The source of a view that was never promoted: rows of its definition.
 
-    The online store answers when it holds rows of the view; otherwise the newest rows of gold do,
-    so that a desk can serve before anything feeds its store.
+    The online store answers when it holds rows under the view's name; otherwise the newest rows of
+    gold do, so that a desk can serve before anything feeds its store.
     """
-    store = desk.stores.find(desk)
-    fed = store.views() if store is not None else ()
-    sources: dict[str, FeatureSource] = {}
-    for view in desk.views.values():
-        found: FeatureSource
-        if store is not None and view.name in fed:
-            found = StoreFeatures(desk, view, store)
-        else:
-            found = GoldFeatures(desk, view)
-        sources[found.manifest] = found
-    return sources
+    if store is not None and view.name in store.views():
+        return StoreFeatures(desk, view, store)
+    return GoldFeatures(desk, view)
 
 
 def request_inputs(desk: Desk, sources: Mapping[str, FeatureSource]) -> list[RequestInputs]:
@@ -168,10 +184,8 @@ class StoreFeatures:
         # on, which for the features of one view is the set of that one.
         self._row_manifest = Manifest.of(view).hash
         self._manifest = ManifestSet.of([view]).hash
-        self._snapshot: str | None = None
-        self._entities: frozenset[str] = frozenset()
-        self._calendar = ExpectedSessions(SessionCalendar(np.empty(0, np.int64)))
-        StoreFeatures.refresh(self)
+        self._sessions = SourceSessions(desk, view.source, view.entity)
+        self._sessions.refresh()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -185,7 +199,8 @@ class StoreFeatures:
 
     def rows(self, entities: Sequence[str], as_of: Instant) -> list[SourceRow | None]:
         """The newest row of each entity that had happened and was known at ``as_of``."""
-        readings = read_as_of(self._store, self._view, entities, as_of, calendar=self._calendar)
+        calendar = self._sessions.calendar
+        readings = read_as_of(self._store, self._view, entities, as_of, calendar=calendar)
         return [
             None
             if one is None
@@ -201,35 +216,55 @@ class StoreFeatures:
 
     def entities(self) -> Collection[str]:
         """Every entity of the view's source table."""
-        return self._entities
+        return self._sessions.entities
 
     def refresh(self) -> None:
         """Read sessions and entities again when the source table changed."""
-        table = self._desk.lake.table(f"silver/{self._view.source}")
+        self._sessions.refresh()
+
+    def state(self, as_of: Instant) -> SourceState:
+        """Whether the store answers, and whether any entity's row is fresh."""
+        return state_of(self, f"{self._view.name} from {self.origin}", as_of)
+
+
+def state_of(source: FeatureSource, name: str, as_of: Instant) -> SourceState:
+    """Whether a source answers, and whether any entity's row is fresh; ``name`` is for people."""
+    try:
+        rows = [row for row in source.rows(sorted(source.entities()), as_of) if row is not None]
+    except AssayError as error:
+        return SourceState(reachable=False, fresh=False, detail=error.message)
+    if not rows:
+        return SourceState(reachable=True, fresh=False, detail=f"{name}: no rows")
+    fresh = sum(not row.stale for row in rows)
+    newest = max(row.event_time for row in rows)
+    return SourceState(
+        reachable=True,
+        fresh=fresh > 0,
+        detail=f"{name}: {fresh} of {len(rows)} entities fresh, newest {render(newest)}",
+    )
+
+
+class SourceSessions:
+    """Sessions and entities of a source table, read again when it has changed."""
+
+    def __init__(self, desk: Desk, source: str, entity: str) -> None:
+        self._desk = desk
+        self._source = source
+        self._entity = entity
+        self._snapshot: str | None = None
+        self.entities: frozenset[str] = frozenset()
+        self.calendar = ExpectedSessions(SessionCalendar(np.empty(0, np.int64)))
+
+    def refresh(self) -> None:
+        """Look whether the table has another snapshot."""
+        table = self._desk.lake.table(f"silver/{self._source}")
         snapshot = table.current()
         if snapshot is None or snapshot.id == self._snapshot:
             return
         frame = table.read(snapshot)
-        self._calendar = ExpectedSessions(SessionCalendar.of(frame))
-        self._entities = frozenset(frame[self._view.entity].cast(pl.String).unique().to_list())
+        self.calendar = ExpectedSessions(SessionCalendar.of(frame))
+        self.entities = frozenset(frame[self._entity].cast(pl.String).unique().to_list())
         self._snapshot = snapshot.id
-
-    def state(self, as_of: Instant) -> SourceState:
-        """Whether the store answers, and whether any entity's row is fresh."""
-        try:
-            rows = [row for row in self.rows(sorted(self._entities), as_of) if row is not None]
-        except AssayError as error:
-            return SourceState(reachable=False, fresh=False, detail=error.message)
-        if not rows:
-            return SourceState(reachable=True, fresh=False, detail=f"{self.origin}: no rows")
-        fresh = sum(not row.stale for row in rows)
-        newest = max(row.event_time for row in rows)
-        return SourceState(
-            reachable=True,
-            fresh=fresh > 0,
-            detail=f"{self._view.name} from {self.origin}: {fresh} of {len(rows)} entities fresh, "
-            f"newest {render(newest)}",
-        )
 
 
 class GoldFeatures(StoreFeatures):

@@ -31,7 +31,7 @@ from assay.errors import AssayError, Tampered
 from assay.registry.catalogue import Catalogue
 from assay.registry.folders import pending_folder, put_in_place
 from assay.registry.keyring import LOG_HEAD, KeyRing
-from assay.registry.lifecycle import MOVES, EventOutcome, EventType
+from assay.registry.lifecycle import MANIFEST_MOVES, MOVES, EventOutcome, EventType
 from assay.registry.log import ChainedFile, Entry, EventLog, LogHead
 from assay.storage.files import replace_link, sync_directory, write_atomic
 
@@ -241,6 +241,7 @@ class Journal:
         if entry.outcome is EventOutcome.DONE and entry.type in MOVES:
             champion = self.catalogue.current(entry.model)
             self._point(entry.model, champion.version if champion else None)
+        if entry.outcome is EventOutcome.DONE and entry.type in MOVES | MANIFEST_MOVES:
             # Whoever may sign heads does. A person whose key is not here, or not usable, can
             # still roll back at night: the next head covers this entry too.
             with suppress(AssayError):

@@ -37,6 +37,16 @@ class EventType(StrEnum):
     ROLLBACK_REQUESTED = "rollback.requested"
     ROLLBACK = "rollback"
 
+    MANIFEST_BEGIN = "manifest.begin"
+    MANIFEST_PUBLISH = "manifest.publish"
+    MANIFEST_WARM_UP = "manifest.warm_up"
+    MANIFEST_PARITY = "manifest.parity"
+    MANIFEST_CANARY = "manifest.canary"
+    MANIFEST_CHECK = "manifest.check"
+    MANIFEST_PROMOTE = "manifest.promote"
+    MANIFEST_WITHDRAW = "manifest.withdraw"
+    MANIFEST_ROLLBACK = "manifest.rollback"
+
 
 class EventOutcome(StrEnum):
     """How it ended. Only ``done`` moves a version; the other two leave a trace of the attempt."""
@@ -69,6 +79,19 @@ DISPLACED: Mapping[tuple[EventType, bool], Stage] = {
 
 MOVES = frozenset(event for event, _ in TRANSITIONS)
 """Events that move versions: each is followed by a signed head, a new link and a new manifest."""
+
+MANIFEST_EVENTS = tuple(event for event in EventType if event.value.startswith("manifest."))
+"""Events about the feature manifests of a view; they move no version."""
+
+MANIFEST_MOVES = frozenset(
+    {
+        EventType.MANIFEST_CANARY,
+        EventType.MANIFEST_PROMOTE,
+        EventType.MANIFEST_WITHDRAW,
+        EventType.MANIFEST_ROLLBACK,
+    }
+)
+"""Those that change which manifest is in use: each is followed by a signed head."""
 
 
 @dataclass(frozen=True, slots=True)

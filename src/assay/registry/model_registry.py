@@ -21,9 +21,14 @@ from assay.registry.folders import (
 )
 from assay.registry.journal import Journal, NewEvent
 from assay.registry.keyring import KeyRing, check_identity
-from assay.registry.lifecycle import EventOutcome, EventType, PromotionGateError
+from assay.registry.lifecycle import (
+    MANIFEST_EVENTS,
+    EventOutcome,
+    EventType,
+    PromotionGateError,
+)
 from assay.registry.log import Entry, LogHead
-from assay.registry.reading import CHAMPION, RegistryReader
+from assay.registry.reading import CHAMPION, FEATURES, RegistryReader
 from assay.registry.records import (
     GateRecord,
     PromotionClaim,
@@ -358,6 +363,50 @@ class ModelRegistry(RegistryReader):
                     check_identity(initiated_by),
                     reason,
                     {"keep": keep, "to_digest": record.digest},
+                )
+            )
+
+    def record_manifest(
+        self,
+        event: EventType,
+        view: str,
+        manifest: str,
+        *,
+        after: int,
+        initiated_by: str,
+        evidence: Mapping[str, Any],
+        outcome: EventOutcome = EventOutcome.DONE,
+        reason: str = "",
+    ) -> Entry:
+        """Record one step in the life of a view's manifest.
+
+        Parameters
+        ----------
+        after: the number of the last entry about this view that the caller has seen, 0 for none.
+
+        Raises
+        ------
+        Conflict: something else happened to the view meanwhile; nothing was recorded.
+        """
+        if event not in MANIFEST_EVENTS:
+            raise ContractViolation(f"event {event}: expected one of {', '.join(MANIFEST_EVENTS)}")
+        with self._journal.locked():
+            seen = self.manifest_events(view)
+            if seen and seen[-1].seq != after:
+                raise Conflict(
+                    f"view {view}: {seen[-1].initiated_by} recorded {seen[-1].type} meanwhile "
+                    f"(log entry {seen[-1].seq})",
+                    hint=f"assay features manifests {view} shows where it stands",
+                )
+            return self._journal.append(
+                NewEvent(
+                    event,
+                    f"{FEATURES}/{view}",
+                    manifest,
+                    check_identity(initiated_by),
+                    reason,
+                    evidence,
+                    outcome,
                 )
             )
 

@@ -20,7 +20,12 @@ from assay.registry.folders import (
 )
 from assay.registry.journal import Journal
 from assay.registry.keyring import KeyRing
-from assay.registry.lifecycle import EventOutcome, EventType, PromotionGateError
+from assay.registry.lifecycle import (
+    MANIFEST_EVENTS,
+    EventOutcome,
+    EventType,
+    PromotionGateError,
+)
 from assay.registry.log import Entry, LogReport
 from assay.registry.metadata import ModelMetadata
 from assay.registry.records import (
@@ -32,6 +37,9 @@ from assay.registry.verification import verify_promotion, verify_registry
 
 CHAMPION = "champion"
 """The alias of the version in production."""
+
+FEATURES = "features"
+"""Stands before the name of a view, with a slash, where the log is about a view's manifests."""
 
 
 class RegistryReader:
@@ -137,6 +145,15 @@ class RegistryReader:
     def history(self, name: str) -> tuple[Entry, ...]:
         """Everything that the log says about a model, oldest first."""
         return self._catalogue.events(name)
+
+    def manifest_events(self, view: str | None = None) -> tuple[Entry, ...]:
+        """Everything that the log says about the manifests of a view, or of all, oldest first."""
+        name = None if view is None else f"{FEATURES}/{view}"
+        return self._catalogue.events(name, None, MANIFEST_EVENTS)
+
+    def latest(self, last: int) -> tuple[Entry, ...]:
+        """The last entries of the log, whatever they are about, oldest first."""
+        return self._catalogue.events(None, after=max(0, self._journal.log.head().seq - last))
 
     def promotions(self, after: int = 0) -> tuple[Entry, ...]:
         """Every promotion of every model behind entry ``after``, with broken glass or without."""

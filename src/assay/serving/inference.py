@@ -15,7 +15,7 @@ from assay.serving.live_model import LiveModel
 from assay.serving.metrics import Metrics
 from assay.serving.prediction_log import PredictionLog
 from assay.serving.predictor import Predictor
-from assay.serving.rejections import Rejected
+from assay.serving.rejections import MANIFEST_MISMATCH, Rejected
 from assay.serving.wire import (
     batch_answer,
     decode_batch,
@@ -60,6 +60,7 @@ class Inference:
             "/inference/predict": self._infer,
             "/inference/batch": self._batch,
         }
+        metrics.mismatches.update(dict.fromkeys(self.routes, 0))  # 0 is said, not left out
 
     async def serve(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a POST to one of :attr:`routes`."""
@@ -69,6 +70,8 @@ class Inference:
             content = self.routes[path](body, header(scope, MANIFEST_HEADER))
         except Rejected as problem:
             await refuse(send, problem)
+            if problem.kind is MANIFEST_MISMATCH:
+                self._metrics.mismatches[path] += 1
             self._metrics.observe(path, problem.kind.status, self._ticks() - started)
             return
         await answer(send, 200, content, JSON)

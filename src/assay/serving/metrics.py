@@ -23,6 +23,7 @@ class Metrics:
         self.predictions: Counter[tuple[str, str]] = Counter()
         self.reloads: Counter[str] = Counter()
         self.feedback: Counter[str] = Counter()
+        self.mismatches: Counter[str] = Counter()
         self._latency: dict[str, list[int]] = {}
         self._seconds: Counter[str] = Counter()
         self._sources: list[Callable[[], Iterable[Sample]]] = []
@@ -61,6 +62,9 @@ class Metrics:
                 _line(f"assay_{name}_total", {"outcome": key}, value)
                 for key, value in sorted(plain.items())
             ]
+        name = "assay_feature_manifest_mismatch_total"
+        lines += _head(name, "counter", "Requests refused for the manifest they follow.")
+        lines += [_line(name, {"route": key}, n) for key, n in sorted(self.mismatches.items())]
         lines += self._histogram()
         seen: set[str] = set()
         for source in self._sources:

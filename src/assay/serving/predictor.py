@@ -144,7 +144,7 @@ class Predictor:
     ) -> None:
         self.limits = limits or Limits()
         self.clock = clock
-        self.sources = dict(sources)
+        self.sources = sources  # not a copy: it may follow which manifests are in use
         self.requests = {one.manifest: one for one in requests}
         self._switch = switch
         self._ticks = ticks

@@ -47,6 +47,8 @@ class Reloader:
     predictor: whose models are exchanged.
     source: what should be live.
     switch: its file is looked at as well, so that a kill is recorded when it happens.
+    follow: called before sources are refreshed, about once a second: for what else is to be taken
+        notice of, such as which sources there are.
     """
 
     def __init__(
@@ -60,7 +62,9 @@ class Reloader:
         *,
         poll_seconds: float = 60.0,
         ticks: Callable[[], int] = perf_counter_ns,
+        follow: Callable[[], None] = lambda: None,
     ) -> None:
+        self._follow = follow
         self._predictor = predictor
         self._source = source
         self._record = record
@@ -154,9 +158,10 @@ class Reloader:
         )
 
     def _refresh(self) -> None:
-        for source in self._predictor.sources.values():
+        asked = [self._follow, *(one.refresh for one in self._predictor.sources.values())]
+        for refresh in asked:
             try:
-                source.refresh()
+                refresh()
             except (AssayError, OSError) as error:
                 _LOG.warning("features cannot be refreshed: %s", error)
 

@@ -46,6 +46,7 @@ class Service:
     queue: predictions that may wait to be written down.
     poll_seconds: how often the registry itself is asked, besides the push.
     version: of the package.
+    follow: called about once a second; see :class:`~assay.serving.reloading.Reloader`.
     """
 
     def __init__(
@@ -63,13 +64,14 @@ class Service:
         queue: int = 20_000,
         poll_seconds: float = 60.0,
         ticks: Callable[[], int] = perf_counter_ns,
+        follow: Callable[[], None] = lambda: None,
     ) -> None:
         self.predictor = predictor
         self.metrics = Metrics()
         self.predictions = PredictionLog(files.predictions, capacity=queue)
         self.reloader = Reloader(
             predictor, source, record, self.metrics, clock, switch,
-            poll_seconds=poll_seconds, ticks=ticks,
+            poll_seconds=poll_seconds, ticks=ticks, follow=follow,
         )  # fmt: skip
         self._record = record
         self._body_bytes = body_bytes

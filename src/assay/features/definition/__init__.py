@@ -16,7 +16,9 @@
 5. :mod:`~assay.features.definition.bars` - a source of bars, made from a source of ticks.
 6. :mod:`~assay.features.definition.compiler` - from expressions to programs.
 7. :mod:`~assay.features.definition.manifest` - the hash of all that;
-   :mod:`~assay.features.definition.differences` - what changed between two of them.
+   :mod:`~assay.features.definition.differences` - what changed between two of them;
+   :mod:`~assay.features.definition.catalogue` publishes it,
+   :mod:`~assay.features.definition.evolution` says how it may change.
 8. :mod:`~assay.features.definition.graph`, :mod:`~assay.features.definition.drawing` - a view to
    look at.
 """
@@ -29,6 +31,8 @@ from assay.features.definition.calendars import (
     sessions_of_exchange,
     sessions_of_rule,
 )
+from assay.features.definition.catalogue import ManifestCatalogue, Publication
+from assay.features.definition.evolution import Evolution, check_evolution
 from assay.features.definition.expressions import (
     Expression,
     col,
@@ -60,13 +64,16 @@ __all__ = [
     "Aggregate",
     "Bars",
     "Duration",
+    "Evolution",
     "Expression",
     "FeatureView",
     "Lateness",
     "Manifest",
+    "ManifestCatalogue",
     "ManifestSet",
     "NumericClass",
     "Operator",
+    "Publication",
     "RequestView",
     "SessionRule",
     "SessionTable",
@@ -75,6 +82,7 @@ __all__ = [
     "StepFunction",
     "TimeWindow",
     "WindowSet",
+    "check_evolution",
     "col",
     "day_number",
     "day_of_week",

@@ -15,7 +15,8 @@ from typing import Any
 
 from assay.domain.canonical import canonical_bytes, content_hash
 from assay.errors import Conflict, Tampered
-from assay.features.definition.views import FeatureView
+from assay.features.definition.views import FeatureView, Sessions, TimeToLive
+from assay.features.definition.windows import Duration
 from assay.storage.files import write_atomic
 
 FORMAT = 2
@@ -65,6 +66,22 @@ class Manifest:
     def feature_names(self) -> tuple[str, ...]:
         """Names of the features in order."""
         return tuple(str(name) for name, _ in self.document["features"])
+
+    @property
+    def source(self) -> str:
+        """The table that the view's rows come from."""
+        return str(self.document["source"])
+
+    @property
+    def entity(self) -> str:
+        """The column that says which entity a row is about."""
+        return str(self.document["entity"])
+
+    @property
+    def ttl(self) -> TimeToLive:
+        """How long a row may be served after its event time."""
+        said = self.document["ttl"]
+        return Sessions(said["sessions"]) if "sessions" in said else Duration(said["nanoseconds"])
 
     def publish(self, directory: Path) -> Path:
         """Write ``<hash>.json`` into a directory; publishing again is harmless."""

@@ -6,7 +6,8 @@
    manifest.
 3. :mod:`~assay.features.online.store` - the port of online stores: newer wins, and what is too old
    says so. :mod:`~assay.features.online.memory` and :mod:`~assay.features.online.sqlite` implement
-   it.
+   it; :mod:`~assay.features.online.namespaces` keeps a view's rows under another name, and
+   :mod:`~assay.features.online.by_name` reads them by the names of another manifest.
 4. :mod:`~assay.features.online.arrivals` - facts as they arrive, in batches, and those that count.
 5. :mod:`~assay.features.online.feed` - takes them, late and revised ones too, keeps a store up to
    date and survives being killed.
@@ -19,9 +20,17 @@ it is first asked for.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from assay.features.online.by_name import NamedRows
 from assay.features.online.memory import MemoryStore
+from assay.features.online.namespaces import NamespacedStore
 from assay.features.online.sqlite import SqliteStore
-from assay.features.online.store import OnlineStore, Reading, StoredRow, read_as_of
+from assay.features.online.store import (
+    OnlineStore,
+    Reading,
+    ServedView,
+    StoredRow,
+    read_as_of,
+)
 
 if TYPE_CHECKING:
     from assay.features.online.arrivals import Arrival, batches_of
@@ -45,10 +54,13 @@ __all__ = [
     "BarRow",
     "FeatureRow",
     "MemoryStore",
+    "NamedRows",
+    "NamespacedStore",
     "OnlineDriver",
     "OnlineFeed",
     "OnlineStore",
     "Reading",
+    "ServedView",
     "SqliteStore",
     "StoredRow",
     "batches_of",

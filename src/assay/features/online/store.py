@@ -27,7 +27,7 @@ from assay.errors import (
     IncompatibleVersion,
     Tampered,
 )
-from assay.features.definition.views import FeatureView, Sessions
+from assay.features.definition.views import FeatureView, Sessions, TimeToLive
 
 ROW_LAYOUT = 1
 """Changes when the bytes of a stored row change their meaning."""
@@ -127,6 +127,14 @@ class SessionCount(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class ServedView:
+    """What reading needs to know about a view: the name of its rows, and how long they live."""
+
+    name: str
+    ttl: TimeToLive
+
+
+@dataclass(frozen=True, slots=True)
 class Reading:
     """A row as of a moment.
 
@@ -146,7 +154,7 @@ class Reading:
 
 def read_as_of(
     store: OnlineStore,
-    view: FeatureView,
+    view: FeatureView | ServedView,
     entities: Sequence[str],
     moment: Instant,
     *,

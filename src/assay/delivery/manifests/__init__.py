@@ -1,0 +1,41 @@
+"""The one way in which a view's manifest comes into use.
+
+1. :mod:`~assay.delivery.manifests.state` - what the registry's log says about a view: what is in
+   use, what the canary takes, which promotion is under way and how far it has come.
+2. :mod:`~assay.delivery.manifests.active` - ``active_manifest.yaml``, which follows from the log
+   and tells servers; a change by hand is found.
+3. :mod:`~assay.delivery.manifests.promotion` - publish, warm up, prove, let a canary take it, check
+   what the canary reads, let all take it; every step recorded, and resumed where it was killed.
+   :mod:`~assay.delivery.manifests.steps` is what the steps do, on what
+   :mod:`~assay.delivery.manifests.values` holds.
+4. :mod:`~assay.delivery.manifests.changelog` - the note that a change of schema needs.
+5. :mod:`~assay.delivery.manifests.rollback` - back to the manifest before, in one step.
+"""
+
+from assay.delivery.manifests.active import ActiveManifests
+from assay.delivery.manifests.promotion import promote_manifest
+from assay.delivery.manifests.rollback import RolledBack, rollback_manifest
+from assay.delivery.manifests.state import Attempt, InUse, ViewState, view_state
+from assay.delivery.manifests.values import (
+    FactSource,
+    FeedRule,
+    ManifestPromotion,
+    Promoted,
+    Span,
+)
+
+__all__ = [
+    "ActiveManifests",
+    "Attempt",
+    "FactSource",
+    "FeedRule",
+    "InUse",
+    "ManifestPromotion",
+    "Promoted",
+    "RolledBack",
+    "Span",
+    "ViewState",
+    "promote_manifest",
+    "rollback_manifest",
+    "view_state",
+]
