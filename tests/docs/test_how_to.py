@@ -54,3 +54,15 @@ def test_the_commands_of_serving_a_model_do_what_the_page_says(
     names: dict[str, Any] = {"moment": parse("2023-12-26T17:00Z")}
     exec(compile(code, page.name, "exec", dont_inherit=True), names)
     assert names["made"].value > 0
+
+
+@pytest.mark.xdist_group("journey")
+def test_the_commands_of_promoting_a_manifest_do_what_the_page_says(
+    travelled: tuple[Path, Any, Any], tmp_path: Path, reader: Any
+) -> None:
+    desk = tmp_path / "my-desk"
+    shutil.copytree(travelled[0], desk, symlinks=True)
+    person = reader(desk)
+    person.follow(PAGES / "promote-a-manifest.md")
+    assert person.port
+    assert "fx_daily" in (desk / "configs/features/active_manifest.yaml").read_text()
