@@ -108,3 +108,15 @@ def test_the_commands_of_reading_a_parity_report_do_what_the_page_says(
     assert {path.suffix for path in written.iterdir()} == {".md", ".html", ".json"}
     last = (next(written.glob("*.md"))).read_text(encoding="utf-8")
     assert "online store" in last, "the replay's store was compared last"
+
+
+@pytest.mark.xdist_group("journey")
+def test_the_commands_of_promoting_a_manifest_do_what_the_page_says(
+    travelled: tuple[Path, Any, Any], tmp_path: Path, reader: Any
+) -> None:
+    desk = tmp_path / "my-desk"
+    shutil.copytree(travelled[0], desk, symlinks=True)
+    person = reader(desk)
+    person.follow(PAGES / "promote-a-manifest.md")
+    assert person.port
+    assert "fx_daily" in (desk / "configs/features/active_manifest.yaml").read_text()
