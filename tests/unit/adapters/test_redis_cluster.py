@@ -117,6 +117,11 @@ def test_views_spread_over_the_nodes_and_each_lies_on_one(three_nodes):
             assert all(client.exists(tag + b"}view") for tag in where[-1])
     assert sum(map(len, where)) == 30
     assert all(where)
+    store.forget()
+    assert store.views() == ()
+    for node in nodes:
+        with client_of(node) as client:
+            assert client.dbsize() == 0
     store.close()
 
 
