@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
 
@@ -21,10 +22,12 @@ OPTIONS = ("--cluster-enabled", "yes", "--cluster-node-timeout", "3000")
 
 
 def own_port():
-    """A free port whose bus port, ten thousand above, exists."""
-    while (port := free_port()) > 55_000:
-        pass
-    return port
+    """A free port, with the one ten thousand above it, where nodes talk to each other."""
+    while True:
+        port = free_port()
+        with socket.socket() as probe, suppress(OSError, OverflowError):
+            probe.bind(("127.0.0.1", port + 10_000))
+            return port
 
 
 @contextmanager
