@@ -117,13 +117,14 @@ def materialize_rows(folder):
     from types import SimpleNamespace
 
     from assay.lake import Lake
-    from assay.orchestration.materialization import Materializer
+    from assay.orchestration.materialization import Materializer, Target
     from assay.testing.clocks import FixedClock
 
     lake = Lake(folder / "lake", FixedClock(0))
     desk = SimpleNamespace(lake=lake, layout=SimpleNamespace(lake=lake.root))
     store = SqliteStore(folder / "online.db")
-    Materializer(desk, VIEW, store).run(SimpleNamespace(event=lambda text: None))
+    target = Target(VIEW.name, folder / "feed.checkpoint")
+    Materializer(desk, VIEW, store, target).run(SimpleNamespace(event=lambda text: None))
     store.close()
 
 

@@ -34,7 +34,7 @@ def materialize(
     for one in done:
         newest = "nothing" if one.newest is None else f"rows up to {render(one.newest)}"
         output.line(
-            f"{one.view}: {one.commits} commits with {one.arrivals:,} facts taken, "
+            f"{one.name}: {one.commits} commits with {one.arrivals:,} facts taken, "
             f"{one.rows:,} rows issued in {one.seconds:.1f} s; the store has {newest}"
         )
     output.next_step("assay features status", "assay serve")
@@ -58,7 +58,7 @@ def backfill(
     begin = parse(start)
     stop = open_desk(desk).clock.now() if end is None else parse(end)
     with _materializers(desk, view) as materializers:
-        written = {one.view.name: one.backfill(begin, stop, output) for one in materializers}
+        written = {one.target.name: one.backfill(begin, stop, output) for one in materializers}
     for name, rows in written.items():
         output.line(f"{name}: {rows:,} rows written that the store did not hold")
     output.next_step("assay features status")
@@ -71,10 +71,10 @@ def status(view: ViewArgument = None, desk: DeskOption = HERE, as_json: JsonOpti
     with _materializers(desk, view) as materializers:
         found = [one.freshness() for one in materializers]
     output.table(
-        ("view", "entities", "newest row", "source", "behind", "commits to take"),
+        ("rows", "entities", "newest row", "source", "behind", "commits to take"),
         [
             (
-                one.view,
+                one.name,
                 f"{one.entities} of {one.known}",
                 "" if one.newest is None else render(one.newest),
                 "" if one.source_newest is None else render(one.source_newest),
@@ -92,12 +92,16 @@ def status(view: ViewArgument = None, desk: DeskOption = HERE, as_json: JsonOpti
 @contextmanager
 def _materializers(desk: Path, view: str | None) -> Iterator[list[Materializer]]:
     from assay.features.online.store import MAX_VERSIONS
-    from assay.orchestration.materialization import Materializer
+    from assay.orchestration.materialization import Materializer, targets_of
 
     opened = open_desk(desk)
     names = [view] if view else [*opened.views]
     store = opened.stores.open(opened, max_versions=MAX_VERSIONS)
     try:
-        yield [Materializer(opened, opened.view(name), store) for name in names]
+        yield [
+            Materializer(opened, view, store, target)
+            for view in map(opened.view, names)
+            for target in targets_of(opened, view)
+        ]
     finally:
         store.close()

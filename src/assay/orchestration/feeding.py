@@ -10,6 +10,7 @@ from typing import Final, TypedDict
 
 import polars as pl
 
+from assay.errors import NotFound
 from assay.features import FeatureView
 from assay.lake import Table, TableCommit, commits_of
 
@@ -53,8 +54,27 @@ def arrivals_by_commit(
         )
 
 
-def all_arrivals(table: Table, view: FeatureView) -> pl.DataFrame:
+def all_arrivals(table: Table, view: FeatureView, *, upto: str | None = None) -> pl.DataFrame:
     """Every arrival of a view so far, as :func:`assay.features.offline.arrivals.as_known_history`
-    takes them.
+    takes them; with ``upto``, those of the commits up to that snapshot.
+
+    Raises
+    ------
+    NotFound: the table has no such snapshot.
     """
-    return pl.concat([commit.rows for commit in arrivals_by_commit(table, view)])
+    last = commit_of(table, upto) if upto is not None else None
+    commits = arrivals_by_commit(table, view)
+    return pl.concat([one.rows for one in commits if last is None or one.number <= last])
+
+
+def commit_of(table: Table, snapshot: str) -> int:
+    """The number of the commit that a snapshot came with, of several the last.
+
+    Raises
+    ------
+    NotFound: the table has no such snapshot.
+    """
+    found = [n for n, entry in enumerate(table.history()) if entry.snapshot == snapshot]
+    if not found:
+        raise NotFound(f"table {table.name} has no snapshot {snapshot}")
+    return found[-1]

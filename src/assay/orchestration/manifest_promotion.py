@@ -22,8 +22,11 @@ from assay.delivery.manifests import (
 from assay.errors import NotFound, did_you_mean
 from assay.features import FeatureView, Manifest, Publication
 from assay.orchestration.desk import Desk
-from assay.orchestration.feeding import FEED
+from assay.orchestration.feeding import all_arrivals, feed_rule
 from assay.orchestration.progress import Progress
+
+FEEDS = "feeds"
+"""The folder in the lake where feeds of namespaces remember themselves."""
 
 _KEPT = 1_000_000  # rows of an entity: a warm-up must find again all that it wrote
 
@@ -48,11 +51,8 @@ class SilverFacts:
         return found.id
 
     def arrivals(self, snapshot: str) -> pl.DataFrame:
-        """Every version of every fact of a snapshot, in the order in which it became known."""
-        frame = self._table.read(snapshot)
-        self._view.check(frame.columns)
-        order = ("known_time", "event_time", self._view.entity)
-        return frame.with_columns(pl.col("source_rank").cast(pl.Int64)).sort(order)
+        """Every version of every fact up to a snapshot, in the order in which it was stored."""
+        return all_arrivals(self._table, self._view, upto=snapshot)
 
 
 def publish_view(desk: Desk, name: str, *, by: str) -> Publication:
@@ -80,9 +80,9 @@ def promote_view(
             active=desk.active_manifests,
             store=store,
             facts=SilverFacts(desk, view),
-            rule=FeedRule(FEED["margin"], FEED["close_with_batch"]),
+            rule=FeedRule(**feed_rule(view)),
             changelog=desk.layout.changelog,
-            checkpoints=desk.layout.lake / "feeds",
+            checkpoints=desk.layout.lake / FEEDS,
         )
         return promote_manifest(
             where,

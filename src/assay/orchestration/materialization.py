@@ -14,19 +14,28 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import polars as pl
 
+from assay.delivery.manifests import snapshot_begun
 from assay.domain.canonical import canonical_bytes
 from assay.domain.instants import Instant, render
-from assay.errors import IncompatibleVersion, NotFound
+from assay.errors import Conflict, IncompatibleVersion, NotFound
 from assay.features import FeatureView, Manifest
 from assay.features.offline.arrivals import as_known_history
-from assay.features.online import OnlineFeed, OnlineStore, StoredRow, batches_of
+from assay.features.online import (
+    NamespacedStore,
+    OnlineFeed,
+    OnlineStore,
+    StoredRow,
+    batches_of,
+)
 from assay.lake import TableCommit
 from assay.orchestration.desk import Desk
-from assay.orchestration.feeding import all_arrivals, arrivals_by_commit, feed_rule
+from assay.orchestration.feeding import all_arrivals, arrivals_by_commit, commit_of, feed_rule
+from assay.orchestration.manifest_promotion import FEEDS
 from assay.orchestration.progress import Progress
 from assay.storage.files import append_line, drop_torn_tail
 from assay.storage.locks import FileLock
@@ -42,6 +51,7 @@ class Materialization:
 
     Attributes
     ----------
+    name: of the rows in the store.
     commits, arrivals: how many were taken; ``loaded`` of the arrivals as history, without rows.
     rows: how many were issued and are in the store.
     withdrawn: facts that a commit took out of the source; their rows stay as they were known.
@@ -50,6 +60,7 @@ class Materialization:
     """
 
     view: str
+    name: str
     manifest: str
     commits: int
     arrivals: int
@@ -70,6 +81,7 @@ class Freshness:
 
     Attributes
     ----------
+    name: of the rows in the store.
     entities: with rows in the store, of ``known`` ones in the source.
     newest, source_newest: latest event times in the store and in the source.
     behind: event times of the source after the newest one of the store.
@@ -77,6 +89,7 @@ class Freshness:
     """
 
     view: str
+    name: str
     manifest: str
     entities: int
     known: int
@@ -100,18 +113,69 @@ class _Mark:
 _NOTHING: Final = _Mark(-1, 0)
 
 
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where rows of a view go.
+
+    Attributes
+    ----------
+    name: of the rows in the store.
+    checkpoint: where their feed remembers itself.
+    begun: the snapshot of the source that the feed was warmed up on by whoever made it; None where
+        it begins with the first commit.
+    """
+
+    name: str
+    checkpoint: Path
+    begun: str | None = None
+
+
+def targets_of(desk: Desk, view: FeatureView) -> list[Target]:
+    """Where servers read the rows of a view: under its name, or, once a manifest was promoted,
+    under the namespaces of production and canary.
+
+    Raises
+    ------
+    Conflict: servers read rows of another definition than the desk's.
+    """
+    state = desk.active_manifests.state(view.name)
+    used = [one for one in (state.active, state.canary) if one is not None]
+    own = Manifest.of(view).hash
+    mine = [one for one in used if one.manifest == own]
+    if not used:
+        return [Target(view.name, desk.layout.lake / FOLDER / view.name / "feed.checkpoint")]
+    if not mine:
+        raise Conflict(
+            f"view {view.name}: servers read manifest {used[0].manifest[:12]}, and the desk's "
+            f"definition is {own[:12]}, which cannot compute its rows",
+            hint=f"assay features promote {view.name}; or bring back the definition",
+        )
+    events = desk.registry.manifest_events(view.name)
+    feeds = desk.layout.lake / FEEDS
+    return [
+        Target(
+            one.namespace,
+            feeds / f"{one.namespace}.checkpoint",
+            snapshot_begun(one.namespace, events),
+        )
+        for one in mine
+    ]
+
+
 class Materializer:
     """Brings one view's online rows up to date with its source.
 
     Parameters
     ----------
     store: where rows go; the caller closes it.
+    target: under which name, and from where on.
     """
 
-    def __init__(self, desk: Desk, view: FeatureView, store: OnlineStore) -> None:
+    def __init__(self, desk: Desk, view: FeatureView, store: OnlineStore, target: Target) -> None:
         self.view = view
-        self._store = store
-        self._folder = desk.layout.lake / FOLDER / view.name
+        self.target = target
+        self._store = NamespacedStore(store, {view.name: target.name})
+        self._folder = desk.layout.lake / FOLDER / target.name
         self._table = desk.lake.table(f"silver/{view.source}")
 
     def run(self, progress: Progress, *, full: bool = False) -> Materialization:
@@ -130,7 +194,7 @@ class Materializer:
                 self._forget()
             feed = self._open_feed()
             taken = feed.position
-            done = self._marks()
+            done = self._begun(taken)
             last = [_NOTHING, *(mark for mark in done if mark.end <= taken)][-1]
             end, commits, loaded, rows, withdrawn = last.end, 0, 0, 0, 0
             for commit in arrivals_by_commit(self._table, self.view, after=last.number):
@@ -145,6 +209,7 @@ class Materializer:
                 feed.checkpoint()
         return Materialization(
             view=self.view.name,
+            name=self.target.name,
             manifest=Manifest.of(self.view).hash,
             commits=commits,
             arrivals=feed.position - taken,
@@ -172,9 +237,10 @@ class Materializer:
         newest = max((row.event_time for row in rows), default=None)
         times = source["event_time"].unique()
         behind = times.len() if newest is None else int((times > newest).sum())
-        last = [_NOTHING, *self._marks()][-1]
+        last = [self._first_mark(0), *self._marks()][-1]
         return Freshness(
             view=self.view.name,
+            name=self.target.name,
             manifest=Manifest.of(self.view).hash,
             entities=len(rows),
             known=len(entities),
@@ -220,12 +286,11 @@ class Materializer:
         return written
 
     def _open_feed(self) -> OnlineFeed:
-        path = self._folder / "feed.checkpoint"
         try:
             return OnlineFeed(
                 self.view,
                 self._store,
-                path,
+                self.target.checkpoint,
                 checkpoint_every=_CHECKPOINT_EVERY,
                 **feed_rule(self.view),
             )
@@ -264,6 +329,18 @@ class Materializer:
 
     # -- marks ----------------------------------------------------------------------------------
 
+    def _begun(self, position: int) -> list[_Mark]:
+        """The marks; the first one where somebody else made the feed and left it at a position."""
+        done = self._marks()
+        if not done and position:
+            done = [self._first_mark(position)]
+            self._mark(done[0], [])
+        return done
+
+    def _first_mark(self, position: int) -> _Mark:
+        begun = self.target.begun
+        return _NOTHING if begun is None else _Mark(commit_of(self._table, begun), position)
+
     def _marks(self) -> list[_Mark]:
         path = self._folder / "commits.ndjson"
         lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
@@ -277,8 +354,8 @@ class Materializer:
         append_line(path, canonical_bytes(asdict(mark)))
 
     def _forget(self) -> None:
-        for name in ("feed.checkpoint", "commits.ndjson"):
-            (self._folder / name).unlink(missing_ok=True)
+        for path in (self.target.checkpoint, self._folder / "commits.ndjson"):
+            path.unlink(missing_ok=True)
 
 
 def _words(commit: TableCommit) -> str:

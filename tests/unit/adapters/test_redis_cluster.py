@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
 
@@ -21,10 +22,12 @@ OPTIONS = ("--cluster-enabled", "yes", "--cluster-node-timeout", "3000")
 
 
 def own_port():
-    """A free port whose bus port, ten thousand above, exists."""
-    while (port := free_port()) > 55_000:
-        pass
-    return port
+    """A free port, with the one ten thousand above it, where nodes talk to each other."""
+    while True:
+        port = free_port()
+        with socket.socket() as probe, suppress(OSError, OverflowError):
+            probe.bind(("127.0.0.1", port + 10_000))
+            return port
 
 
 @contextmanager
@@ -117,6 +120,11 @@ def test_views_spread_over_the_nodes_and_each_lies_on_one(three_nodes):
             assert all(client.exists(tag + b"}view") for tag in where[-1])
     assert sum(map(len, where)) == 30
     assert all(where)
+    store.forget()
+    assert store.views() == ()
+    for node in nodes:
+        with client_of(node) as client:
+            assert client.dbsize() == 0
     store.close()
 
 

@@ -13,10 +13,10 @@ from assay.domain.order import as_of
 from assay.errors import Conflict, IncompatibleVersion, NotFound
 from assay.features import FeatureView, Sessions, col
 from assay.features.offline.arrivals import as_known_history
-from assay.features.online import MemoryStore
+from assay.features.online import MemoryStore, NamespacedStore, OnlineFeed, batches_of
 from assay.lake import Lake
 from assay.orchestration.feeding import FEED, all_arrivals
-from assay.orchestration.materialization import Materializer
+from assay.orchestration.materialization import Materializer, Target
 from assay.testing.clocks import FixedClock
 
 X = col("x")
@@ -72,7 +72,8 @@ class Stage:
         desk: Any = SimpleNamespace(
             lake=self.lake, layout=SimpleNamespace(lake=self.lake.root), clock=self.clock
         )
-        return Materializer(desk, self.view, self.store)
+        target = Target(self.view.name, self.lake.root / "feed.checkpoint")
+        return Materializer(desk, self.view, self.store, target)
 
     def run(self, **options: Any) -> Any:
         return self.materializer.run(QUIET, **options)
@@ -240,3 +241,46 @@ def test_an_empty_source_is_said(stage: Stage) -> None:
     ):
         with pytest.raises(NotFound, match="silver/source is empty"):
             call()
+
+
+def test_the_feed_of_a_promoted_manifest_is_gone_on_with(stage: Stage) -> None:
+    stage.commit(*days(1, 20), at=20 * DAY)
+    late = fact("A", 18, -9.0, known=18 * DAY + 5, sequence=3)
+    stage.commit(*days(20, 22), at=22 * DAY)
+    history = stage.table.history()
+    # What a promotion leaves: a feed into a namespace that took the facts of the first commit.
+    checkpoint = stage.lake.root / "feeds" / "promoted.checkpoint"
+    store = NamespacedStore(stage.store, {VIEW.name: "promoted"})
+    feed = OnlineFeed(VIEW, store, checkpoint, **FEED)
+    for batch in batches_of(VIEW, all_arrivals(stage.table, VIEW, upto=history[0].snapshot)):
+        feed.take(batch)
+    feed.checkpoint()
+
+    target = Target("promoted", checkpoint, begun=history[0].snapshot)
+
+    def run() -> Any:
+        desk: Any = SimpleNamespace(lake=stage.lake, layout=SimpleNamespace(lake=stage.lake.root))
+        return Materializer(desk, VIEW, stage.store, target).run(QUIET)
+
+    done = run()
+    assert (done.name, done.commits, done.arrivals) == ("promoted", 1, 4)
+    stage.commit(late, at=23 * DAY)
+    assert run().arrivals == 1
+    assert run().commits == 0
+    found = {
+        (row.entity, *row.key): row.values.tobytes()
+        for entity in "AB"
+        for row in stage.store.history("promoted", entity)
+    }
+    assert found == stage.known()
+    assert stage.held() == {}
+
+
+def test_facts_up_to_a_snapshot_are_those_of_the_commits_before_it(stage: Stage) -> None:
+    stage.commit(*days(1, 5), at=5 * DAY)
+    stage.commit(*days(5, 6), at=6 * DAY)
+    first, second = (entry.snapshot for entry in stage.table.history())
+    assert all_arrivals(stage.table, VIEW, upto=first).height == 8
+    assert all_arrivals(stage.table, VIEW, upto=second).height == 10
+    with pytest.raises(NotFound, match="no snapshot"):
+        all_arrivals(stage.table, VIEW, upto="0" * 64)

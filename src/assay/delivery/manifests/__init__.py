@@ -15,7 +15,7 @@
 from assay.delivery.manifests.active import ActiveManifests
 from assay.delivery.manifests.promotion import promote_manifest
 from assay.delivery.manifests.rollback import RolledBack, rollback_manifest
-from assay.delivery.manifests.state import Attempt, InUse, ViewState, view_state
+from assay.delivery.manifests.state import Attempt, InUse, ViewState, snapshot_begun, view_state
 from assay.delivery.manifests.values import (
     FactSource,
     FeedRule,
@@ -37,5 +37,6 @@ __all__ = [
     "ViewState",
     "promote_manifest",
     "rollback_manifest",
+    "snapshot_begun",
     "view_state",
 ]

@@ -215,3 +215,11 @@ def all_states(entries: Iterable[Entry], prefix: str) -> Mapping[str, ViewState]
         view = entry.model.removeprefix(prefix)
         states[view] = states.get(view, ViewState(view)).after(entry)
     return dict(sorted(states.items()))
+
+
+def snapshot_begun(namespace: str, entries: Iterable[Entry]) -> str | None:
+    """The snapshot of the source that a namespace was warmed up on; None for an unknown one."""
+    for entry in entries:
+        if entry.type is EventType.MANIFEST_BEGIN and entry.evidence.get("namespace") == namespace:
+            return str(entry.evidence["snapshot"])
+    return None

@@ -76,8 +76,7 @@ class Steps:
         # What an attempt that was killed here wrote is written again, with the same bits.
         self.where.checkpoint(self.attempt.namespace).unlink(missing_ok=True)
         feed = self.where.feed(self.attempt.namespace)
-        is_live = pl.col("known_time") >= self.attempt.since
-        past, live = self.arrivals.filter(~is_live), self.arrivals.filter(is_live)
+        past, live = self.arrivals[: self._split], self.arrivals[self._split :]
         if past.height:
             feed.warm_up(past)
         rows: list[StoredRow] = []
@@ -201,10 +200,21 @@ class Steps:
     def history(self) -> pl.DataFrame:
         """The versions of rows that a feed issues in the stretch, computed from history."""
         rule = self.where.rule
-        rows = as_known_history(
-            self.view, self.arrivals, margin=rule.margin, close_with_batch=rule.close_with_batch
+        rows, before = (
+            as_known_history(
+                self.view, arrivals, margin=rule.margin, close_with_batch=rule.close_with_batch
+            )
+            for arrivals in (self.arrivals, self.arrivals[: self._split])
         )
-        return rows.filter(pl.col("known_time") >= self.attempt.since)
+        return rows.join(
+            before, on=[self.view.entity, *_VERSION], how="anti", maintain_order="left"
+        )
+
+    @cached_property
+    def _split(self) -> int:
+        """Where the stretch begins: with the first arrival that became known in it."""
+        found = (self.arrivals["known_time"] >= self.attempt.since).arg_max()
+        return 0 if found is None else int(found)
 
     def _newest(self) -> pl.DataFrame:
         """Of each entity in the stretch the row that counts at its end."""

@@ -72,7 +72,7 @@ class FactSource(Protocol):
         ...
 
     def arrivals(self, snapshot: str) -> pl.DataFrame:
-        """Every version of every fact of a state, in the order in which it became known."""
+        """Every version of every fact of a state, in the order in which it arrived."""
         ...
 
 

@@ -15,7 +15,7 @@ from assay.domain.instants import MAX_INSTANT, MIN_INSTANT, Instant
 from assay.errors import NotFound
 from assay.features import FeatureView, Manifest, OnlineDriver
 from assay.features.offline.arrivals import as_known_history
-from assay.features.online import OnlineStore
+from assay.features.online import NamespacedStore, OnlineStore
 from assay.features.online.store import MAX_VERSIONS
 from assay.features.parity import (
     Authority,
@@ -204,9 +204,13 @@ def prove_view(
 
 def open_store(desk: Desk, view: FeatureView) -> OnlineStore | None:
     """The desk's online store where it holds rows of a view; the caller closes it."""
-    store = desk.stores.find(desk)
-    if store is None:
+    found = desk.stores.find(desk)
+    if found is None:
         return None
+    active = desk.active_manifests.state(view.name).active
+    store: OnlineStore = found
+    if active is not None:
+        store = NamespacedStore(found, {view.name: active.namespace})
     if view.name in store.views():
         return store
     store.close()
