@@ -182,6 +182,8 @@ def _layout(root: Path, settings: Settings) -> DeskLayout:
         workers=settings.features.workers,
         approval_nanos=int(settings.delivery.approval_hours * 3_600 * NANOS_PER_SECOND),
         lock=_released_lock(),
+        parity_rule=settings.parity.rule,
+        parity_wasserstein=settings.parity.wasserstein,
     )
 
 

@@ -115,3 +115,13 @@ def test_a_wrong_value_from_the_environment_names_its_variable(desk: Path) -> No
 def test_an_approval_that_would_never_hold_or_never_end_is_refused(desk: Path, hours: str) -> None:
     with pytest.raises(ConfigurationError, match="APPROVAL_HOURS"):
         load_settings(desk, {"ASSAY_DELIVERY__APPROVAL_HOURS": hours})
+
+
+def test_a_value_that_is_no_choice_is_refused_with_the_nearest(desk: Path) -> None:
+    write(desk, {"parity": {"rule": "bit"}})
+    with pytest.raises(ConfigurationError, match="expected bits or distribution") as caught:
+        load_settings(desk, {})
+    assert caught.value.hint == "did you mean 'bits'?"
+    write(desk, {"parity": {"rule": "distribution", "wasserstein": -1}})
+    with pytest.raises(ConfigurationError, match=r"parity\.wasserstein is -1: expected 0 or more"):
+        load_settings(desk, {})

@@ -31,6 +31,7 @@ class DeskLayout:
 
     ``threads`` bounds a training run, ``workers`` the offline driver; ``approval_nanos`` is how
     long an approval is good for; ``lock`` pins the packages that this release was tested with.
+    ``parity_rule`` and ``parity_wasserstein`` are the policy of parity.
     """
 
     root: Path
@@ -48,6 +49,8 @@ class DeskLayout:
     workers: int
     approval_nanos: int
     lock: Path | None = None
+    parity_rule: str = "bits"
+    parity_wasserstein: float = 0.02
 
 
 class Desk:
