@@ -7,7 +7,8 @@
    environment they were made in with this one.
 """
 
-from assay.orchestration.parity.following import Following, Written, markdown_of, write_following
+from assay.orchestration.parity.following import Following
+from assay.orchestration.parity.markdown import markdown_of
 from assay.orchestration.parity.proving import (
     OnlineSide,
     ViewProof,
@@ -20,6 +21,7 @@ from assay.orchestration.parity.verification import (
     RecipeVerification,
     verify_desk,
 )
+from assay.orchestration.parity.writing import Written, write_following
 
 __all__ = [
     "DeskVerification",
