@@ -122,6 +122,11 @@ def _say(output: Output, proof: ViewProof) -> None:
         f"  history against {proof.side}, {reach}: {found.offline_rows:,} rows of "
         f"{len(proof.days):,} days, root {proof.roots[0][:16]}"
     )
+    if found.answers is not None:
+        output.line(
+            f"  the store was asked {found.answers.asked:,} times, at every moment at which an "
+            f"answer changes: {found.answers.wrong:,} wrong"
+        )
     for reason in proof.judgement.reasons[:_ROWS]:
         output.line(f"  {reason}")
     if len(proof.judgement.reasons) > _ROWS:
@@ -135,6 +140,8 @@ def _say(output: Output, proof: ViewProof) -> None:
             f"  differs: {entity} at {render(int(event_time))}, {one.feature} {history} in "
             f"history, {online} online ({far}){others}"
         )
+    for wrong in () if found.answers is None else found.answers.first[:_ROWS]:
+        output.line(f"  wrong answer: {wrong.entity} at {render(wrong.moment)}")
     for word, keys in (("missing", report.missing_keys), ("extra", report.extra_keys)):
         for entity, event_time, known_time, *_ in keys[:_ROWS]:
             output.line(

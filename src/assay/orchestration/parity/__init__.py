@@ -7,8 +7,7 @@
    environment they were made in with this one.
 """
 
-from assay.orchestration.parity.following import Following
-from assay.orchestration.parity.markdown import markdown_of
+from assay.orchestration.parity.following import Following, markdown_of
 from assay.orchestration.parity.proving import (
     OnlineSide,
     ViewProof,

@@ -1,7 +1,4 @@
-"""The report on online following: JSON for machines, Markdown and a page for people.
-
-``reports/online_following/<date>.json``, ``.md`` and ``.html`` hold the last run of that UTC day.
-"""
+"""A report in the desk's folder: JSON, Markdown and a page."""
 
 from __future__ import annotations
 
@@ -12,8 +9,7 @@ from typing import Final
 from assay.domain.canonical import canonical_bytes
 from assay.domain.instants import render
 from assay.orchestration.desk import Desk
-from assay.orchestration.parity.following import Following
-from assay.orchestration.parity.markdown import markdown_of
+from assay.orchestration.parity.following import Following, markdown_of
 from assay.orchestration.parity.page import render_following
 from assay.storage.files import write_atomic
 
