@@ -210,7 +210,7 @@ def test_bars_say_their_numbers_and_mark_their_part():
 
 def test_a_level_lies_inside_the_picture_of_bars_that_do_not_reach_it():
     drawing = bar_chart(title="t", description="d", labels=["1", "2", "3"], values=[0, 0, 0],
-                        levels=[Level(0.02, "limit")], every=2, say=str)  # fmt: skip
+                        levels=[Level(0.02, "limit")], every=2, say=lambda _: "bar")  # fmt: skip
     assert drawing.count('class="level"') == 1
     assert ">0.020<" in drawing
     assert (">1<" in drawing, ">2<" in drawing, ">3<" in drawing) == (True, False, True)
