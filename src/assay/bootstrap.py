@@ -243,6 +243,8 @@ def _layout(root: Path, settings: Settings) -> DeskLayout:
         approval_nanos=int(settings.delivery.approval_hours * 3_600 * NANOS_PER_SECOND),
         namespace=settings.features.online_namespace or settings.desk.name,
         lock=_released_lock(),
+        parity_rule=settings.parity.rule,
+        parity_wasserstein=settings.parity.wasserstein,
     )
 
 

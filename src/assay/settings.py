@@ -123,6 +123,18 @@ class ServingSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class ParitySettings:
+    """``parity``: what a comparison of the online side with history must show.
+
+    ``rule`` is ``bits`` or ``distribution``; ``wasserstein`` is the largest distance that the
+    latter allows, in units of the reference's spread.
+    """
+
+    rule: str = field(default="bits", metadata={"choices": ("bits", "distribution")})
+    wasserstein: float = field(default=0.02, metadata={"minimum": 0})
+
+
+@dataclass(frozen=True, slots=True)
 class KeysSettings:
     """``keys``: public keys and trust policy in the desk; private keys outside of it.
 
@@ -145,6 +157,7 @@ class Settings:
     registry: RegistrySettings = field(default_factory=RegistrySettings)
     delivery: DeliverySettings = field(default_factory=DeliverySettings)
     serving: ServingSettings = field(default_factory=ServingSettings)
+    parity: ParitySettings = field(default_factory=ParitySettings)
     keys: KeysSettings = field(default_factory=KeysSettings)
 
 
@@ -207,6 +220,12 @@ def _convert(hint: Any, value: Any, place: str, metadata: Mapping[str, Any]) -> 
         raise ConfigurationError(f"{place} is {value!r}: expected {maximum} or less")
     if "schemes" in metadata:
         _check_address(converted, place, metadata["words"], metadata["schemes"])
+    choices = metadata.get("choices")
+    if choices is not None and converted not in choices:
+        raise ConfigurationError(
+            f"{place} is {value!r}: expected {' or '.join(choices)}",
+            hint=did_you_mean(str(value), choices),
+        )
     return converted
 
 

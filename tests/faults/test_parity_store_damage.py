@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from assay.domain.instants import NANOS_PER_SECOND, parse, render
 from assay.domain.verdicts import Verdict
@@ -382,6 +384,51 @@ def test_the_clock_decides_when_a_look_is_due(path: Path, history: pl.DataFrame)
     assert looks == [START, START + DAY]
     assert first.to_json()["verdict"] == "PASS"
     store.close()
+
+
+@pytest.mark.parametrize(
+    ("column", "moved"), [("known_time", -1), ("known_time", 1), ("event_time", DAY)]
+)
+def test_a_whole_row_that_is_served_at_other_moments_is_a_wrong_answer(
+    path: Path, history: pl.DataFrame, column: str, moved: int
+) -> None:
+    entity, event, known = "USD_SGD", START + 5 * DAY, START + 5 * DAY + 3_600 * NANOS_PER_SECOND
+    change(
+        path,
+        f"UPDATE online_rows SET {column} = {column} + ? "
+        "WHERE entity = ? AND event_time = ? AND known_time = ?",
+        moved, entity, event, known,
+    )  # fmt: skip
+    found = validated(path, history)
+    assert found.verdict is Verdict.FAIL
+    assert found.comparison is not None
+    assert found.comparison.report.holds, "every bit is right"
+    answers = found.comparison.answers
+    assert answers is not None
+    assert answers.first[0].entity == entity
+    if column == "known_time":
+        moment = known - 1 if moved < 0 else known
+        assert answers.wrong == 1
+        assert f"the first for {entity} at {render(moment)}" in said(found)
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(row=st.integers(0, 42), byte=st.integers(0, 95), bit=st.integers(0, 7))
+def test_whatever_bit_of_a_row_is_turned_the_store_does_not_pass(
+    path: Path, history: pl.DataFrame, row: int, byte: int, bit: int
+) -> None:
+    if byte in {2, 3}:
+        return  # two bytes of padding, which mean nothing
+    keys = history.select("instrument", "event_time", "known_time").row(row)
+    data = packed(path, *keys)
+    assert len(data) == 8 + 32 + 32 + 3 * 8 == 96
+    turned = bytearray(data)
+    turned[byte] ^= 1 << bit
+    put(path, *keys, bytes(turned))
+    found = validated(path, history)
+    put(path, *keys, data)
+    assert found.verdict is Verdict.FAIL
+    assert keys[0] in said(found)
 
 
 def test_a_horizon_leaves_out_what_lies_outside(path: Path, history: pl.DataFrame) -> None:

@@ -145,3 +145,13 @@ def test_a_wrong_address_is_refused_without_repeating_it(desk: Path, value: str)
 def test_no_representation_of_the_settings_shows_a_password(desk: Path) -> None:
     write(desk, {"features": {"online_store": "redis://:s3cret@h"}})
     assert "s3cret" not in repr(load_settings(desk, {}))
+
+
+def test_a_value_that_is_no_choice_is_refused_with_the_nearest(desk: Path) -> None:
+    write(desk, {"parity": {"rule": "bit"}})
+    with pytest.raises(ConfigurationError, match="expected bits or distribution") as caught:
+        load_settings(desk, {})
+    assert caught.value.hint == "did you mean 'bits'?"
+    write(desk, {"parity": {"rule": "distribution", "wasserstein": -1}})
+    with pytest.raises(ConfigurationError, match=r"parity\.wasserstein is -1: expected 0 or more"):
+        load_settings(desk, {})

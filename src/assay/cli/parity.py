@@ -49,12 +49,12 @@ def parity_run(
         ),
     ] = True,
     policy: Annotated[
-        Rule,
+        Rule | None,
         typer.Option(
             help="bits: every bit is equal. distribution: no feature's distributions are further "
-            "apart than 0.02 of its spread."
+            "apart than parity.wasserstein, 0.02 of its spread. Default: parity.rule, bits."
         ),
-    ] = Rule.BITS,
+    ] = None,
     feed: Annotated[
         bool,
         typer.Option("--feed", help="Feed history event by event, also where a store is there."),
@@ -71,6 +71,8 @@ def parity_run(
 
     output = Output(as_json=as_json)
     opened = open_desk(desk)
+    layout = opened.layout
+    asked = ParityPolicy(ParityRule(policy or layout.parity_rule), layout.parity_wasserstein)
     proofs = []
     for name in [view] if view else opened.views:
         proof = prove_view(
@@ -79,7 +81,7 @@ def parity_run(
             output,
             since=None if since is None else parse(since),
             until=None if until is None else parse(until),
-            policy=ParityPolicy(ParityRule(policy)),
+            policy=asked,
             feed=feed,
         )
         proofs.append(proof)
@@ -88,7 +90,7 @@ def parity_run(
             keep_proof(opened, kept)
         _say(output, proof)
     following = Following(
-        desk=opened.layout.name, at=opened.clock.now(), enforced=enforce, proofs=tuple(proofs)
+        desk=layout.name, at=opened.clock.now(), enforced=enforce, proofs=tuple(proofs)
     )
     written = write_following(opened, following)
     if following.verdict is not Verdict.PASS:
@@ -120,6 +122,11 @@ def _say(output: Output, proof: ViewProof) -> None:
         f"  history against {proof.side}, {reach}: {found.offline_rows:,} rows of "
         f"{len(proof.days):,} days, root {proof.roots[0][:16]}"
     )
+    if found.answers is not None:
+        output.line(
+            f"  the store was asked {found.answers.asked:,} times, at every moment at which an "
+            f"answer changes: {found.answers.wrong:,} wrong"
+        )
     for reason in proof.judgement.reasons[:_ROWS]:
         output.line(f"  {reason}")
     if len(proof.judgement.reasons) > _ROWS:
@@ -133,6 +140,8 @@ def _say(output: Output, proof: ViewProof) -> None:
             f"  differs: {entity} at {render(int(event_time))}, {one.feature} {history} in "
             f"history, {online} online ({far}){others}"
         )
+    for wrong in () if found.answers is None else found.answers.first[:_ROWS]:
+        output.line(f"  wrong answer: {wrong.entity} at {render(wrong.moment)}")
     for word, keys in (("missing", report.missing_keys), ("extra", report.extra_keys)):
         for entity, event_time, known_time, *_ in keys[:_ROWS]:
             output.line(

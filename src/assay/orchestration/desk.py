@@ -34,7 +34,8 @@ class DeskLayout:
 
     ``namespace`` keeps its rows apart on a server that several desks share; ``threads`` bounds a
     training run, ``workers`` the offline driver; ``approval_nanos`` is how long an approval is good
-    for; ``lock`` pins the packages that this release was tested with.
+    for; ``lock`` pins the packages that this release was tested with. ``parity_rule`` and
+    ``parity_wasserstein`` are the policy of parity.
     """
 
     root: Path
@@ -55,6 +56,8 @@ class DeskLayout:
     approval_nanos: int
     namespace: str
     lock: Path | None = None
+    parity_rule: str = "bits"
+    parity_wasserstein: float = 0.02
 
 
 class OnlineStores(Protocol):

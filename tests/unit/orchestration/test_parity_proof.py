@@ -232,6 +232,23 @@ def test_the_command_enforces_or_diagnoses_and_writes_three_files(stored: Path) 
     assert "what to do:" not in before.output
 
 
+def test_the_desk_says_which_policy_holds_and_the_command_may_ask_for_another(
+    stored: Path,
+) -> None:
+    change_value(stored, 40, 1, None)
+    assert run(stored).exit_code == 1
+    assert run(stored, "--policy", "distribution").exit_code == 0
+    settings = stored / "assay.yaml"
+    text = settings.read_text()
+    assert "rule: bits" in text
+    settings.write_text(text.replace("rule: bits", "rule: distribution"))
+    passed = run(stored, "--json")
+    assert passed.exit_code == 0
+    policy = json.loads(passed.stdout)["views"][0]["policy"]
+    assert (policy["rule"], policy["wasserstein"]) == ("distribution", 0.02)
+    assert run(stored, "--policy", "bits").exit_code == 1
+
+
 def test_the_words_of_a_breach_name_rows_and_what_to_do(stored: Path) -> None:
     key = change_value(stored, 40, 1, 5.0)
     result = run(stored)

@@ -208,6 +208,14 @@ def test_bars_say_their_numbers_and_mark_their_part():
     assert 'class="empty"' in bar_chart(title="t", description="d", labels=[], values=[], say=str)
 
 
+def test_a_level_lies_inside_the_picture_of_bars_that_do_not_reach_it():
+    drawing = bar_chart(title="t", description="d", labels=["1", "2", "3"], values=[0, 0, 0],
+                        levels=[Level(0.02, "limit")], every=2, say=lambda _: "bar")  # fmt: skip
+    assert drawing.count('class="level"') == 1
+    assert ">0.020<" in drawing
+    assert (">1<" in drawing, ">2<" in drawing, ">3<" in drawing) == (True, False, True)
+
+
 def test_markup_escapes_children_and_attributes_but_not_itself():
     inner = element("b", "a<b", title='"x"&')
     assert inner == '<b title="&quot;x&quot;&amp;">a&lt;b</b>'

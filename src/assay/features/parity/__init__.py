@@ -6,11 +6,13 @@
 3. A :class:`ParityPolicy` judges it: by bits, or by the distance of distributions.
 4. :func:`read_stored` and :func:`compare_store` do the same for an online store, and put every day
    under a :class:`MerkleTree`'s root, by which two parties compare without showing rows.
+   :func:`check_answers` asks the store as a service does, at every moment at which answers change.
 5. :class:`OfflineStoreValidator` does that on a schedule.
 
 :func:`detect_look_ahead` uses the same comparison to see whether a value knew the future.
 """
 
+from assay.features.parity.answers import Answers, WrongAnswer, check_answers
 from assay.features.parity.comparison import (
     Difference,
     DifferenceKind,
@@ -26,6 +28,7 @@ from assay.features.parity.days import (
     day_trees,
     row_leaf,
 )
+from assay.features.parity.horizon import Horizon
 from assay.features.parity.look_ahead import LookAheadReport, detect_look_ahead
 from assay.features.parity.merkle import (
     Blocks,
@@ -36,7 +39,6 @@ from assay.features.parity.merkle import (
 )
 from assay.features.parity.policy import Judgement, ParityPolicy, ParityRule
 from assay.features.parity.stored import (
-    Horizon,
     RefusedRow,
     StoreComparison,
     Stored,
@@ -47,6 +49,7 @@ from assay.features.parity.stored import (
 from assay.features.parity.validator import Authority, OfflineStoreValidator, StoreValidation
 
 __all__ = [
+    "Answers",
     "Authority",
     "Blocks",
     "DayRoots",
@@ -67,7 +70,9 @@ __all__ = [
     "StoreComparison",
     "StoreValidation",
     "Stored",
+    "WrongAnswer",
     "chained_root",
+    "check_answers",
     "compare",
     "compare_days",
     "compare_store",

@@ -16,13 +16,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from assay.domain.instants import MAX_INSTANT, MIN_INSTANT, Instant, render
+from assay.domain.instants import Instant, render
 from assay.domain.order import ORDER_COLUMNS, VersionKey
 from assay.domain.verdicts import Verdict
 from assay.errors import IntegrityError
 from assay.features.definition.manifest import Manifest
 from assay.features.definition.views import FeatureView
 from assay.features.online import OnlineStore, StoredRow
+from assay.features.parity.answers import Answers
 from assay.features.parity.comparison import SHOWN, ParityReport, compare
 from assay.features.parity.days import (
     MANIFEST,
@@ -32,30 +33,8 @@ from assay.features.parity.days import (
     compare_days,
     day_trees,
 )
+from assay.features.parity.horizon import Horizon
 from assay.features.parity.policy import Judgement, ParityPolicy, rows_are
-
-
-@dataclass(frozen=True, slots=True)
-class Horizon:
-    """Rows whose event time lies in ``[since, until)``."""
-
-    since: Instant = MIN_INSTANT
-    until: Instant = MAX_INSTANT
-
-    def of(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """The rows that lie inside."""
-        times = pl.col("event_time")
-        return rows.filter((times >= self.since) & (times < self.until))
-
-    def holds(self, event_time: Instant) -> bool:
-        """Whether a moment lies inside."""
-        return self.since <= event_time < self.until
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "from": None if self.since == MIN_INSTANT else render(self.since),
-            "to": None if self.until == MAX_INSTANT else render(self.until),
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +100,8 @@ class StoreComparison:
     refused: rows that the store could not give.
     foreign: rows under another manifest, counted by manifest.
     foreign_keys: the first of them.
+    answers: what the store answered at the moments at which answers change; None where there is no
+        store to ask.
     """
 
     horizon: Horizon
@@ -131,6 +112,7 @@ class StoreComparison:
     foreign_keys: tuple[RowKey, ...]
     offline_rows: int
     online_rows: int
+    answers: Answers | None = None
 
     def judge(self, policy: ParityPolicy) -> Judgement:
         """The policy's verdict; a refused row or one under another manifest is a breach."""
@@ -142,6 +124,8 @@ class StoreComparison:
             f"{rows_are(count)} computed under another manifest, {manifest[:12]}"
             for manifest, count in self.foreign.items()
         ]
+        if self.answers is not None and self.answers.wrong:
+            found.append(_wrong(self.answers))
         judged = policy.judge(self.report)
         if not found:
             return judged
@@ -216,6 +200,7 @@ def compare_store(
     history: pl.DataFrame,
     horizon: Horizon,
     *,
+    answers: Answers | None = None,
     shown: int = SHOWN,
 ) -> StoreComparison:
     """Compare what a store gave with what history says, over a horizon.
@@ -223,6 +208,7 @@ def compare_store(
     Parameters
     ----------
     history: entity, the order columns and the features: every version as it was known.
+    answers: from :func:`assay.features.parity.answers.check_answers`, where there is a store.
     """
     manifest = Manifest.of(view).hash
     columns = [*view.key_columns, *view.feature_names]
@@ -253,6 +239,7 @@ def compare_store(
         foreign_keys=tuple(key for key, _ in foreign[:shown]),
         offline_rows=offline.height,
         online_rows=online.height,
+        answers=answers,
     )
 
 
@@ -309,3 +296,15 @@ def _name(one: RefusedRow) -> str:
     if one.key is None:
         return f"a row of {one.entity}"
     return f"{one.entity} at {render(one.key[1])}, known {render(one.key[2])}"
+
+
+def _wrong(answers: Answers) -> str:
+    one = answers.first[0]
+    wanted, given = (
+        "nothing" if key is None else f"{render(key.event_time)}, known {render(key.known_time)}"
+        for key in (one.expected, one.found)
+    )
+    return (
+        f"{answers.wrong:,} of {answers.asked:,} answers are not what was known, the first for "
+        f"{one.entity} at {render(one.moment)}: {given} instead of {wanted}"
+    )

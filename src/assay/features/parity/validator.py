@@ -15,10 +15,11 @@ from assay.errors import AssayError, ConfigurationError, IntegrityError
 from assay.features.definition.manifest import Manifest
 from assay.features.definition.views import FeatureView
 from assay.features.online.store import MAX_VERSIONS, OnlineStore
+from assay.features.parity.answers import check_answers
 from assay.features.parity.days import DayRoots
+from assay.features.parity.horizon import Horizon
 from assay.features.parity.policy import ParityPolicy
 from assay.features.parity.stored import (
-    Horizon,
     StoreComparison,
     compare_store,
     complete_since,
@@ -44,9 +45,9 @@ class StoreValidation:
 
     Attributes
     ----------
-    verdict: PASS when every day has the same rows and the same root on both sides; FAIL when one
-        has not; INDETERMINATE when there was nothing to compare or the comparison could not be
-        made.
+    verdict: PASS when every day has the same rows and the same root on both sides, and every answer
+        is the one that was known; FAIL when one is not; INDETERMINATE when there was nothing to
+        compare or the comparison could not be made.
     findings: what is wrong, rows by name; empty with PASS.
     days: row counts and roots by UTC day of event time.
     comparison: value by value; None where it could not be made.
@@ -79,6 +80,9 @@ class StoreValidation:
             "horizon": None if self.comparison is None else self.comparison.horizon.to_json(),
             "offline_rows": offline,
             "online_rows": online,
+            "answers": None
+            if self.comparison is None or self.comparison.answers is None
+            else self.comparison.answers.to_json(),
             "days": [day.to_json() for day in self.days],
         }
 
@@ -143,9 +147,9 @@ class OfflineStoreValidator:
             if since is None:
                 said = f"there is nothing to compare: the store has no rows of {self._view.name}"
                 return self._result(now, Verdict.INDETERMINATE, snapshot, (said,))
-            compared = compare_store(
-                self._view, stored, authority.rows, Horizon(since, MAX_INSTANT)
-            )
+            horizon = Horizon(since, MAX_INSTANT)
+            answers = check_answers(self._view, self._store, authority.rows, horizon)
+            compared = compare_store(self._view, stored, authority.rows, horizon, answers=answers)
         except IntegrityError as error:
             return self._result(now, Verdict.FAIL, snapshot, (error.message,))
         except AssayError as error:

@@ -33,6 +33,13 @@ def advice_on(proof: ViewProof) -> tuple[str, ...]:
             "Rows under another manifest were computed by another definition. Where it was changed "
             "on purpose, compare from the change on (`--from`); otherwise find what still runs it."
         )
+    complete = report.missing == report.extra == 0 and not found.refused
+    if found.answers is not None and found.answers.wrong and complete:
+        said.append(
+            "The store keeps the right rows and gives them at the wrong moments: they are filed "
+            "under another time than they say. A row that is served before it was known is "
+            "look-ahead. Fill a new store from the facts."
+        )
     if report.missing and stored:
         said.append(
             "Rows that are missing online were never written or were lost. The feed may be behind "

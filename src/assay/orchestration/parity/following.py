@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from assay.domain.instants import Instant, render
+from assay.domain.order import VersionKey
 from assay.domain.verdicts import Verdict
 from assay.orchestration.parity.advice import advice_on
 from assay.orchestration.parity.proving import OnlineSide, ViewProof
@@ -128,10 +129,17 @@ def _view(proof: ViewProof) -> list[str]:
 def _how(proof: ViewProof) -> str:
     manifest = f"Manifest `{proof.manifest}`, source snapshot `{proof.source}`. "
     if proof.side is OnlineSide.STORE:
-        return manifest + (
+        asked = proof.comparison.answers
+        said = (
             "Every version that the online store keeps was compared with what was known when, "
             "computed from the facts as they arrived."
         )
+        if asked is not None:
+            said += (
+                f" It was asked {asked.asked:,} times, at every moment at which an answer changes; "
+                f"{asked.wrong:,} answers are wrong."
+            )
+        return manifest + said
     return manifest + (
         "There was no online store to compare with, or it was left aside: the facts were fed one "
         f"by one to the online driver, and compared with gold snapshot `{proof.gold}`."
@@ -190,6 +198,14 @@ def _rows_named(proof: ViewProof) -> list[str]:
             lines += [f"- {_plain(key_words(key))}" for key in keys]
             lines += [f"- and {count - len(keys):,} more"] if count > len(keys) else []
             lines.append("")
+    if found.answers is not None and found.answers.wrong:
+        lines += [f"### Wrong answers of the store: {found.answers.wrong:,}", ""]
+        lines += [
+            f"- {_plain(one.entity)} at {render(one.moment)}: {_version(one.found)} instead of "
+            f"{_version(one.expected)}"
+            for one in found.answers.first
+        ]
+        lines.append("")
     if found.refused:
         lines += [f"### Rows that the store cannot give: {len(found.refused):,}", ""]
         for one in found.refused[: len(report.differences) or 20]:
@@ -229,10 +245,17 @@ def _table(titles: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]
     ]
 
 
+def _version(key: VersionKey | None) -> str:
+    if key is None:
+        return "nothing"
+    return f"the row of {render(key.event_time)}, known {render(key.known_time)}"
+
+
 def _value(value: float | None) -> str:
     return "missing" if value is None else repr(value)
 
 
 def _plain(text: str) -> str:
     """Text that is no Markdown: names come from data."""
-    return "".join("\\" + one if one in "\\`*_[]<>|#" else one for one in text)
+    escaped = "".join("\\" + one if one in "\\`*_[]<>|#" else one for one in text)
+    return " ".join(escaped.split())  # a line break would end the row of a table

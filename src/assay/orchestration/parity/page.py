@@ -120,7 +120,7 @@ def _how(proof: ViewProof) -> str:
 
 def _finding(proof: ViewProof) -> Markup:
     judged, report, found = proof.judgement, proof.report, proof.comparison
-    facts = (
+    facts: tuple[tuple[str, str], ...] = (
         ("Rows of history", words.count(found.offline_rows)),
         ("Rows online", words.count(found.online_rows)),
         ("Values equal", f"{report.bitwise_equal:,} of {report.values_compared:,}"),
@@ -128,6 +128,11 @@ def _finding(proof: ViewProof) -> Markup:
         ("Refused by the store", words.count(len(found.refused))),
         ("Other manifests", words.count(sum(found.foreign.values()))),
     )  # fmt: skip
+    if found.answers is not None:
+        facts += (
+            ("Answers asked for", words.count(found.answers.asked)),
+            ("Answers wrong", words.count(found.answers.wrong)),
+        )
     return element(
         "article",
         element("h4", _verdict(judged.verdict), f" Asked for: {proof.policy.describe()}"),

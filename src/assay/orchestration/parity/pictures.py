@@ -80,6 +80,7 @@ def _distance_chart(proof: ViewProof) -> Markup:
         else f"{words.count(over)} of {words.count(len(measured))} features are further apart than "
         f"the limit, {proof.policy.wasserstein:g}, which is the line."
     )
+    says += _in_order([one for one in shown if one.wasserstein])
     if constant:
         says += f" {words.count(constant)} do not vary and have no spread to measure in."
     return panel(
@@ -89,10 +90,9 @@ def _distance_chart(proof: ViewProof) -> Markup:
         bar_chart(
             title="Distance of the distributions by feature",
             description=says,
-            labels=[one.name for one in shown],
+            labels=_ranks(shown),
             values=values,
             levels=[limit],
-            every=max(1, math.ceil(len(shown) / 4)),
             say=lambda k: f"{shown[k].name}: {words.figure(values[k])} of the spread",
         ),
         "The first Wasserstein distance between all values of history and all values online, in "
@@ -115,6 +115,7 @@ def _bits_chart(proof: ViewProof) -> Markup | None:
     says = (
         f"{words.count(sum(one.equal < one.compared for one in proof.report.features))} features "
         f"have values with other bits; up to {words.figure(proof.report.largest_ulp)} ULP."
+        f"{_in_order(shown)}"
     )
     return panel(
         "Values with other bits, per cent",
@@ -123,9 +124,8 @@ def _bits_chart(proof: ViewProof) -> Markup | None:
         bar_chart(
             title="Values with other bits by feature, per cent",
             description=says,
-            labels=[one.name for one in shown],
+            labels=_ranks(shown),
             values=values,
-            every=max(1, math.ceil(len(shown) / 4)),
             say=lambda k: (
                 f"{shown[k].name}: {words.count(shown[k].compared - shown[k].equal)} of "
                 f"{words.count(shown[k].compared)}, largest ULP {words.count(shown[k].largest_ulp)}"
@@ -133,6 +133,16 @@ def _bits_chart(proof: ViewProof) -> Markup | None:
         ),
         "A value is equal when its 64 bits are. A ULP is one step between neighbouring floats.",
     )
+
+
+def _ranks(shown: Sequence[FeatureParity]) -> list[str]:
+    """Numbers instead of names, which are too long to stand below bars."""
+    return [str(number) for number in range(1, len(shown) + 1)]
+
+
+def _in_order(shown: Sequence[FeatureParity]) -> str:
+    names = [f"{number}\N{NO-BREAK SPACE}{one.name}" for number, one in enumerate(shown, start=1)]
+    return f" Bars: {', '.join(names)}." if names else ""
 
 
 def _drawn(proof: ViewProof) -> list[Distribution]:

@@ -27,6 +27,7 @@ from assay.features.parity import (
     StoreComparison,
     Stored,
     chained_root,
+    check_answers,
     compare_store,
     complete_since,
     read_stored,
@@ -130,6 +131,7 @@ class ViewProof:
             **self.report.to_json(),
             "refused": [one.to_json() for one in found.refused[:SHOWN]],
             "refused_count": len(found.refused),
+            "answers": None if found.answers is None else found.answers.to_json(),
             "other_manifests": dict(found.foreign),
             "other_manifest_keys": [list(key) for key in found.foreign_keys],
             "policy": self.policy.to_json(),
@@ -172,6 +174,7 @@ def prove_view(
     asked = Horizon(
         MIN_INSTANT if since is None else since, MAX_INSTANT if until is None else until
     )
+    answers = None
     store = None if feed else open_store(desk, view)
     if store is None:
         side, gold = OnlineSide.FEED, current_gold(desk, view)[1].id
@@ -181,10 +184,12 @@ def prove_view(
         side, gold = OnlineSide.STORE, None
         try:
             source, offline, stored, horizon = _stored(desk, view, store, asked, progress)
+            progress.event(f"{name}: asking the store at every moment at which answers change")
+            answers = check_answers(view, store, offline, horizon, shown=SHOWN)
         finally:
             store.close()
     progress.event(f"{name}: comparing every value, hashing every day")
-    found = compare_store(view, stored, offline, horizon, shown=SHOWN)
+    found = compare_store(view, stored, offline, horizon, answers=answers, shown=SHOWN)
     policy = policy or ParityPolicy()
     return ViewProof(
         view=name,
