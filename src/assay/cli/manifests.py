@@ -9,7 +9,7 @@ import typer
 
 from assay.cli.options import HERE, DeskOption, JsonOption, open_desk
 from assay.cli.output import Output
-from assay.domain.instants import render
+from assay.domain.instants import Instant, render
 
 ViewArgument = Annotated[str, typer.Argument(help="The view.")]
 ByOption = Annotated[
@@ -70,16 +70,14 @@ def manifests(
     found = list_manifests(open_desk(desk), view)
     output.line(f"manifests in {found.url}")
     output.table(
-        ("view", "manifest", "published", "by", "use", "since", "defined"),
+        ("view", "manifest", "published", "use", "since"),
         [
             (
                 row.view,
                 row.manifest[:12],
-                render(row.published.published_at) if row.published else "no",
-                row.published.published_by if row.published else "",
-                row.use,
-                render(row.since.since) if row.since else "",
-                "now" if row.is_defined else "",
+                _minute(row.published.published_at) if row.published else "no",
+                ", ".join(filter(None, (row.use, "defined" if row.is_defined else ""))),
+                _minute(row.since.since) if row.since else "",
             )
             for row in found.rows
         ],
@@ -162,3 +160,8 @@ def rollback(
         output.line(f"{view}: all read {back} again instead of {done.withdrawn[:12]}")
     output.next_step(f"assay features manifests {view}")
     output.result(done.to_json())
+
+
+def _minute(instant: Instant) -> str:
+    """A moment for a table; the nanoseconds are in ``--json``."""
+    return f"{render(instant)[:16]}Z"

@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from assay.delivery.manifests import InUse
-from assay.delivery.manifests.active import ViewInUse
+from assay.delivery.manifests import InUse, ViewInUse
 from assay.domain.instants import Instant
 from assay.errors import NotFound, Unavailable
 from assay.features import Manifest, ManifestSet

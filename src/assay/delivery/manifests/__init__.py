@@ -10,19 +10,37 @@
    :mod:`~assay.delivery.manifests.values` holds.
 4. :mod:`~assay.delivery.manifests.changelog` - the note that a change of schema needs.
 5. :mod:`~assay.delivery.manifests.rollback` - back to the manifest before, in one step.
+
+Servers need the first two: whatever computes is imported when it is first asked for.
 """
 
-from assay.delivery.manifests.active import ActiveManifests
-from assay.delivery.manifests.promotion import promote_manifest
-from assay.delivery.manifests.rollback import RolledBack, rollback_manifest
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from assay.delivery.manifests.active import ActiveManifests, ViewInUse
 from assay.delivery.manifests.state import Attempt, InUse, ViewState, snapshot_begun, view_state
-from assay.delivery.manifests.values import (
-    FactSource,
-    FeedRule,
-    ManifestPromotion,
-    Promoted,
-    Span,
-)
+
+if TYPE_CHECKING:
+    from assay.delivery.manifests.promotion import promote_manifest
+    from assay.delivery.manifests.rollback import RolledBack, rollback_manifest
+    from assay.delivery.manifests.values import (
+        FactSource,
+        FeedRule,
+        ManifestPromotion,
+        Promoted,
+        Span,
+    )
+
+_LATER = {
+    "FactSource": "assay.delivery.manifests.values",
+    "FeedRule": "assay.delivery.manifests.values",
+    "ManifestPromotion": "assay.delivery.manifests.values",
+    "Promoted": "assay.delivery.manifests.values",
+    "RolledBack": "assay.delivery.manifests.rollback",
+    "Span": "assay.delivery.manifests.values",
+    "promote_manifest": "assay.delivery.manifests.promotion",
+    "rollback_manifest": "assay.delivery.manifests.rollback",
+}
 
 __all__ = [
     "ActiveManifests",
@@ -34,9 +52,16 @@ __all__ = [
     "Promoted",
     "RolledBack",
     "Span",
+    "ViewInUse",
     "ViewState",
     "promote_manifest",
     "rollback_manifest",
     "snapshot_begun",
     "view_state",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LATER:
+        return getattr(import_module(_LATER[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -17,7 +17,7 @@ import yaml
 
 from assay.delivery.manifests.state import InUse, ViewState, all_states
 from assay.domain.instants import parse
-from assay.errors import AssayError, NotFound, Tampered
+from assay.errors import AssayError, NotFound, Tampered, Unavailable
 from assay.registry import ModelRegistry
 from assay.registry.reading import FEATURES
 from assay.storage.documents import read_mapping
@@ -114,6 +114,22 @@ class ActiveManifests:
             text = _HEADER + yaml.safe_dump(wanted, sort_keys=False, width=200)
             write_atomic(self.path, text.encode())
             return states
+
+    def publish(self, what: str) -> None:
+        """Bring the file up to the log after an event; ``what`` has happened, whatever comes of it.
+
+        Raises
+        ------
+        Unavailable: the file cannot be written; the message says that the event is recorded.
+        """
+        try:
+            self.follow()
+        except (AssayError, OSError) as error:
+            text = error.message if isinstance(error, AssayError) else str(error)
+            raise Unavailable(
+                f"{what} IS recorded, but {self.path} could not be written: {text}",
+                hint="make it writable; assay features manifests writes it from the log",
+            ) from error
 
     def _document(self) -> dict[str, Any]:
         try:

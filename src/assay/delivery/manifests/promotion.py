@@ -22,13 +22,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from assay.delivery.manifests.active import ActiveManifests
 from assay.delivery.manifests.changelog import require_note
 from assay.delivery.manifests.state import Attempt, ViewState
 from assay.delivery.manifests.steps import Steps
 from assay.delivery.manifests.values import EVENT_TIMES, ManifestPromotion, Promoted, Span
 from assay.domain.instants import render
-from assay.errors import AssayError, Refused, Unavailable
+from assay.errors import Refused
 from assay.features import Manifest, check_evolution
 from assay.registry import Entry, EventOutcome, EventType
 
@@ -158,7 +157,7 @@ def _finish(
             raise
         state = state.after(_record(steps, step, state, evidence))
         # Before anything else: servers are not to wait for what this process does next.
-        publish_pointer(active, f"view {view}, log entry {state.last}")
+        active.publish(f"view {view}, log entry {state.last}")
         found[step.value.removeprefix("manifest.")] = evidence
         tell(_WORDS[step].format(**evidence))
     return Promoted(
@@ -184,15 +183,3 @@ def _record(
         step, steps.view.name, steps.manifest.hash, after=state.last, initiated_by=steps.by,
         evidence=evidence, outcome=outcome, reason=reason,
     )  # fmt: skip
-
-
-def publish_pointer(active: ActiveManifests, what: str) -> None:
-    """Write ``active_manifest.yaml``; when that fails, say first that the event has happened."""
-    try:
-        active.follow()
-    except (AssayError, OSError) as error:
-        text = error.message if isinstance(error, AssayError) else str(error)
-        raise Unavailable(
-            f"{what} IS recorded, but {active.path} could not be written: {text}",
-            hint="make it writable; assay features manifests writes it from the log",
-        ) from error

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from assay.delivery.manifests.active import ActiveManifests
-from assay.delivery.manifests.promotion import publish_pointer
 from assay.delivery.manifests.state import ViewState
 from assay.errors import ContractViolation, NotFound, Refused
 from assay.features import ManifestCatalogue
@@ -97,7 +96,7 @@ def rollback_manifest(
         event, view, about, after=state.last, initiated_by=initiated_by,
         evidence={"withdrawn": withdrawn}, reason=reason,
     )  # fmt: skip
-    publish_pointer(active, f"the rollback of view {view} (log entry {entry.seq})")
+    active.publish(f"the rollback of view {view} (log entry {entry.seq})")
     return RolledBack(
         view, withdrawn, back.manifest if back else None, back.namespace if back else None,
         of_canary=canary, entry=entry.seq,
