@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assay.features import FeatureView, OfflineDriver, Sessions, col
+from assay.features import Duration, FeatureView, OfflineDriver, Sessions, col
 from assay.features.offline.arrivals import as_known_history
 from assay.features.online import Arrival, MemoryStore, OnlineFeed, batches_of
 
@@ -29,7 +29,21 @@ ACROSS = FeatureView(
     Sessions(2),
     members="member",
 )
-VIEWS = pytest.mark.parametrize("view", [PLAIN, ACROSS], ids=lambda view: view.name)
+NAMED = FeatureView(
+    "named",
+    "source",
+    "entity",
+    {
+        "other": X.rolling_mean(2).of("B", within=Duration(9)),
+        "majors": X.of_basket({"A": 1.0, "B": 0.5}, within=Duration(4), min_count=1, own=False),
+    },
+    Sessions(2),
+)
+# Nothing before a row has to be remembered.
+ROW_BY_ROW = FeatureView("row_by_row", "source", "entity", {"twice": X + X}, Sessions(2))
+VIEWS = pytest.mark.parametrize(
+    "view", [PLAIN, ACROSS, NAMED, ROW_BY_ROW], ids=lambda view: view.name
+)
 
 
 @st.composite

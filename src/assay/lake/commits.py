@@ -56,7 +56,9 @@ def commits_of(
         assert entry is not None
         old = None if before is None else table.snapshot(before.snapshot)
         new = table.snapshot(entry.snapshot)
-        rows, withdrawn = _difference(table, old, new, [*keys], [*columns], entry.committed_at)
+        rows, withdrawn = _difference(
+            table, old, new, [*keys], [*columns], number, entry.committed_at
+        )
         yield TableCommit(number, new.id, entry.committed_at, rows, withdrawn)
 
 
@@ -66,6 +68,7 @@ def _difference(
     new: Snapshot,
     keys: list[str],
     columns: list[str],
+    number: int,
     committed_at: Instant,
 ) -> tuple[pl.DataFrame, int]:
     wanted = [*keys, *columns]
@@ -79,8 +82,9 @@ def _difference(
     # NaN and null are values here: they equal themselves.
     fresh = now.join(then, on=wanted, how="anti", nulls_equal=True)
     first = fresh.join(then, on=keys, how="anti")
+    # Later than what it takes the place of, also where the source's clock is ahead of the lake's.
     again = fresh.join(then, on=keys, how="semi").with_columns(
-        known_time=pl.max_horizontal("known_time", pl.lit(committed_at))
+        known_time=pl.max_horizontal(pl.col("known_time") + number, pl.lit(committed_at))
     )
     withdrawn = then.join(now, on=keys, how="anti").height
     return pl.concat([first, again]).sort(order), withdrawn

@@ -230,6 +230,16 @@ def test_stretches_of_history_follow_each_other_in_time() -> None:
         list(driver.run_stretches([early.drop("event_time")]))
 
 
+@pytest.mark.parametrize("feature", [MID, MID.cs_rank()], ids=["own", "across"])
+def test_a_view_that_looks_back_at_nothing_is_computed_in_stretches_as_well(feature) -> None:
+    view = FeatureView("now", "market", "instrument", {"now": feature}, Sessions(3))
+    frame = market(rows=9)
+    early = pl.col("event_time") < 4 * DAY
+    parts = OfflineDriver(view).run_stretches([frame.filter(early), frame.filter(~early)])
+    found = pl.concat(parts).sort("instrument", "event_time")
+    assert found.equals(OfflineDriver(view).run(frame))
+
+
 KINDS = ("month_start", "month_end", "quarter_end", "day_of_week", "day_number")
 
 

@@ -156,6 +156,20 @@ def test_a_row_whose_content_changed_was_known_when_it_was_committed(stage: Stag
     assert newest.known_time == 15 * DAY
 
 
+def test_content_that_changes_before_its_known_time_by_the_clock_of_the_lake_is_newer_each_time(
+    stage: Stage,
+) -> None:
+    stage.commit(*days(1, 12), at=11 * DAY)  # the last rows are known an hour later
+    stage.commit(fact("B", 11, -3.0), at=11 * DAY + 1)
+    stage.commit(fact("B", 11, -4.0), at=11 * DAY + 2)
+    stage.run()
+    assert stage.held() == stage.known()
+    newest = stage.store.read("live", ["B"])[0]
+    assert newest is not None
+    assert newest.values[0] == (18.0 + 20.0 - 4.0) / 3
+    assert newest.known_time > 11 * DAY + HOUR
+
+
 def test_a_change_in_a_column_that_the_view_does_not_read_is_none(stage: Stage) -> None:
     stage.commit(*days(1, 12), at=12 * DAY)
     stage.run()

@@ -126,6 +126,13 @@ def check_order(view: FeatureView, keys: pl.DataFrame) -> None:
     )
 
 
+def last_rows(frame: pl.DataFrame, entity: str, count: int) -> pl.DataFrame:
+    """The last ``count`` rows of each entity, entity by entity; none of any where it is zero."""
+    if count == 0:
+        return frame.clear()  # Polars gives a row of nulls for each group that it takes none of
+    return frame.group_by(entity, maintain_order=True).tail(count).select(frame.columns)
+
+
 def batch_starts(arrivals: pl.DataFrame) -> list[int]:
     """First rows of the batches of a table of arrivals, and its height at the end.
 

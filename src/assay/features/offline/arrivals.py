@@ -18,7 +18,7 @@ from assay.domain.instants import MIN_INSTANT, Instant
 from assay.errors import Conflict, ContractViolation
 from assay.features.definition.lateness import lateness_for
 from assay.features.definition.views import FeatureView
-from assay.features.kernel.frames import batch_starts
+from assay.features.kernel.frames import batch_starts, last_rows
 from assay.features.offline.driver import OfflineDriver
 
 
@@ -160,7 +160,7 @@ def _needed(view: FeatureView, facts: pl.DataFrame, horizon: pl.DataFrame) -> pl
     """The facts on which rows from the horizon on depend."""
     marked = _with_horizon(view, facts, horizon)
     older = marked.filter(pl.col("event_time") < pl.col("horizon"))
-    older = older.group_by(view.entity, maintain_order=True).tail(view.remembered)
+    older = last_rows(older, view.entity, view.remembered)
     newer = marked.filter(pl.col("event_time") >= pl.col("horizon"))
     return pl.concat([older.select(facts.columns), newer.select(facts.columns)])
 

@@ -10,7 +10,7 @@ import polars as pl
 from assay.domain.instants import MIN_INSTANT, render
 from assay.errors import ContractViolation, OutOfOrder
 from assay.features.definition.views import FeatureView
-from assay.features.kernel.frames import check_order, check_rows, result_frame
+from assay.features.kernel.frames import check_order, check_rows, last_rows, result_frame
 from assay.features.kernel.layout import Machine, features_of
 from assay.features.kernel.sections import Sections, run_shares, shares
 
@@ -106,6 +106,5 @@ class OfflineDriver:
                 check_order(view, rows.select(view.key_columns))
                 rows = pl.concat([remembered, rows]).sort(view.entity, maintain_order=True)
                 yield self.run(rows, workers=workers).filter(time > latest)
-            recent = rows.group_by(view.entity, maintain_order=True).tail(view.remembered)
-            remembered = recent.select(rows.columns)
+            remembered = last_rows(rows, view.entity, view.remembered)
             latest = last if isinstance(last, int) else latest

@@ -35,7 +35,7 @@ from assay.domain.order import ORDER_COLUMNS
 from assay.errors import Conflict, ContractViolation, OutOfOrder
 from assay.features.definition.lateness import Lateness, lateness_for
 from assay.features.definition.views import FeatureView
-from assay.features.kernel.frames import batch_starts
+from assay.features.kernel.frames import batch_starts, last_rows
 from assay.features.online.arrivals import Arrival, Facts, batches_of
 from assay.features.online.checkpoint import FeedCheckpoint
 from assay.features.online.driver import FeatureRow, OnlineDriver
@@ -218,7 +218,7 @@ class OnlineFeed:
             self._latest = int(arrivals["event_time"].to_numpy().max())
             self._is_open = not self._close_with_batch
         # What is issued from here on looks back no further; an open row is one more.
-        facts = facts.group_by(self.view.entity, maintain_order=True).tail(self.view.remembered + 1)
+        facts = last_rows(facts, self.view.entity, self.view.remembered + 1)
         for (entity,), own in facts.group_by(self.view.entity, maintain_order=True):
             self._facts[str(entity)] = Facts.of(self.view, own)
             self._issued[str(entity)] = {}
