@@ -81,7 +81,7 @@ def test_the_latest_version_of_a_recipe_is_the_one_that_is_made_again(copied: Pa
 
 
 def test_an_absent_or_changed_manifest_is_found(copied: Path) -> None:
-    (path,) = (copied / "data/manifests").iterdir()
+    (path,) = (copied / "data/manifests").glob("*.json")
     path.chmod(0o644)
     path.write_text(path.read_text().replace("fx_daily", "fx_hourly", 1))
     found = verify(copied)["fx_vol_baseline"]
