@@ -20,7 +20,8 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -30,10 +31,11 @@ import polars as pl
 from assay.domain.canonical import canonical_bytes, sha256_hex
 from assay.domain.clock import Clock
 from assay.domain.instants import Instant
-from assay.errors import ContractViolation, NotFound, Tampered
+from assay.errors import Conflict, ContractViolation, NotFound, Tampered
 from assay.lake.digest import frame_digest
 from assay.storage.files import append_line, drop_torn_tail, file_sha256, write_atomic
 from assay.storage.locks import FileLock
+from assay.storage.seals import sealed_line, sealed_lines
 
 _FORMAT: Final = 1
 _ID = re.compile(r"[0-9a-f]{64}")
@@ -102,32 +104,64 @@ class Table:
         """
         parts = {"all": frames} if isinstance(frames, pl.DataFrame) else dict(frames)
         schema = _common_schema(self.name, parts)
-        with FileLock(self._root / "table.lock"):
-            drop_torn_tail(self._root / "history.ndjson")
-            current = self.current()
+        with self._writing() as current:
             known = {file.digest: file for file in current.files} if current else {}
-            files = tuple(self._store(part, parts[part], known) for part in sorted(parts))
-            listing = canonical_bytes(
-                {
-                    "format": _FORMAT,
-                    "table": self.name,
-                    "schema": [[name, dtype] for name, dtype in schema.items()],
-                    "metadata": dict(metadata or {}),
-                    "files": [[f.part, f.sha256, f.digest, f.rows, f.bytes] for f in files],
-                }
+            files = [self._store(part, frame, known) for part, frame in parts.items()]
+            return self._become(current, files, schema, metadata or {})
+
+    def revise(
+        self,
+        base: Snapshot | None,
+        frames: Mapping[str, pl.DataFrame],
+        *,
+        without: Collection[str] = (),
+        metadata: Mapping[str, str] | None = None,
+    ) -> Snapshot:
+        """Make the state current that follows from ``base`` by a change of some of its parts.
+
+        Parameters
+        ----------
+        base: what the change was worked out on; None is the table without any snapshot.
+        frames: parts that are added or replaced. All others keep their files, unread.
+        without: parts of ``base`` that are left out.
+
+        Raises
+        ------
+        Conflict: another snapshot than ``base`` is current; nothing was changed.
+        ContractViolation: no part would be left, or the parts have different schemas.
+        """
+        with self._writing() as current:
+            if (current and current.id) != (base and base.id):
+                raise Conflict(
+                    f"table {self.name} is at snapshot {current and current.id}, "
+                    f"expected {base and base.id}",
+                    hint="read the current snapshot and make the change again",
+                )
+            gone = {*frames, *without}
+            files = [file for file in (base.files if base else ()) if file.part not in gone]
+            schema = (
+                _common_schema(self.name, frames) if frames else dict(base.schema if base else {})
             )
-            snapshot = Snapshot(sha256_hex(listing), self.name, files, schema, dict(metadata or {}))
-            if current is None or snapshot.id != current.id:
-                self._publish(snapshot.id, listing)
-        return snapshot
+            if not (files or frames):
+                raise ContractViolation(f"table {self.name}: a revision must leave one part")
+            if files and base is not None and schema != dict(base.schema):
+                raise ContractViolation(
+                    f"table {self.name} has columns {dict(base.schema)}, the new parts {schema}"
+                )
+            files += [self._store(part, frame, {}) for part, frame in frames.items()]
+            return self._become(current, files, schema, metadata or {})
 
     def current(self) -> Snapshot | None:
         """The current snapshot, or None when nothing has been committed."""
         pointer = self._root / "current"
         try:
-            return self.snapshot(pointer.read_text("ascii").strip())
+            identifier = pointer.read_bytes()
         except FileNotFoundError:
             return None
+        try:
+            return self.snapshot(identifier.decode("ascii").removesuffix("\n"))
+        except (NotFound, UnicodeDecodeError):
+            raise Tampered(f"{pointer} names no snapshot of table {self.name}") from None
 
     def snapshot(self, identifier: str) -> Snapshot:
         """The snapshot with this id, its list checked against the id.
@@ -150,10 +184,13 @@ class Table:
         )
 
     def history(self) -> list[HistoryEntry]:
-        """Which snapshots were made current, oldest first."""
-        path = self._root / "history.ndjson"
-        lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
-        return [HistoryEntry(**json.loads(line)) for line in lines]
+        """Which snapshots were made current, oldest first.
+
+        Raises
+        ------
+        Tampered: a line has changed since it was written.
+        """
+        return [HistoryEntry(**entry) for entry in sealed_lines(self._root / "history.ndjson")]
 
     def as_of(self, moment: Instant) -> Snapshot:
         """The snapshot that was current at ``moment`` by the clock of the commits.
@@ -189,6 +226,17 @@ class Table:
         frames = [self._load(file, columns, verify) for file in snapshot.files]
         return pl.concat(frames, rechunk=True)
 
+    @contextmanager
+    def _writing(self) -> Iterator[Snapshot | None]:
+        """The writer's turn, with the current snapshot. Ends what a killed writer began."""
+        with FileLock(self._root / "table.lock"):
+            drop_torn_tail(self._root / "history.ndjson")
+            current, history = self.current(), self.history()
+            if history and (current is None or history[-1].snapshot != current.id):
+                self._point_to(history[-1].snapshot)
+                current = self.current()
+            yield current
+
     def _store(
         self, part: str, frame: pl.DataFrame, known: Mapping[str, SnapshotFile]
     ) -> SnapshotFile:
@@ -208,11 +256,50 @@ class Table:
             write_atomic(self._path(sha256), data)
         return SnapshotFile(part, sha256, digest, len(frame), len(data))
 
-    def _publish(self, identifier: str, listing: bytes) -> None:
-        write_atomic(self._root / "snapshots" / f"{identifier}.json", listing)
-        entry = {"snapshot": identifier, "committed_at": self._clock.now()}
-        append_line(self._root / "history.ndjson", canonical_bytes(entry))
+    def _become(
+        self,
+        current: Snapshot | None,
+        files: list[SnapshotFile],
+        schema: Mapping[str, str],
+        metadata: Mapping[str, str],
+    ) -> Snapshot:
+        """Publish the list of these files as the current snapshot, unless it is that already."""
+        files.sort(key=lambda file: file.part)
+        listing = canonical_bytes(
+            {
+                "format": _FORMAT,
+                "table": self.name,
+                "schema": [[name, dtype] for name, dtype in schema.items()],
+                "metadata": dict(metadata),
+                "files": [[f.part, f.sha256, f.digest, f.rows, f.bytes] for f in files],
+            }
+        )
+        made = Snapshot(sha256_hex(listing), self.name, tuple(files), schema, dict(metadata))
+        if current is None or made.id != current.id:
+            write_atomic(self._root / "snapshots" / f"{made.id}.json", listing)
+            entry = {"snapshot": made.id, "committed_at": self._clock.now()}
+            append_line(self._root / "history.ndjson", sealed_line(entry))
+            self._point_to(made.id)
+        return made
+
+    def _point_to(self, identifier: str) -> None:
         write_atomic(self._root / "current", identifier.encode("ascii") + b"\n")
+
+    def read_part(self, file: SnapshotFile, columns: list[str] | None = None) -> pl.DataFrame:
+        """The rows of one part, its bytes checked before any of them is decoded.
+
+        Raises
+        ------
+        Tampered: the file is missing or its bytes have changed; names it.
+        """
+        path = self._path(file.sha256)
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            raise Tampered(f"file {path} of table {self.name} is missing") from None
+        if sha256_hex(data) != file.sha256:
+            raise Tampered(f"file {path} of table {self.name} has changed since it was committed")
+        return pl.read_parquet(io.BytesIO(data), columns=columns)
 
     def _load(self, file: SnapshotFile, columns: list[str] | None, verify: bool) -> pl.DataFrame:
         path = self._path(file.sha256)
