@@ -76,7 +76,9 @@ class DeltaStore(PartitionedStore):
         if version < 0:
             return None
         log.check()
-        return self._read(table, log, version)[0]
+        state, _ = self._read(table, log, version)
+        self._confirm(state)
+        return state
 
     def _states(self, table: str) -> Iterator[tuple[State, Instant]]:
         log = self._log(table)
@@ -105,8 +107,11 @@ class DeltaStore(PartitionedStore):
             raise Tampered(f"table {table}: the record of version {version}: {error!r}") from None
         if snapshot.id != identifier or fragments.keys() != {one.name for one in partitions}:
             raise Tampered(f"table {table}: the record of version {version} contradicts itself")
-        log.compare(version, _data_files(fragments))
         return State(snapshot, fragments, version), committed_at
+
+    def _confirm(self, state: State) -> None:
+        log = self._log(state.snapshot.table)
+        log.compare(int(state.mark), _data_files(state.fragments))
 
     def _load(
         self, table: str, partition: str, fragment: Fragment, columns: list[str]

@@ -77,6 +77,8 @@ class PartitionedStore(ABC):
     def __init__(self, *, entity: str = "instrument", period: Period | str = Period.MONTH) -> None:
         self.entity = entity
         self.period = Period(period)
+        # Where the rows of a snapshot lie never stops being true: no file is changed or removed.
+        self._found: dict[tuple[str, str], State] = {}
 
     def commit(
         self, table: str, rows: pl.DataFrame, *, metadata: Mapping[str, str] | None = None
@@ -183,6 +185,7 @@ class PartitionedStore(ABC):
         rows = 0
         snapshots = set()
         for state, _ in self._states(table):
+            self._confirm(state)
             snapshots.add(state.snapshot.id)
             for partition in state.snapshot.partitions:
                 fragments = state.fragments[partition.name]
@@ -218,6 +221,14 @@ class PartitionedStore(ABC):
     def _states(self, table: str) -> Iterator[tuple[State, Instant]]:
         """All states in order with the moment of their commit; compaction repeats a snapshot."""
 
+    def _confirm(self, state: State) -> None:  # noqa: B027 - a backend may have nothing to ask
+        """Refuse a state that the backend's own books contradict.
+
+        Raises
+        ------
+        Tampered: they do.
+        """
+
     @abstractmethod
     def _load(
         self, table: str, partition: str, fragment: Fragment, columns: list[str]
@@ -247,12 +258,17 @@ class PartitionedStore(ABC):
             if current is None:
                 raise NotFound(f"table {table} is empty: nothing has been committed yet")
             return current
+        known = self._found.get((table, identifier))
+        if known is not None:
+            return known
         found = None
         for state, _ in self._states(table):
             if state.snapshot.id == identifier:
                 found = state  # the last one has the fewest files
         if found is None:
             raise NotFound(f"table {table} has no snapshot {identifier}")
+        self._confirm(found)
+        self._found[table, identifier] = found
         return found
 
     def _scan(
