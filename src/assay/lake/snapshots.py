@@ -22,7 +22,7 @@ import json
 import re
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -190,7 +190,17 @@ class Table:
         ------
         Tampered: a line has changed since it was written.
         """
-        return [HistoryEntry(**entry) for entry in sealed_lines(self._root / "history.ndjson")]
+        current = self.current()
+        if current is None:
+            return []
+        path = self._root / "history.ndjson"
+        entries = [HistoryEntry(**entry) for entry in sealed_lines(path)]
+        # What follows the current one was never current: its writer died, or has yet to finish.
+        while entries and entries[-1].snapshot != current.id:
+            entries.pop()
+        if not entries:
+            raise Tampered(f"{path} does not name the snapshot {current.id}, which is current")
+        return entries
 
     def as_of(self, moment: Instant) -> Snapshot:
         """The snapshot that was current at ``moment`` by the clock of the commits.
@@ -228,14 +238,15 @@ class Table:
 
     @contextmanager
     def _writing(self) -> Iterator[Snapshot | None]:
-        """The writer's turn, with the current snapshot. Ends what a killed writer began."""
+        """The writer's turn, with the current snapshot. Removes what a killed writer began."""
         with FileLock(self._root / "table.lock"):
-            drop_torn_tail(self._root / "history.ndjson")
-            current, history = self.current(), self.history()
-            if history and (current is None or history[-1].snapshot != current.id):
-                self._point_to(history[-1].snapshot)
-                current = self.current()
-            yield current
+            path = self._root / "history.ndjson"
+            drop_torn_tail(path)
+            entries = self.history()
+            if len(sealed_lines(path)) > len(entries):
+                lines = [sealed_line(asdict(entry)) + b"\n" for entry in entries]
+                write_atomic(path, b"".join(lines))
+            yield self.current()
 
     def _store(
         self, part: str, frame: pl.DataFrame, known: Mapping[str, SnapshotFile]

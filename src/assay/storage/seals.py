@@ -34,18 +34,26 @@ def sealed_lines(path: Path) -> list[dict[str, Any]]:
     ------
     Tampered: a line is not the one that was written; names the file and the line.
     """
-    data = path.read_bytes() if path.exists() else b""
+    lines = path.read_bytes().split(b"\n") if path.exists() else [b""]
     entries = []
-    for number, line in enumerate(data.split(b"\n")[:-1], start=1):
-        try:
-            entry: dict[str, Any] = json.loads(line)
-            found = entry.pop(_CHECK)
-        except (ValueError, AttributeError, KeyError):
-            raise Tampered(f"{path}: line {number} is unreadable") from None
-        if found != _check(entry) or line != sealed_line(entry):
+    for number, line in enumerate(lines[:-1], start=1):
+        entry = _entry(line)
+        if entry is None:
             raise Tampered(f"{path}: line {number} has changed since it was written")
         entries.append(entry)
+    # A whole entry and then another byte than a line break is no line that a crash cut off.
+    if _entry(lines[-1][:-1]) is not None:
+        raise Tampered(f"{path}: line {len(lines)} has changed since it was written")
     return entries
+
+
+def _entry(line: bytes) -> dict[str, Any] | None:
+    try:
+        entry: dict[str, Any] = json.loads(line)
+        del entry[_CHECK]
+        return entry if line == sealed_line(entry) else None
+    except (ValueError, TypeError, KeyError):
+        return None
 
 
 def _check(entry: Mapping[str, Any]) -> str:
