@@ -280,19 +280,21 @@ class PartitionedStore(ABC):
         until: Instant | None,
         known_by: Instant | None,
     ) -> Iterator[pl.DataFrame]:
-        conditions = []
-        if entities is not None:
-            wanted = pl.Series(sorted(entities), dtype=pl.String)
-            conditions.append(pl.col(self.entity).is_in(wanted.implode()))
-        if since is not None:
-            conditions.append(pl.col("event_time") >= since)
-        if until is not None:
-            conditions.append(pl.col("event_time") < until)
-        if known_by is not None:
-            conditions.append(pl.col("known_time") <= known_by)
-        tested = {name for condition in conditions for name in condition.meta.root_names()}
-        needed = [name for name in state.snapshot.schema if name in {*columns, *tested}]
         for partition in state.partitions(since, until):
+            first, last = bounds(partition.name)
+            conditions = []
+            if entities is not None:
+                wanted = pl.Series(sorted(entities), dtype=pl.String)
+                conditions.append(pl.col(self.entity).is_in(wanted.implode()))
+            # A partition that lies inside as a whole is not filtered: that would copy it.
+            if since is not None and since > first:
+                conditions.append(pl.col("event_time") >= since)
+            if until is not None and until <= last:
+                conditions.append(pl.col("event_time") < until)
+            if known_by is not None:
+                conditions.append(pl.col("known_time") <= known_by)
+            tested = {name for condition in conditions for name in condition.meta.root_names()}
+            needed = [name for name in state.snapshot.schema if name in {*columns, *tested}]
             rows = self._rows(state.snapshot.table, state, partition.name, needed)
             if conditions:
                 rows = rows.filter(*conditions)
