@@ -167,10 +167,9 @@ class StoredJoin:
         return joined(spine, table, answers, moments, self._calendar)
 
     def _answers(self, entities: pl.Series, moments: NDArray[np.int64]) -> Answers:
-        index = np.full(len(moments), NOTHING, dtype=np.int64)
-        features, events = [self._none], [np.empty(0, dtype=np.int64)]
+        answered, features, events = [], [self._none], [np.empty(0, dtype=np.int64)]
+        is_open = np.ones(len(moments), dtype=np.bool_)
         open_rows = np.arange(len(moments))
-        count = 0
         for partition in self._partitions:
             if not open_rows.size:
                 break
@@ -179,18 +178,21 @@ class StoredJoin:
             if not asked.size or not self._may_answer(partition, entities[asked]):
                 continue
             loaded = self._load(partition)
-            rows = loaded.index.rows(entities[asked], moments[asked])
-            found = rows != NOTHING
-            if not found.any():
-                continue
-            # Each row of the partition once, however many rows of the spine it answers.
-            distinct, places = np.unique(rows[found], return_inverse=True)
-            index[asked[found]] = places + count
-            count += len(distinct)
-            features.append(loaded.features[distinct])
-            events.append(loaded.events[distinct])
-            open_rows = open_rows[index[open_rows] == NOTHING]
-        return Answers(pl.concat(features, rechunk=True), np.concatenate(events), index)
+            winners = loaded.index.rows(entities[asked], moments[asked])
+            found = winners != NOTHING
+            if found.any():
+                answered.append(asked[found])
+                features.append(loaded.features[winners[found]])
+                events.append(loaded.events[winners[found]])
+                is_open[asked[found]] = False
+                open_rows = open_rows[is_open[open_rows]]
+        # Oldest first: then a spine in the order of time finds its answers in its own order.
+        places = np.concatenate([np.empty(0, dtype=np.int64), *answered[::-1]])
+        index = np.full(len(moments), NOTHING, dtype=np.int64)
+        index[places] = np.arange(len(places))
+        in_order = np.array_equal(index, np.arange(len(moments)))
+        rows = pl.concat(features[::-1], rechunk=not in_order)
+        return Answers(rows, np.concatenate(events[::-1]), index)
 
     def _may_answer(self, partition: Partition, entities: pl.Series) -> bool:
         """Whether one of the entities has rows there; True before it has been looked at."""
