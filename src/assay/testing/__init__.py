@@ -3,4 +3,8 @@
 1. :mod:`~assay.testing.clocks` - a clock that stands still until it is told to move.
 2. :mod:`~assay.testing.versions` - small real model versions, with keys to sign them.
 3. :mod:`~assay.testing.online_store` - the promises of an online store, as tests of any of them.
+4. :mod:`~assay.testing.offline_store` - the promises of an offline store, likewise;
+   :mod:`~assay.testing.offline_answers` is the half that asks at moments,
+   :mod:`~assay.testing.offline_rows` makes the rows.
+5. :mod:`~assay.testing.order` - one generator and one oracle of which version of a fact wins.
 """
