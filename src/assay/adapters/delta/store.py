@@ -80,10 +80,11 @@ class DeltaStore(PartitionedStore):
         self._confirm(state)
         return state
 
-    def _states(self, table: str) -> Iterator[tuple[State, Instant]]:
+    def _states(self, table: str, *, newest_first: bool = False) -> Iterator[tuple[State, Instant]]:
         log = self._log(table)
         log.check()
-        for version in range(log.version() + 1):
+        versions = range(log.version() + 1)
+        for version in reversed(versions) if newest_first else versions:
             yield self._read(table, log, version)
 
     def _read(self, table: str, log: CommitLog, version: int) -> tuple[State, Instant]:

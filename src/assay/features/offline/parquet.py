@@ -64,9 +64,10 @@ class ParquetStore(PartitionedStore):
         found = self._lake.table(table).current()
         return None if found is None else self._state_of(found)
 
-    def _states(self, table: str) -> Iterator[tuple[State, Instant]]:
+    def _states(self, table: str, *, newest_first: bool = False) -> Iterator[tuple[State, Instant]]:
         stored = self._lake.table(table)
-        for entry in stored.history():
+        entries = stored.history()
+        for entry in reversed(entries) if newest_first else entries:
             yield self._state_of(stored.snapshot(entry.snapshot)), entry.committed_at
 
     def _load(

@@ -218,7 +218,7 @@ class PartitionedStore(ABC):
         """What is current, None before the first commit."""
 
     @abstractmethod
-    def _states(self, table: str) -> Iterator[tuple[State, Instant]]:
+    def _states(self, table: str, *, newest_first: bool = False) -> Iterator[tuple[State, Instant]]:
         """All states in order with the moment of their commit; compaction repeats a snapshot."""
 
     def _confirm(self, state: State) -> None:  # noqa: B027 - a backend may have nothing to ask
@@ -261,15 +261,13 @@ class PartitionedStore(ABC):
         known = self._found.get((table, identifier))
         if known is not None:
             return known
-        found = None
-        for state, _ in self._states(table):
+        # Backwards: what is asked for is mostly recent, and the last state has the fewest files.
+        for state, _ in self._states(table, newest_first=True):
             if state.snapshot.id == identifier:
-                found = state  # the last one has the fewest files
-        if found is None:
-            raise NotFound(f"table {table} has no snapshot {identifier}")
-        self._confirm(found)
-        self._found[table, identifier] = found
-        return found
+                self._confirm(state)
+                self._found[table, identifier] = state
+                return state
+        raise NotFound(f"table {table} has no snapshot {identifier}")
 
     def _scan(
         self,
