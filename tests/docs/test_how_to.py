@@ -22,6 +22,8 @@ PAGES = Path(__file__).parents[2] / "docs/how-to"
         "add-a-feature",
         "add-a-model",
         "add-a-source",
+        "add-a-store",
+        "define-a-training-set",
         "other-instruments",
         "read-a-parity-report",
         "request-time-features",

@@ -8,6 +8,7 @@ every float, and on which values are null.
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 from typing import Final, Protocol
 
 import numpy as np
@@ -31,13 +32,29 @@ def frame_digest(frame: pl.DataFrame) -> str:
     ------
     ContractViolation: a column has a type without a defined form (decimals, objects, binary).
     """
-    digest = hashlib.sha256()
-    schema = [[name, _type_name(dtype)] for name, dtype in frame.schema.items()]
-    digest.update(canonical_bytes([_FORMAT, len(frame), schema]))
+    digest = hashlib.sha256(_head(len(frame), frame.schema))
     for column in frame.get_columns():
         for start in range(0, len(column), _BLOCK):
             _update(digest, column.slice(start, _BLOCK))
     return digest.hexdigest()
+
+
+def parquet_digest(path: Path) -> str:
+    """:func:`frame_digest` of the rows in a Parquet file, a block of one column at a time."""
+    rows = pl.scan_parquet(path, glob=False, hive_partitioning=False)
+    schema = rows.collect_schema()
+    count = int(rows.select(pl.len()).collect().item())
+    digest = hashlib.sha256(_head(count, schema))
+    for name in schema:
+        for start in range(0, count, _BLOCK):
+            block = rows.select(name).slice(start, _BLOCK).collect()
+            _update(digest, block.to_series())
+    return digest.hexdigest()
+
+
+def _head(rows: int, schema: pl.Schema) -> bytes:
+    types = [[name, _type_name(dtype)] for name, dtype in schema.items()]
+    return canonical_bytes([_FORMAT, rows, types])
 
 
 def _type_name(dtype: pl.DataType) -> str:

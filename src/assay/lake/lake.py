@@ -34,20 +34,30 @@ class Lake:
         ------
         NotFound: the name is not of that form or the layer does not exist.
         """
-        match = _TABLE_NAME.fullmatch(name)
-        if match is None:
-            raise NotFound(
-                f"table name {name!r}: expected <layer>/<name> in lower case",
-                hint="for example silver/rates or gold/fx_core",
-            )
-        if match["layer"] not in LAYERS:
-            raise NotFound(
-                f"table name {name!r}: there is no layer {match['layer']!r}",
-                hint=did_you_mean(match["layer"], LAYERS),
-            )
+        require_table_name(name)
         return Table(self.root / name, name, self.clock)
 
     def tables(self) -> list[str]:
         """Names of all tables that have a current snapshot."""
         pointers = (path for layer in LAYERS for path in self.root.glob(f"{layer}/*/current"))
         return sorted(path.parent.relative_to(self.root).as_posix() for path in pointers)
+
+
+def require_table_name(name: str) -> None:
+    """Refuse what is no name of a table.
+
+    Raises
+    ------
+    NotFound: the name is not of the form ``<layer>/<name>`` or the layer does not exist.
+    """
+    match = _TABLE_NAME.fullmatch(name)
+    if match is None:
+        raise NotFound(
+            f"table name {name!r}: expected <layer>/<name> in lower case",
+            hint="for example silver/rates or gold/fx_core",
+        )
+    if match["layer"] not in LAYERS:
+        raise NotFound(
+            f"table name {name!r}: there is no layer {match['layer']!r}",
+            hint=did_you_mean(match["layer"], LAYERS),
+        )

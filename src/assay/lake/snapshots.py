@@ -21,7 +21,8 @@ import io
 import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,10 +31,11 @@ import polars as pl
 from assay.domain.canonical import canonical_bytes, sha256_hex
 from assay.domain.clock import Clock
 from assay.domain.instants import Instant
-from assay.errors import ContractViolation, NotFound, Tampered
+from assay.errors import Conflict, ContractViolation, NotFound, Tampered
 from assay.lake.digest import frame_digest
 from assay.storage.files import append_line, drop_torn_tail, file_sha256, write_atomic
 from assay.storage.locks import FileLock
+from assay.storage.seals import sealed_line, sealed_lines
 
 _FORMAT: Final = 1
 _ID = re.compile(r"[0-9a-f]{64}")
@@ -101,9 +103,7 @@ class Table:
         ------
         ContractViolation: there is no part, a part comes twice, or parts have different schemas.
         """
-        with FileLock(self._root / "table.lock"):
-            drop_torn_tail(self._root / "history.ndjson")
-            current = self.current()
+        with self._writing() as current:
             known = {file.digest: file for file in current.files} if current else {}
             stored: dict[str, SnapshotFile] = {}
             schema: pl.Schema | None = None
@@ -112,23 +112,54 @@ class Table:
                 stored[part] = self._store(part, frame, known)
             if schema is None:
                 raise ContractViolation(f"table {self.name}: a commit needs at least one part")
-            files = tuple(stored[part] for part in sorted(stored))
             columns = {name: str(dtype) for name, dtype in schema.items()}
-            listing = canonical_bytes(
-                {
-                    "format": _FORMAT,
-                    "table": self.name,
-                    "schema": [[name, dtype] for name, dtype in columns.items()],
-                    "metadata": dict(metadata or {}),
-                    "files": [[f.part, f.sha256, f.digest, f.rows, f.bytes] for f in files],
-                }
-            )
-            snapshot = Snapshot(
-                sha256_hex(listing), self.name, files, columns, dict(metadata or {})
-            )
-            if current is None or snapshot.id != current.id:
-                self._publish(snapshot.id, listing)
-        return snapshot
+            return self._become(current, list(stored.values()), columns, metadata or {})
+
+    def revise(
+        self,
+        base: Snapshot | None,
+        frames: Mapping[str, pl.DataFrame],
+        *,
+        without: Collection[str] = (),
+        metadata: Mapping[str, str] | None = None,
+    ) -> Snapshot:
+        """Make the state current that follows from ``base`` by a change of some of its parts.
+
+        Parameters
+        ----------
+        base: what the change was worked out on; None is the table without any snapshot.
+        frames: parts that are added or replaced. All others keep their files, unread.
+        without: parts of ``base`` that are left out.
+
+        Raises
+        ------
+        Conflict: another snapshot than ``base`` is current; nothing was changed.
+        ContractViolation: no part would be left, or the parts have different schemas.
+        """
+        with self._writing() as current:
+            if (current and current.id) != (base and base.id):
+                raise Conflict(
+                    f"table {self.name} is at snapshot {current and current.id}, "
+                    f"expected {base and base.id}",
+                    hint="read the current snapshot and make the change again",
+                )
+            gone = {*frames, *without}
+            files = [file for file in (base.files if base else ()) if file.part not in gone]
+            if not (files or frames):
+                raise ContractViolation(f"table {self.name}: a revision must leave one part")
+            stored: dict[str, SnapshotFile] = {}
+            types: pl.Schema | None = None
+            for part, frame in sorted(frames.items()):
+                types = _same_schema(self.name, part, frame, types, stored)
+                stored[part] = self._store(part, frame, {})
+            schema = dict(base.schema if base else {})
+            if types is not None:
+                schema = {name: str(dtype) for name, dtype in types.items()}
+            if files and base is not None and schema != dict(base.schema):
+                raise ContractViolation(
+                    f"table {self.name} has columns {dict(base.schema)}, the new parts {schema}"
+                )
+            return self._become(current, [*files, *stored.values()], schema, metadata or {})
 
     def verify(self, snapshot: Snapshot) -> None:
         """Hash every file of a snapshot.
@@ -160,9 +191,13 @@ class Table:
         """The current snapshot, or None when nothing has been committed."""
         pointer = self._root / "current"
         try:
-            return self.snapshot(pointer.read_text("ascii").strip())
+            identifier = pointer.read_bytes()
         except FileNotFoundError:
             return None
+        try:
+            return self.snapshot(identifier.decode("ascii").removesuffix("\n"))
+        except (NotFound, UnicodeDecodeError):
+            raise Tampered(f"{pointer} names no snapshot of table {self.name}") from None
 
     def snapshot(self, identifier: str) -> Snapshot:
         """The snapshot with this id, its list checked against the id.
@@ -185,10 +220,23 @@ class Table:
         )
 
     def history(self) -> list[HistoryEntry]:
-        """Which snapshots were made current, oldest first."""
+        """Which snapshots were made current, oldest first.
+
+        Raises
+        ------
+        Tampered: a line has changed since it was written.
+        """
+        current = self.current()
+        if current is None:
+            return []
         path = self._root / "history.ndjson"
-        lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
-        return [HistoryEntry(**json.loads(line)) for line in lines]
+        entries = [HistoryEntry(**entry) for entry in sealed_lines(path)]
+        # What follows the current one was never current: its writer died, or has yet to finish.
+        while entries and entries[-1].snapshot != current.id:
+            entries.pop()
+        if not entries:
+            raise Tampered(f"{path} does not name the snapshot {current.id}, which is current")
+        return entries
 
     def as_of(self, moment: Instant) -> Snapshot:
         """The snapshot that was current at ``moment`` by the clock of the commits.
@@ -229,6 +277,18 @@ class Table:
             return self._load(snapshot.files[0], columns, verify).clear()
         return pl.concat([self._load(file, columns, verify) for file in wanted], rechunk=True)
 
+    @contextmanager
+    def _writing(self) -> Iterator[Snapshot | None]:
+        """The writer's turn, with the current snapshot. Removes what a killed writer began."""
+        with FileLock(self._root / "table.lock"):
+            path = self._root / "history.ndjson"
+            drop_torn_tail(path)
+            entries = self.history()
+            if len(sealed_lines(path)) > len(entries):
+                lines = [sealed_line(asdict(entry)) + b"\n" for entry in entries]
+                write_atomic(path, b"".join(lines))
+            yield self.current()
+
     def _store(
         self, part: str, frame: pl.DataFrame, known: Mapping[str, SnapshotFile]
     ) -> SnapshotFile:
@@ -248,11 +308,50 @@ class Table:
             write_atomic(self._path(sha256), data)
         return SnapshotFile(part, sha256, digest, len(frame), len(data))
 
-    def _publish(self, identifier: str, listing: bytes) -> None:
-        write_atomic(self._root / "snapshots" / f"{identifier}.json", listing)
-        entry = {"snapshot": identifier, "committed_at": self._clock.now()}
-        append_line(self._root / "history.ndjson", canonical_bytes(entry))
+    def _become(
+        self,
+        current: Snapshot | None,
+        files: list[SnapshotFile],
+        schema: Mapping[str, str],
+        metadata: Mapping[str, str],
+    ) -> Snapshot:
+        """Publish the list of these files as the current snapshot, unless it is that already."""
+        files.sort(key=lambda file: file.part)
+        listing = canonical_bytes(
+            {
+                "format": _FORMAT,
+                "table": self.name,
+                "schema": [[name, dtype] for name, dtype in schema.items()],
+                "metadata": dict(metadata),
+                "files": [[f.part, f.sha256, f.digest, f.rows, f.bytes] for f in files],
+            }
+        )
+        made = Snapshot(sha256_hex(listing), self.name, tuple(files), schema, dict(metadata))
+        if current is None or made.id != current.id:
+            write_atomic(self._root / "snapshots" / f"{made.id}.json", listing)
+            entry = {"snapshot": made.id, "committed_at": self._clock.now()}
+            append_line(self._root / "history.ndjson", sealed_line(entry))
+            self._point_to(made.id)
+        return made
+
+    def _point_to(self, identifier: str) -> None:
         write_atomic(self._root / "current", identifier.encode("ascii") + b"\n")
+
+    def read_part(self, file: SnapshotFile, columns: list[str] | None = None) -> pl.DataFrame:
+        """The rows of one part, its bytes checked before any of them is decoded.
+
+        Raises
+        ------
+        Tampered: the file is missing or its bytes have changed; names it.
+        """
+        path = self._path(file.sha256)
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            raise Tampered(f"file {path} of table {self.name} is missing") from None
+        if sha256_hex(data) != file.sha256:
+            raise Tampered(f"file {path} of table {self.name} has changed since it was committed")
+        return pl.read_parquet(io.BytesIO(data), columns=columns)
 
     def _load(self, file: SnapshotFile, columns: list[str] | None, verify: bool) -> pl.DataFrame:
         path = self._path(file.sha256)

@@ -5,4 +5,8 @@
 3. :mod:`~assay.testing.online_store` - the promises of an online store, as tests of any of them.
 4. :mod:`~assay.testing.online_store_machine` - any of them against a dictionary.
 5. :mod:`~assay.testing.redis_server` - a real redis-server of one's own.
+6. :mod:`~assay.testing.offline_store` - the promises of an offline store, likewise;
+   :mod:`~assay.testing.offline_answers` is the half that asks at moments,
+   :mod:`~assay.testing.offline_rows` makes the rows.
+7. :mod:`~assay.testing.order` - one generator and one oracle of which version of a fact wins.
 """

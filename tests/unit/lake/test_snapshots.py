@@ -8,7 +8,7 @@ import sys
 import polars as pl
 import pytest
 
-from assay.errors import ContractViolation, NotFound, Tampered
+from assay.errors import Conflict, ContractViolation, NotFound, Tampered
 from assay.lake import Lake
 from assay.testing.clocks import FixedClock
 
@@ -225,3 +225,63 @@ def test_a_commit_killed_at_any_step_leaves_the_old_table_or_the_new_one(lake, t
         assert done.returncode == -9
     assert (seen, done.returncode) == ({1, 2}, 0)
     assert table.read(old.id, verify=True)["n"].to_list() == [1]
+
+
+def test_a_revision_leaves_the_other_parts_alone(table, lake):
+    base = table.commit({"a": frame(1), "b": frame(2), "c": frame(3)})
+    names = {path.name for path in lake.root.rglob("*.parquet")}
+    made = table.revise(base, {"b": frame(4), "d": frame(5)}, without=["c"], metadata={"m": "x"})
+    assert table.read(verify=True).equals(frame(1, 4, 5))
+    assert table.read(base, verify=True).equals(frame(1, 2, 3))
+    assert names < {path.name for path in lake.root.rglob("*.parquet")}
+    assert made == table.commit(
+        {"a": frame(1), "b": frame(4), "d": frame(5)}, metadata={"m": "x"}
+    )  # fmt: skip
+    assert table.revise(made, {}, metadata={"m": "y"}).rows == 3
+    assert table.read().equals(frame(1, 4, 5))
+
+
+def test_a_revision_of_what_is_no_longer_current_is_refused(table):
+    first = table.revise(None, {"a": frame(1)})
+    table.revise(first, {"b": frame(2)})
+    for base in (None, first):
+        with pytest.raises(Conflict, match="expected"):
+            table.revise(base, {"c": frame(3)})
+    assert table.read().equals(frame(1, 2))
+
+
+def test_a_revision_keeps_one_schema_and_one_part(table):
+    base = table.commit({"a": frame(1)})
+    with pytest.raises(ContractViolation, match="has columns"):
+        table.revise(base, {"b": frame(1).rename({"n": "m"})})
+    with pytest.raises(ContractViolation, match="must leave one part"):
+        table.revise(base, {}, without=["a"])
+    assert table.revise(base, {"a": frame(1).rename({"n": "m"})}).rows == 1
+
+
+def test_a_changed_byte_in_the_history_or_the_pointer_is_named(table, lake):
+    table.commit(frame(1))
+    table.commit(frame(2))
+    for name in ("history.ndjson", "current"):
+        path = lake.root / "silver/rates" / name
+        data = path.read_bytes()
+        for place in range(len(data)):
+            changed = bytearray(data)
+            changed[place] ^= 1
+            path.write_bytes(changed)
+            with pytest.raises(Tampered, match=name):
+                table.history()
+        path.write_bytes(data)
+    assert len(table.history()) == 2
+
+
+def test_a_snapshot_whose_writer_died_before_the_pointer_never_was_current(table, lake, clock):
+    one = table.commit(frame(1))
+    path = lake.root / "silver/rates/current"
+    pointer = path.read_bytes()
+    table.commit(frame(2))
+    path.write_bytes(pointer)  # as if the second writer had died just before
+    assert [entry.snapshot for entry in table.history()] == [one.id]
+    clock.advance(10)
+    two = table.commit(frame(3))
+    assert [entry.snapshot for entry in table.history()] == [one.id, two.id]

@@ -164,38 +164,57 @@ def forward_labels(
     ------
     ContractViolation: a price is missing, zero, negative or not finite.
     """
-    latest = latest_as_of(prices.frame, known_at, entity=prices.entity)
-    values = latest[prices.column]
-    if values.null_count() or not bool((values.is_finite() & (values > 0)).all()):
-        raise ContractViolation(f"table {prices.name}: {prices.column} holds no valid price")
-    calendar = SessionCalendar.of(latest)
-    book = _Book.of(latest, prices, calendar)
-    moments = spine[as_of].to_numpy()
-    from_now = label.entry is Entry.NEXT_FIX
-    start = calendar.number_after(moments) if from_now else calendar.number_at(moments)
-    start = np.where(start < 0, len(calendar), start) + label.delay
-    entry = book.rows(spine[prices.entity], start)
-    exits = book.rows(spine[prices.entity], start + label.horizon)
-    if isinstance(label, ForwardReturn):
-        value = book.log_ratio(entry, exits)
-        known = np.maximum(book.known[entry], book.known[exits])
-    else:
-        value, known = _squares(book, entry, label.horizon)
-    there = (entry >= 0) & (exits >= 0) & np.isfinite(value)
-    times = np.append(calendar.times, 0)
-    columns = {
-        "label": value,
-        "label_start": times[np.minimum(start, len(calendar))],
-        "label_end": times[np.minimum(start + label.horizon, len(calendar))],
-        "label_known": known,
-    }
-    mask = pl.Series(there)
-    return pl.DataFrame(
-        [
-            pl.select(pl.when(mask).then(pl.Series(data))).to_series().alias(name)
-            for name, data in columns.items()
-        ]
-    )
+    return LabelBook(label, prices, known_at=known_at).rows(spine, as_of=as_of)
+
+
+class LabelBook:
+    """:func:`forward_labels` of one label over one table of prices, for any number of spines.
+
+    Raises
+    ------
+    ContractViolation: a price is missing, zero, negative or not finite.
+    """
+
+    def __init__(
+        self, label: Label, prices: PriceTable, *, known_at: Instant | None = None
+    ) -> None:
+        latest = latest_as_of(prices.frame, known_at, entity=prices.entity)
+        values = latest[prices.column]
+        if values.null_count() or not bool((values.is_finite() & (values > 0)).all()):
+            raise ContractViolation(f"table {prices.name}: {prices.column} holds no valid price")
+        self._label, self._entity = label, prices.entity
+        self._calendar = SessionCalendar.of(latest)
+        self._book = _Book.of(latest, prices, self._calendar)
+
+    def rows(self, spine: pl.DataFrame, *, as_of: str = "as_of") -> pl.DataFrame:
+        """See :func:`forward_labels`."""
+        label, calendar, book = self._label, self._calendar, self._book
+        moments = spine[as_of].to_numpy()
+        from_now = label.entry is Entry.NEXT_FIX
+        start = calendar.number_after(moments) if from_now else calendar.number_at(moments)
+        start = np.where(start < 0, len(calendar), start) + label.delay
+        entry = book.rows(spine[self._entity], start)
+        exits = book.rows(spine[self._entity], start + label.horizon)
+        if isinstance(label, ForwardReturn):
+            value = book.log_ratio(entry, exits)
+            known = np.maximum(book.known[entry], book.known[exits])
+        else:
+            value, known = _squares(book, entry, label.horizon)
+        there = (entry >= 0) & (exits >= 0) & np.isfinite(value)
+        times = np.append(calendar.times, 0)
+        columns = {
+            "label": value,
+            "label_start": times[np.minimum(start, len(calendar))],
+            "label_end": times[np.minimum(start + label.horizon, len(calendar))],
+            "label_known": known,
+        }
+        mask = pl.Series(there, dtype=pl.Boolean)
+        return pl.DataFrame(
+            [
+                pl.select(pl.when(mask).then(pl.Series(data))).to_series().alias(name)
+                for name, data in columns.items()
+            ]
+        )
 
 
 def _squares(book: _Book, entry: _Integers, horizon: int) -> tuple[_Floats, _Integers]:

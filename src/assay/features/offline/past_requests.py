@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import polars as pl
 
@@ -22,7 +22,16 @@ from assay.errors import ContractViolation, did_you_mean
 from assay.features.definition.manifest import Manifest
 from assay.features.definition.requests import RequestView
 from assay.features.kernel.requests import RequestFeatures
-from assay.features.offline.point_in_time import FeatureTable
+
+
+class Joined(Protocol):
+    """A table of features that was joined, wherever its rows are."""
+
+    @property
+    def manifest_hash(self) -> str: ...
+
+    @property
+    def features(self) -> tuple[str, ...]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +109,7 @@ def check_past_requests(
 
 
 def with_request_features(
-    frame: pl.DataFrame, view: RequestView, tables: Sequence[FeatureTable]
+    frame: pl.DataFrame, view: RequestView, tables: Sequence[Joined]
 ) -> pl.DataFrame:
     """The frame with the request view's features, computed by the kernel that serves them.
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Final, Protocol, Self
 
 import numpy as np
 import polars as pl
@@ -28,7 +28,8 @@ from assay.domain.order import ORDER_COLUMNS
 from assay.errors import ConfigurationError, ContractViolation, LookAhead
 from assay.features.offline.sessions import SessionCalendar
 
-_NOTHING: Final = -1
+NOTHING: Final = -1
+"""The row of an answer that does not exist."""
 _Integers = NDArray[np.int64]
 
 
@@ -65,6 +66,27 @@ class TimeToLive:
             raise ConfigurationError("time to live: expected zero or more")
 
 
+class JoinedTable(Protocol):
+    """What a join needs to know of a table besides its rows; see :class:`FeatureTable`."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def features(self) -> tuple[str, ...]: ...
+    @property
+    def snapshot_id(self) -> str: ...
+    @property
+    def manifest_hash(self) -> str: ...
+    @property
+    def entity(self) -> str: ...
+    @property
+    def ttl(self) -> TimeToLive | None: ...
+    @property
+    def stale_column(self) -> str:
+        """Name of the Boolean column that says that an answer existed but had gone stale."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class FeatureTable:
     """Feature rows of one view, with what is needed to name and rebuild them.
@@ -93,7 +115,12 @@ class FeatureTable:
     @property
     def stale_column(self) -> str:
         """Name of the Boolean column that says that an answer existed but had gone stale."""
-        return f"stale.{self.name.rpartition('/')[2]}"
+        return stale_column(self.name)
+
+
+def stale_column(table: str) -> str:
+    """The name of a table's stale column: ``stale.fx_core`` for ``gold/fx_core``."""
+    return f"stale.{table.rpartition('/')[2]}"
 
 
 def require_columns(name: str, frame: pl.DataFrame, columns: tuple[str, ...]) -> None:
@@ -145,42 +172,90 @@ def as_of_join(
     LookAhead: a row's moment lies after the cut-off.
     ConfigurationError: the time-to-live counts sessions and there is no calendar.
     """
-    _check_spine(spine, table, as_of, known_at)
-    frame = table.frame
-    if known_at is not None and (frame["known_time"] > known_at).any():
-        frame = frame.filter(pl.col("known_time") <= known_at)
-    entities, codes = _encode(frame[table.entity].cast(pl.String))
-    timeline = _Timeline.of(frame, table, codes, knowledge)
-    moments = spine[as_of].to_numpy()
-    index = timeline.answers(_codes(spine[table.entity].cast(pl.String), entities), moments)
+    join = TableJoin(table, knowledge=knowledge, known_at=known_at, calendar=calendar)
+    return join.rows(spine, as_of=as_of)
+
+
+class TableJoin:
+    """:func:`as_of_join` with one table, prepared once for any number of spines.
+
+    Raises
+    ------
+    ContractViolation: the table holds two different rows with one position in the total order.
+    """
+
+    def __init__(
+        self,
+        table: FeatureTable,
+        *,
+        knowledge: Knowledge = Knowledge.AS_KNOWN,
+        known_at: Instant | None = None,
+        calendar: SessionCalendar | None = None,
+    ) -> None:
+        frame = table.frame
+        if known_at is not None and (frame["known_time"] > known_at).any():
+            frame = frame.filter(pl.col("known_time") <= known_at)
+        self._table, self._known_at, self._calendar = table, known_at, calendar
+        self._index = AsOfIndex.of(frame, table, knowledge)
+        self._events = frame["event_time"]
+        self._features = frame.select(table.features)
+
+    def rows(self, spine: pl.DataFrame, *, as_of: str = "as_of") -> pl.DataFrame:
+        """See :func:`as_of_join`."""
+        check_spine(spine, self._table, as_of, self._known_at)
+        moments = spine[as_of].to_numpy()
+        index = self._index.rows(spine[self._table.entity], moments)
+        answers = Answers(self._features, self._events.cast(pl.Int64).to_numpy(), index)
+        return joined(spine, self._table, answers, moments, self._calendar)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answers:
+    """Where the answer of each row lies: row ``index`` of ``features`` and ``events``, -1 none."""
+
+    features: pl.DataFrame
+    events: _Integers
+    index: _Integers
+
+
+def joined(
+    spine: pl.DataFrame,
+    table: JoinedTable,
+    answers: Answers,
+    moments: _Integers,
+    calendar: SessionCalendar | None,
+) -> pl.DataFrame:
+    """``spine`` beside its answers, those that have gone stale left out."""
+    index = answers.index
     stale = np.zeros(len(spine), dtype=np.bool_)
-    if table.ttl is not None and len(frame):
-        found = index != _NOTHING
-        events = frame["event_time"].to_numpy()[index]
-        stale = found & _expired(table.ttl, events, moments, calendar)
-        index = np.where(stale, _NOTHING, index)
-    joined = spine.with_columns(
-        *_gather(frame.select(table.features), index).get_columns(),
-        pl.Series(table.stale_column, stale),
+    if table.ttl is not None and len(answers.events):
+        found = index != NOTHING
+        stale = found & _expired(table.ttl, answers.events[index], moments, calendar)
+        index = np.where(stale, NOTHING, index)
+    result = spine.with_columns(
+        *_gather(answers.features, index).get_columns(), pl.Series(table.stale_column, stale)
     )
-    if len(joined) != len(spine):
-        raise AssertionError(f"{len(spine)} rows in, {len(joined)} rows out")
-    return joined
+    if len(result) != len(spine):
+        raise AssertionError(f"{len(spine)} rows in, {len(result)} rows out")
+    return result
 
 
 def _gather(features: pl.DataFrame, index: _Integers) -> pl.DataFrame:
     """The rows at ``index``; where it is -1, a row of nulls."""
     if features.is_empty():
         return features.clear(len(index))
+    if len(features) == len(index) and np.array_equal(index, np.arange(len(index))):
+        return features
     # Gathering row 0 and masking it afterwards is three times as fast as gathering nulls.
     rows = features[pl.Series(np.maximum(index, 0)).cast(pl.UInt32)]
-    found = index != _NOTHING
+    found = index != NOTHING
     return rows if found.all() else rows.select(pl.when(pl.Series(found)).then(pl.all()))
 
 
-def _check_spine(
-    spine: pl.DataFrame, table: FeatureTable, as_of: str, known_at: Instant | None
+def check_spine(
+    spine: pl.DataFrame, table: JoinedTable, as_of: str, known_at: Instant | None
 ) -> None:
+    """Refuse a spine that :func:`as_of_join` cannot answer; see there."""
     for column in (table.entity, as_of):
         if column not in spine.columns:
             raise ContractViolation(f"spine has no column {column!r}: found {spine.columns}")
@@ -217,7 +292,7 @@ def _encode(column: pl.Series) -> tuple[pl.Series, _Integers]:
 def _codes(column: pl.Series, entities: pl.Series) -> _Integers:
     """Position of each entity in ``entities``, -1 for those that are not there."""
     codes = column.cast(pl.Enum(entities), strict=False).to_physical()
-    return codes.cast(pl.Int64).fill_null(_NOTHING).to_numpy()
+    return codes.cast(pl.Int64).fill_null(NOTHING).to_numpy()
 
 
 def _expired(
@@ -234,6 +309,34 @@ def _expired(
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class AsOfIndex:
+    """Which row of a table answers an entity and a moment.
+
+    Attributes
+    ----------
+    entities: those that have rows.
+    """
+
+    entities: pl.Series
+    _timeline: _Timeline
+
+    @classmethod
+    def of(cls, frame: pl.DataFrame, table: JoinedTable, knowledge: Knowledge) -> Self:
+        """The index of ``frame``, rows of ``table``.
+
+        Raises
+        ------
+        ContractViolation: two different rows have one position in the total order.
+        """
+        entities, codes = _encode(frame[table.entity].cast(pl.String))
+        return cls(entities, _Timeline.of(frame, table, codes, knowledge))
+
+    def rows(self, entities: pl.Series, moments: _Integers) -> _Integers:
+        """The row that answers each (entity, moment), :data:`NOTHING` where there is none."""
+        return self._timeline.answers(_codes(entities.cast(pl.String), self.entities), moments)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class _Timeline:
     """Per entity, from which moment on which row of the table is the answer.
 
@@ -247,7 +350,7 @@ class _Timeline:
 
     @classmethod
     def of(
-        cls, frame: pl.DataFrame, table: FeatureTable, codes: _Integers, knowledge: Knowledge
+        cls, frame: pl.DataFrame, table: JoinedTable, codes: _Integers, knowledge: Knowledge
     ) -> _Timeline:
         keys = [codes, *(frame[name].cast(pl.Int64).to_numpy() for name in ORDER_COLUMNS)]
         order = _sorted_order(keys)
@@ -273,12 +376,12 @@ class _Timeline:
         by_entity = np.argsort(short, kind="stable")
         bounds = np.searchsorted(short[by_entity], np.arange(len(self.starts)))
         asked = moments[by_entity]
-        answers = np.full(len(codes), _NOTHING, dtype=np.int64)
+        answers = np.full(len(codes), NOTHING, dtype=np.int64)
         for code in np.flatnonzero(np.diff(bounds)):
             mine = slice(bounds[code], bounds[code + 1])
             steps = slice(self.starts[code], self.starts[code + 1])
             # The row before the first step is "nothing", so that no mask is needed.
-            rows = np.append(_NOTHING, self.rows[steps])
+            rows = np.append(NOTHING, self.rows[steps])
             answers[mine] = rows[np.searchsorted(self.eligible[steps], asked[mine], side="right")]
         result = np.empty_like(answers)
         result[by_entity] = answers
@@ -321,7 +424,7 @@ def _changes(keys: list[_Integers]) -> _Integers:
 
 
 def _refuse_ambiguity(
-    frame: pl.DataFrame, table: FeatureTable, keys: list[_Integers], order: _Integers | None
+    frame: pl.DataFrame, table: JoinedTable, keys: list[_Integers], order: _Integers | None
 ) -> None:
     """Two rows with one position in the total order must at least say the same."""
     equal = np.ones(max(len(frame) - 1, 0), dtype=np.bool_)

@@ -1,131 +1,64 @@
 """Training sets: features as they were known, labels that lie ahead, pinned to what was read.
 
-1. A :class:`Spine` says which (entity, moment) pairs are wanted: the universe's members, past
-   requests, or any frame.
+1. A :class:`~assay.features.offline.spines.Spine` says which (entity, moment) pairs are wanted: the
+   universe's members, past requests, or any table.
 2. :func:`get_training_set` joins every feature table to it as of each moment, computes the features
    of a request view from both, and puts the forward labels beside; nothing known after the cut-off
    exists for it.
 3. The result is a :class:`TrainingSet`: the frame, its digest, and the description of the query:
    tables, snapshot ids, manifests, label, cut-off.
-4. :func:`rebuild` runs a description again on a lake and refuses a result whose digest differs.
+4. :func:`write_training_set` gives the same rows, bit for bit, into a file, a stretch of the spine
+   at a time, for results that do not fit into memory.
+5. :func:`rebuild` and :func:`rewrite` run a description again and refuse another digest.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import polars as pl
+from polars.io.plugins import register_io_source
 
-from assay.domain.canonical import canonical_bytes, content_hash
+from assay.domain.canonical import canonical_bytes
 from assay.domain.instants import Instant
-from assay.errors import ConfigurationError, ContractViolation, Tampered
+from assay.errors import ContractViolation, Tampered
 from assay.features.definition.requests import RequestView
-from assay.features.offline.labels import (
-    LABEL_COLUMNS,
-    Label,
-    PriceTable,
-    describe_label,
-    forward_labels,
-    label_from,
+from assay.features.offline.labels import Label, PriceTable
+from assay.features.offline.point_in_time import Knowledge
+from assay.features.offline.queries import (
+    DESCRIPTION_FILE,
+    FORMAT,
+    SPINE_FILE,
+    Features,
+    Query,
+    Rows,
+    described,
 )
-from assay.features.offline.past_requests import (
-    PastRequests,
-    check_request_view,
-    describe_request_view,
-    with_request_features,
-)
-from assay.features.offline.point_in_time import (
-    FeatureTable,
-    Knowledge,
-    TimeToLive,
-    as_of_join,
-    require_columns,
-)
-from assay.lake.digest import frame_digest
+from assay.features.offline.spines import Spine
+from assay.features.offline.store import OfflineStore
+from assay.lake.digest import frame_digest, parquet_digest
 from assay.lake.lake import Lake
 from assay.storage.files import atomic_path, write_atomic
 
+__all__ = [
+    "CHUNK_ROWS",
+    "DESCRIPTION_FILE",
+    "FRAME_FILE",
+    "SPINE_FILE",
+    "Spine",
+    "TrainingSet",
+    "WrittenTrainingSet",
+    "get_training_set",
+    "rebuild",
+    "rewrite",
+    "write_training_set",
+]
+
 FRAME_FILE: Final = "training_set.parquet"
-SPINE_FILE: Final = "spine.parquet"
-DESCRIPTION_FILE: Final = "training_set.json"
-_FORMAT: Final = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Spine:
-    """The rows of a training set before anything is joined.
-
-    Attributes
-    ----------
-    frame: the entity column and ``as_of``, the moment of each decision (int64 nanoseconds UTC);
-        for past requests also what each brought.
-    query: how the frame was made, as a JSON object from which it can be made again.
-    """
-
-    frame: pl.DataFrame
-    query: Mapping[str, Any]
-
-    @classmethod
-    def of(cls, frame: pl.DataFrame) -> Self:
-        """Any frame. Its rows are kept beside the training set, since nothing else has them."""
-        return cls(frame, {"kind": "explicit", "digest": frame_digest(frame)})
-
-    @classmethod
-    def of_members(
-        cls,
-        market: PriceTable,
-        *,
-        start: Instant | None = None,
-        end: Instant | None = None,
-    ) -> Self:
-        """One row per member of the universe and session, decided when its fix became known.
-
-        Parameters
-        ----------
-        market: prices with the Boolean column ``in_universe``.
-        start, end: moments of decision, from start up to, not including, end; None is unbounded.
-        """
-        require_columns(market.name, market.frame, (market.entity, "in_universe"))
-        # The first version only: a later correction of a fix is no second decision.
-        members = (
-            market.frame.filter("in_universe")
-            .group_by(market.entity, "event_time")
-            .agg(as_of=pl.col("known_time").min())
-            .filter(pl.lit(start is None) | (pl.col("as_of") >= (start or 0)))
-            .filter(pl.lit(end is None) | (pl.col("as_of") < (end or 0)))
-            .select(market.entity, "as_of")
-            .unique()
-            .sort("as_of", market.entity)
-        )
-        query = {
-            "kind": "members",
-            "table": market.name,
-            "snapshot": market.snapshot_id,
-            "column": market.column,
-            "entity": market.entity,
-            "start": start,
-            "end": end,
-        }
-        return cls(members, query)
-
-    @classmethod
-    def of_requests(cls, requests: PastRequests, *, end: Instant | None = None) -> Self:
-        """One row per past request, with what it brought.
-
-        Parameters
-        ----------
-        end: up to, not including, this moment; None is unbounded.
-        """
-        frame = (
-            requests.frame.select(requests.entity, "as_of", *requests.inputs)
-            .filter(pl.lit(end is None) | (pl.col("as_of") < (end or 0)))
-            .sort("as_of", requests.entity)
-        )
-        return cls(frame, {"kind": "requests", **requests.describe(), "end": end})
+CHUNK_ROWS: Final = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +102,7 @@ class TrainingSet:
     def description(self) -> dict[str, Any]:
         """A JSON object with the query, what it read and the digest of what came out."""
         return {
-            "format": _FORMAT,
+            "format": FORMAT,
             "query": dict(self.query),
             "manifest_hash": self.manifest_hash,
             "snapshots": dict(self.snapshots),
@@ -186,17 +119,40 @@ class TrainingSet:
         """
         with atomic_path(directory / FRAME_FILE) as path:
             self.frame.write_parquet(path)
-        if self.spine.query["kind"] == "explicit":
-            with atomic_path(directory / SPINE_FILE) as path:
-                self.spine.frame.write_parquet(path)
-        target = directory / DESCRIPTION_FILE
-        write_atomic(target, canonical_bytes(self.description()) + b"\n")
-        return target
+        return _describe_in(directory, self.spine, self.description())
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenTrainingSet:
+    """A training set in a folder.
+
+    Attributes
+    ----------
+    folder: holds :data:`FRAME_FILE`, :data:`DESCRIPTION_FILE` and, where the spine was a table of
+        the caller's, :data:`SPINE_FILE`.
+    description: what :meth:`TrainingSet.description` gives.
+    """
+
+    folder: Path
+    description: Mapping[str, Any]
+
+    @property
+    def rows(self) -> int:
+        return int(self.description["rows"])
+
+    @property
+    def digest(self) -> str:
+        """That of the frame; equal to :attr:`TrainingSet.digest` of the same query."""
+        return str(self.description["digest"])
+
+    def scan(self) -> pl.LazyFrame:
+        """The rows, read when they are asked for."""
+        return pl.scan_parquet(self.folder / FRAME_FILE, glob=False, hive_partitioning=False)
 
 
 def get_training_set(
     spine: Spine,
-    tables: Sequence[FeatureTable],
+    tables: Sequence[Features],
     label: Label | None = None,
     *,
     request: RequestView | None = None,
@@ -220,53 +176,117 @@ def get_training_set(
     ContractViolation: a frame lacks columns, feature names collide, or the spine is malformed.
     ConfigurationError: prices are needed and missing.
     """
-    if label is not None and prices is None:
-        raise ConfigurationError("a label needs prices", hint="pass prices=PriceTable(...)")
-    calendar = prices.calendar(known_at) if prices is not None else None
-    frame = spine.frame
-    for table in tables:
-        frame = as_of_join(
-            frame, table, knowledge=Knowledge(knowledge), known_at=known_at, calendar=calendar
+    query = Query(
+        spine, tables, label, prices, known_at, Knowledge(knowledge), drop_unlabelled, request
+    )
+    made = Rows(query)
+    frame = made.of(spine.frame)
+    if len(frame) + sum(made.dropped.values()) != len(spine.frame):
+        raise AssertionError(
+            f"{len(spine.frame)} rows in, {len(frame)} out, {made.dropped} dropped"
         )
-    if request is not None:
-        frame = with_request_features(frame, request, tables)
-    dropped: dict[str, int] = {}
-    if label is not None and prices is not None:
-        taken = [name for name in LABEL_COLUMNS if name in frame.columns]
-        if taken:
-            raise ContractViolation(f"column {taken[0]!r} exists already: it is the label's name")
-        frame = frame.hstack(forward_labels(spine.frame, label, prices, known_at=known_at))
-        if drop_unlabelled:
-            dropped["unlabelled"] = frame["label"].null_count()
-            frame = frame.filter(pl.col("label").is_not_null())
-    if len(frame) + sum(dropped.values()) != len(spine.frame):
-        raise AssertionError(f"{len(spine.frame)} rows in, {len(frame)} out, {dropped} dropped")
-    manifests = {table.manifest_hash for table in tables}
-    if request is not None:
-        manifests.add(request.manifest_hash)
     return TrainingSet(
         frame=frame,
         digest=frame_digest(frame),
-        manifest_hash=content_hash(sorted(manifests)),
-        snapshots=_snapshots(spine, tables, prices),
-        dropped=dropped,
-        stale={table.name: int(frame[table.stale_column].sum()) for table in tables},
-        query={
-            "spine": dict(spine.query),
-            "tables": [_describe_table(table) for table in tables],
-            "request": None if request is None else describe_request_view(request),
-            "label": None if label is None else describe_label(label),
-            "prices": None if prices is None else _describe_prices(prices),
-            "known_at": known_at,
-            "knowledge": str(knowledge),
-            "drop_unlabelled": drop_unlabelled,
-        },
+        manifest_hash=query.manifest_hash,
+        snapshots=query.snapshots,
+        dropped=made.dropped,
+        stale=made.stale,
+        query=query.to_json(),
         spine=spine,
     )
 
 
+def write_training_set(
+    spine: Spine,
+    tables: Sequence[Features],
+    label: Label | None = None,
+    *,
+    folder: Path,
+    request: RequestView | None = None,
+    prices: PriceTable | None = None,
+    known_at: Instant,
+    knowledge: Knowledge = Knowledge.AS_KNOWN,
+    drop_unlabelled: bool = False,
+    chunk_rows: int = CHUNK_ROWS,
+) -> WrittenTrainingSet:
+    """What :func:`get_training_set` and ``save`` do, for a result larger than memory.
+
+    Memory holds the spine, the prices, ``chunk_rows`` rows of the result and a few partitions of
+    each stored table. The digest is that of :func:`get_training_set`, whatever ``chunk_rows`` is.
+
+    Raises
+    ------
+    ContractViolation: also ``chunk_rows`` below one. The rest as :func:`get_training_set`.
+    """
+    if chunk_rows < 1:
+        raise ContractViolation(f"chunk_rows {chunk_rows}: expected at least one")
+    query = Query(
+        spine, tables, label, prices, known_at, Knowledge(knowledge), drop_unlabelled, request
+    )
+    made = Rows(query)
+    with atomic_path(folder / FRAME_FILE) as path:
+        _sink(made, spine.frame, path, chunk_rows)
+        rows = int(pl.scan_parquet(path, glob=False).select(pl.len()).collect().item())
+        if rows + sum(made.dropped.values()) != len(spine.frame):
+            raise AssertionError(f"{len(spine.frame)} rows in, {rows} out, {made.dropped} dropped")
+        digest = parquet_digest(path)
+    description = {
+        "format": FORMAT,
+        "query": query.to_json(),
+        "manifest_hash": query.manifest_hash,
+        "snapshots": query.snapshots,
+        "rows": rows,
+        "dropped": made.dropped,
+        "stale": made.stale,
+        "digest": digest,
+    }
+    _describe_in(folder, spine, description)
+    return WrittenTrainingSet(folder, description)
+
+
+def _sink(made: Rows, spine: pl.DataFrame, path: Path, chunk_rows: int) -> None:
+    """Write the rows of the spine chunk by chunk; an error of theirs comes out as it is."""
+    failures: list[BaseException] = []
+
+    def chunks(
+        with_columns: list[str] | None,
+        predicate: pl.Expr | None,
+        n_rows: int | None,
+        batch_size: int | None,  # noqa: ARG001 - the interface of a source
+    ) -> Iterator[pl.DataFrame]:
+        assert with_columns is None
+        assert predicate is None
+        assert n_rows is None
+        try:
+            for start in range(0, len(spine), chunk_rows):
+                yield made.of(spine[start : start + chunk_rows])
+        except Exception as error:
+            failures.append(error)
+            raise
+
+    schema = made.of(spine.clear()).schema
+    source = register_io_source(chunks, schema=schema)
+    try:
+        source.sink_parquet(
+            path,
+            compression="zstd",
+            compression_level=3,
+            row_group_size=chunk_rows,
+            maintain_order=True,
+        )
+    except Exception:
+        if failures:
+            raise failures[0] from None
+        raise
+
+
 def rebuild(
-    description: Path | Mapping[str, Any], lake: Lake, *, request: RequestView | None = None
+    description: Path | Mapping[str, Any],
+    lake: Lake,
+    *,
+    request: RequestView | None = None,
+    store: OfflineStore | None = None,
 ) -> TrainingSet:
     """Make a training set again from its description, reading every snapshot with verification.
 
@@ -275,114 +295,66 @@ def rebuild(
     description: the JSON object, or the path of the file that :meth:`TrainingSet.save` wrote. A
         set on an explicit spine needs the path, since the spine lies beside the file.
     request: the request view that the set was made with: its features are computed again.
+    store: where the tables are that do not lie in the lake.
 
     Raises
     ------
     ContractViolation: the set was made with another request view.
     Tampered: the result, the spine or a file of a snapshot is not what the description says.
-    NotFound: a snapshot does not exist in this lake.
+    NotFound: a snapshot exists neither in this lake nor in the store.
     """
-    folder = description.parent if isinstance(description, Path) else None
-    document = _load(description) if isinstance(description, Path) else description
-    query = document["query"]
-    # Descriptions from before there were request views do not mention one.
-    check_request_view(query.get("request"), request)
-    known = query["prices"]
-    prices = None if known is None else _read_prices(known, lake)
+    query, digest = described(description, lake, store, request)
     result = get_training_set(
-        _read_spine(query["spine"], lake, folder),
-        [_read_table(entry, lake) for entry in query["tables"]],
-        None if query["label"] is None else label_from(query["label"]),
-        request=request,
-        prices=prices,
-        known_at=query["known_at"],
-        knowledge=Knowledge(query["knowledge"]),
-        drop_unlabelled=query["drop_unlabelled"],
+        query.spine,
+        query.tables,
+        query.label,
+        request=query.request,
+        prices=query.prices,
+        known_at=query.known_at,
+        knowledge=query.knowledge,
+        drop_unlabelled=query.drop_unlabelled,
     )
-    if result.digest != document["digest"]:
-        raise Tampered(
-            f"the rebuilt training set has digest {result.digest}, expected {document['digest']}"
-        )
+    _compare(result.digest, digest)
     return result
 
 
-def _load(path: Path) -> Mapping[str, Any]:
-    try:
-        document: dict[str, Any] = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise Tampered(f"description {path} is unreadable: {error}") from error
-    if document.get("format") != _FORMAT:
-        raise Tampered(
-            f"description {path} has format {document.get('format')}, expected {_FORMAT}"
-        )
-    return document
-
-
-def _snapshots(
-    spine: Spine, tables: Sequence[FeatureTable], prices: PriceTable | None
-) -> dict[str, str]:
-    """Snapshot id of every table that was read."""
-    read = {table.name: table.snapshot_id for table in tables}
-    if spine.query["kind"] == "requests":
-        read[spine.query["table"]] = spine.query["snapshot"]
-    if prices is not None:
-        read[prices.name] = prices.snapshot_id
-    return read
-
-
-def _describe_table(table: FeatureTable) -> dict[str, Any]:
-    ttl = table.ttl
-    return {
-        "name": table.name,
-        "snapshot": table.snapshot_id,
-        "manifest": table.manifest_hash,
-        "features": list(table.features),
-        "entity": table.entity,
-        "ttl": None if ttl is None else {"nanos": ttl.nanos, "sessions": ttl.sessions},
-    }
-
-
-def _read_table(entry: Mapping[str, Any], lake: Lake) -> FeatureTable:
-    return FeatureTable(
-        name=entry["name"],
-        frame=lake.table(entry["name"]).read(entry["snapshot"], verify=True),
-        features=tuple(entry["features"]),
-        snapshot_id=entry["snapshot"],
-        manifest_hash=entry["manifest"],
-        entity=entry["entity"],
-        ttl=None if entry["ttl"] is None else TimeToLive(**entry["ttl"]),
+def rewrite(
+    description: Path | Mapping[str, Any],
+    lake: Lake,
+    *,
+    folder: Path,
+    request: RequestView | None = None,
+    store: OfflineStore | None = None,
+    chunk_rows: int = CHUNK_ROWS,
+) -> WrittenTrainingSet:
+    """:func:`rebuild` into ``folder``, for a result larger than memory."""
+    query, digest = described(description, lake, store, request)
+    result = write_training_set(
+        query.spine,
+        query.tables,
+        query.label,
+        folder=folder,
+        request=query.request,
+        prices=query.prices,
+        known_at=query.known_at,
+        knowledge=query.knowledge,
+        drop_unlabelled=query.drop_unlabelled,
+        chunk_rows=chunk_rows,
     )
+    _compare(result.digest, digest)
+    return result
 
 
-def _describe_prices(prices: PriceTable) -> dict[str, Any]:
-    return {
-        "table": prices.name,
-        "snapshot": prices.snapshot_id,
-        "column": prices.column,
-        "entity": prices.entity,
-    }
+def _compare(found: str, expected: str) -> None:
+    if found != expected:
+        raise Tampered(f"the rebuilt training set has digest {found}, expected {expected}")
 
 
-def _read_prices(entry: Mapping[str, Any], lake: Lake) -> PriceTable:
-    frame = lake.table(entry["table"]).read(entry["snapshot"], verify=True)
-    return PriceTable(entry["table"], frame, entry["snapshot"], entry["column"], entry["entity"])
-
-
-def _read_spine(query: Mapping[str, Any], lake: Lake, folder: Path | None) -> Spine:
-    if query["kind"] == "members":
-        return Spine.of_members(_read_prices(query, lake), start=query["start"], end=query["end"])
-    if query["kind"] == "requests":
-        frame = lake.table(query["table"]).read(query["snapshot"], verify=True)
-        requests = PastRequests(
-            query["table"], frame, tuple(query["inputs"]), query["snapshot"], query["entity"]
-        )
-        return Spine.of_requests(requests, end=query["end"])
-    if folder is None:
-        raise ConfigurationError(
-            "this training set has an explicit spine, which its description does not contain",
-            hint=f"pass the path of {DESCRIPTION_FILE}, beside which {SPINE_FILE} lies",
-        )
-    spine = Spine.of(pl.read_parquet(folder / SPINE_FILE))
-    if spine.query["digest"] != query["digest"]:
-        raise Tampered(f"file {folder / SPINE_FILE} is not the spine of the description")
-    return spine
+def _describe_in(folder: Path, spine: Spine, description: Mapping[str, Any]) -> Path:
+    """The spine where nothing else has it, and then the description: where it is, all is."""
+    if spine.query["kind"] == "explicit":
+        with atomic_path(folder / SPINE_FILE) as path:
+            spine.frame.write_parquet(path)
+    target = folder / DESCRIPTION_FILE
+    write_atomic(target, canonical_bytes(dict(description)) + b"\n")
+    return target
