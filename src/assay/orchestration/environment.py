@@ -8,7 +8,7 @@ desk's own ``requirements.lock``, or the one that this release of Assay was test
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -140,10 +140,9 @@ def environment_of(desk: Desk) -> dict[str, Any]:
 def check_environment(recorded: Mapping[str, Any], lock: Lock | None) -> EnvironmentCheck:
     """Compare a recorded environment with this process, and this process with its lock."""
     current = capture_environment()
-    machine = _mismatches(
-        *({name: one.get(name) for name in _MACHINE} for one in (recorded, current))
-    )
-    packages = _mismatches(recorded.get("packages", {}), current["packages"])
+    machine = _mismatches(_MACHINE, recorded, current)
+    before, now = recorded.get("packages", {}), current["packages"]
+    packages = _mismatches(sorted({*before, *now}), before, now)
     locks = Mismatch("lock", recorded.get("lock_sha256"), None if lock is None else lock.sha256)
     not_locked = () if lock is None else _not_as_locked(lock)
     own = lock is not None and lock.own
@@ -156,11 +155,11 @@ def check_environment(recorded: Mapping[str, Any], lock: Lock | None) -> Environ
 
 
 def _mismatches(
-    before: Mapping[str, str | None], now: Mapping[str, str | None]
+    names: Iterable[str], before: Mapping[str, Any], now: Mapping[str, Any]
 ) -> tuple[Mismatch, ...]:
     return tuple(
         Mismatch(name, before.get(name), now.get(name))
-        for name in sorted({*before, *now})
+        for name in names
         if before.get(name) != now.get(name)
     )
 

@@ -138,7 +138,7 @@ def provenance(report: DeskReport) -> Markup:
             ", ",
             element("code", "assay models validate NAME VERSION"),
             ", ",
-            element("code", "assay parity run"),
+            element("code", "assay parity run --feed"),
             ".",
         ),
         [element("p", element("strong", f"Problem: {one}"), class_="because")
@@ -204,7 +204,7 @@ def _view(gold: GoldSheet) -> Markup:
                 "p",
                 element("span", "? not proven", class_="verdict open"),
                 " No proof is kept for the table as it is now. Prove it with ",
-                element("code", f"assay parity run {gold.view}"),
+                element("code", f"assay parity run {gold.view} --feed"),
                 ".",
             ),
             class_="card",
