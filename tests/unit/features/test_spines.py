@@ -38,6 +38,9 @@ def test_a_frame_of_pandas_gives_the_same_spine(without_pyarrow, monkeypatch):
         assert Spine.of(dated).frame.equals(PLAIN)
     shuffled = frame.set_index(pandas.Index([9, 4, 7]))
     assert Spine.of(shuffled).frame.equals(PLAIN)
+    by_moment = dated.set_index("as_of")
+    assert Spine.of(by_moment).frame.select(PLAIN.columns).equals(PLAIN)
+    assert Spine.of(by_moment).frame.columns == ["as_of", "instrument", "size"]
     named = frame.assign(instrument=frame["instrument"].astype("category"))
     assert Spine.of(named).frame["instrument"].cast(pl.String).to_list() == ["B", "A", "B"]
     nulls = frame.assign(instrument=["B", None, "B"])

@@ -127,6 +127,19 @@ def test_rows_in_memory_and_in_a_store_stand_side_by_side(views, prices, spine, 
     assert made.digest == one.digest == get_training_set(spine, views, **options).digest
 
 
+@pytest.mark.parametrize("rows_asked", [0, 1, 300])
+@pytest.mark.parametrize("kind", [pl.String, pl.Categorical, pl.Enum(list("ABCX"))], ids=str)
+def test_a_spine_of_any_length_and_kind_of_names_is_written(
+    rows_asked, kind, views, spine, tmp_path
+):
+    frame = spine.frame.head(rows_asked).with_columns(pl.col("instrument").cast(kind))
+    asked = Spine.of(frame)
+    made = write_training_set(asked, views[:1], folder=tmp_path / "set", known_at=END)
+    whole = get_training_set(asked, [views[0].load()], known_at=END)
+    assert made.description == whole.description()
+    assert made.scan().collect().height == rows_asked
+
+
 def test_it_is_made_again_from_its_description(store, views, prices, spine, lake, tmp_path):
     made = write_training_set(
         spine, views, ForwardReturn(1), folder=tmp_path / "set", prices=prices, known_at=END

@@ -214,6 +214,11 @@ class CommitLog:
                 f"Delta table {self.root} refused version {base + 1}: {error}"
             ) from error
         self._seal(base + 1)
+        if self.version() != base + 1:
+            raise Conflict(
+                f"something else wrote version {base + 1} of Delta table {self.root} meanwhile",
+                hint="tables of this store are written through it alone",
+            )
         return base + 1
 
     def _seal(self, version: int) -> None:

@@ -295,7 +295,8 @@ class PartitionedStore(ABC):
             needed = [name for name in state.snapshot.schema if name in {*columns, *tested}]
             rows = self._rows(state.snapshot.table, state, partition.name, needed)
             if conditions:
-                rows = rows.filter(*conditions)
+                kept = rows.select(pl.all_horizontal(conditions)).to_series()
+                rows = rows if kept.all() else rows.filter(kept)  # mostly all: no copy then
             if rows.height:
                 yield rows.select(columns)
 

@@ -118,12 +118,15 @@ def _polars(data: Any) -> pl.DataFrame:
     if isinstance(data, pl.DataFrame):
         return data
     if hasattr(data, "__arrow_c_stream__"):
+        # A named index of pandas is a column; an unnamed one is the position of a row, which is
+        # kept anyway.
+        if any(name is not None for name in getattr(getattr(data, "index", None), "names", ())):
+            data = data.reset_index()
         try:
             frame = pl.DataFrame(data)
         except ImportError:
             # pandas offers the interface and needs pyarrow for it, which need not be there.
             frame = _by_column(data)
-        # An unnamed index of pandas is the position of a row, and positions are kept anyway.
         return frame.select(pl.exclude(r"^__index_level_\d+__$"))
     raise ContractViolation(
         f"a spine of type {type(data).__module__}.{type(data).__qualname__}",
