@@ -167,7 +167,10 @@ def test_what_names_no_entity_keeps_its_manifest() -> None:
         (lambda: X.of("A", within=Duration(2**62)), "at most"),
         (lambda: view(a=X.of("A", within=WITHIN).rolling_mean(3)), "over a cross-section"),
         (lambda: view(a=X.cs_rank().of("A", within=WITHIN)), "of over a cross-section"),
-        (lambda: X.of_basket({}, within=WITHIN), "no weights"),
+        (lambda: X.of("A", within=WITHIN, own="no"), "own 'no', expected True or False"),  # type: ignore[arg-type]
+        (lambda: X.of_basket({}, within=WITHIN), "at least one, by entity"),
+        (lambda: X.of_basket(["A"], within=WITHIN), "at least one, by entity"),  # type: ignore[arg-type]
+        (lambda: X.of_basket({"A": 1.0, 1: 1.0}, within=WITHIN), "1, expected the name"),  # type: ignore[dict-item]
         (lambda: X.of_basket({"A": 0.0}, within=WITHIN), "above 0"),
         (lambda: X.of_basket({"A": math.nan}, within=WITHIN), "not finite"),
         (lambda: X.of_basket(WEIGHTS, within=WITHIN, min_count=4), "expected 1 to 3"),

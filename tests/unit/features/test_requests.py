@@ -95,6 +95,27 @@ def test_what_one_row_cannot_give_is_refused(features: dict, words: str) -> None
         RequestView("order", (DAILY,), ("order_size",), features)
 
 
+@pytest.mark.parametrize(
+    ("stored", "inputs", "features", "words"),
+    [
+        (DAILY, ("order_size",), FEATURES, "expected the views that it reads"),
+        (("fx_daily",), ("order_size",), FEATURES, "expected the views that it reads"),
+        ((DAILY,), "order_size", FEATURES, "inputs 'order_size', expected their names"),
+        ((DAILY,), ("order_size",), [SIZE], "expected expressions by name"),
+    ],
+)
+def test_one_where_several_are_expected_is_refused(stored, inputs, features, words: str) -> None:
+    with pytest.raises(DefinitionError, match=words):
+        RequestView("order", stored, inputs, features)
+
+
+def test_a_value_that_is_read_twice_at_every_step_of_a_chain_is_looked_at_once() -> None:
+    chain = SIZE
+    for _ in range(64):  # 2**64 ways from the end to the beginning
+        chain = chain * 0.5 + chain
+    assert RequestView("order", (DAILY,), ("order_size",), {"f": chain}).columns == ("order_size",)
+
+
 def test_a_name_that_is_there_twice_is_refused() -> None:
     with pytest.raises(DefinitionError, match="ret_1 is there 2 times"):
         RequestView("order", (DAILY,), ("ret_1",), {"f": RETURN + 1})

@@ -50,6 +50,7 @@ class RequestView:
 
     def __post_init__(self) -> None:
         check_name("name of the view", self.name)
+        self._check_kinds()
         object.__setattr__(self, "stored", tuple(self.stored))
         object.__setattr__(self, "inputs", tuple(self.inputs))
         object.__setattr__(self, "features", MappingProxyType(dict(self.features)))
@@ -77,6 +78,26 @@ class RequestView:
                 )
             _check_rows(self.name, name, expression, names)
         object.__setattr__(self, "plan", compile_features(self.features, None))
+
+    def _check_kinds(self) -> None:
+        """Refuse one view or name where several are expected: a text is letters to Python."""
+        views, inputs, features = self.stored, self.inputs, self.features
+        several = isinstance(views, tuple | list)
+        if not several or not all(isinstance(view, FeatureView) for view in views):
+            raise DefinitionError(
+                f"view {self.name}: stored {views!r}, expected the views that it reads",
+                hint="stored=(fx_daily,)",
+            )
+        if not isinstance(inputs, tuple | list):
+            raise DefinitionError(
+                f"view {self.name}: inputs {inputs!r}, expected their names",
+                hint='inputs=("order_size", "quote")',
+            )
+        if not isinstance(features, Mapping):
+            raise DefinitionError(
+                f"view {self.name}: features {features!r}, expected expressions by name",
+                hint='features={"risk": col("order_size") * col("vol_20")}',
+            )
 
     @cached_property
     def feature_names(self) -> tuple[str, ...]:
@@ -110,8 +131,12 @@ class RequestView:
 def _check_rows(view: str, feature: str, root: Expression, names: Collection[str]) -> None:
     """Refuse what a single row cannot give, and columns that nobody brings."""
     pending: list[Tree] = [root]
+    seen = set[str]()
     while pending:
         expression = pending.pop()
+        if expression.identity in seen:
+            continue  # what is read twice is checked once: a chain of such would take for ever
+        seen.add(expression.identity)
         operator = OPERATORS[expression.operator]
         if operator.across or operator.reach != "0" or expression.operator in _NOT_OF_A_REQUEST:
             raise DefinitionError(

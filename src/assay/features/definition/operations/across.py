@@ -48,6 +48,8 @@ class Across(Tree):
             raise DefinitionError(
                 f"of({entity!r}): {within}, expected at most {LONGEST} nanoseconds"
             )
+        if type(own) is not bool:
+            raise DefinitionError(f"of({entity!r}): own {own!r}, expected True or False")
         return node(type(self), "of", self, entity=entity, own=int(own), within=within.nanos)
 
     def of_basket(
@@ -69,14 +71,7 @@ class Across(Tree):
         own: whether an entity counts in its own basket. Without it, a currency stands against the
             others.
         """
-        if not weights:
-            raise DefinitionError(
-                "of_basket: no weights, expected them by entity",
-                hint='of_basket({"EURUSD": 0.6, "USDJPY": 0.4}, within=...)',
-            )
-        for entity, weight in weights.items():
-            if number("of_basket", weight) <= 0.0:
-                raise DefinitionError(f"of_basket: weight {weight} of {entity}, expected above 0")
+        _check_weights(weights)
         everyone = len(weights)
         least = everyone if min_count is None else whole("of_basket", "min_count", min_count)
         if not 1 <= least <= everyone:
@@ -99,6 +94,21 @@ class Across(Tree):
 
 
 _Across = TypeVar("_Across", bound=Across)
+
+
+def _check_weights(weights: object) -> None:
+    example = 'of_basket({"EURUSD": 0.6, "USDJPY": 0.4}, within=...)'
+    if not isinstance(weights, Mapping) or not weights:
+        raise DefinitionError(
+            f"of_basket: weights {weights!r}, expected at least one, by entity", hint=example
+        )
+    for entity, weight in weights.items():
+        if not isinstance(entity, str):
+            raise DefinitionError(
+                f"of_basket: {entity!r}, expected the name of an entity", hint=example
+            )
+        if number("of_basket", weight) <= 0.0:
+            raise DefinitionError(f"of_basket: weight {weight} of {entity}, expected above 0")
 
 
 def _sum(terms: list[_Across]) -> _Across:
