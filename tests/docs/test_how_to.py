@@ -20,6 +20,7 @@ PAGES = Path(__file__).parents[2] / "docs/how-to"
         "add-a-feature",
         "add-a-model",
         "add-a-source",
+        "cache-features",
         "other-instruments",
         "request-time-features",
         "resample-ticks",
