@@ -23,6 +23,7 @@ PAGES = Path(__file__).parents[2] / "docs/how-to"
         "add-a-model",
         "add-a-source",
         "add-a-store",
+        "cache-features",
         "define-a-training-set",
         "other-instruments",
         "read-a-parity-report",

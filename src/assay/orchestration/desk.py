@@ -131,9 +131,10 @@ class Desk:
         from assay.features.definition.catalogue import ManifestCatalogue
         from assay.storage.objects import LocalObjects
 
-        opened = self._open_manifests
-        objects = LocalObjects(self.layout.lake / "manifests") if opened is None else opened()
-        return ManifestCatalogue(objects, self.clock)
+        own = LocalObjects(self.layout.lake / "manifests")
+        if self._open_manifests is None:
+            return ManifestCatalogue(own, self.clock)
+        return ManifestCatalogue(self._open_manifests(), self.clock, copies=own)
 
     @cached_property
     def active_manifests(self) -> ActiveManifests:

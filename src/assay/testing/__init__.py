@@ -9,4 +9,5 @@
    :mod:`~assay.testing.offline_answers` is the half that asks at moments,
    :mod:`~assay.testing.offline_rows` makes the rows.
 7. :mod:`~assay.testing.order` - one generator and one oracle of which version of a fact wins.
+8. :mod:`~assay.testing.objects` - the promises of objects that are written once, likewise.
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -409,3 +410,32 @@ def test_an_unreachable_store_leaves_the_promotion_to_go_on(place) -> None:
     place.store = None
     assert place.promote(view()).everywhere
     assert place.said() == done(WHOLE)
+
+
+def test_two_who_promote_at_once_end_in_one_promotion(place) -> None:
+    together, outcomes = threading.Barrier(2), []
+
+    def run() -> None:
+        together.wait()
+        try:
+            outcomes.append(place.promote(view()).everywhere)
+        except Conflict:
+            outcomes.append("conflict")
+
+    threads = [threading.Thread(target=run) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(outcomes) == 2
+    assert place.promote(view()).everywhere, "whatever is left of it goes on"
+    assert place.in_use() == hash_of(view())
+    done_events = [event for event, outcome in place.said() if outcome == "done"]
+    assert done_events[-1] == "manifest.promote"
+    assert done_events.count("manifest.promote") == 1
+    assert place.registry.verify_log().ok
+
+
+def test_a_desk_that_promoted_nothing_is_only_read(place) -> None:
+    assert place.active.follow() == {}
+    assert not place.active.path.parent.exists()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assay.errors import NotFound
@@ -99,6 +99,7 @@ def test_a_calendar_or_an_operator_that_means_something_else_is_no_addition() ->
 names = st.lists(st.sampled_from(sorted(POOL)), unique=True, min_size=1, max_size=5)
 
 
+@settings(deadline=None)
 @given(names, names, names)
 def test_additions_are_prefixes_and_a_line_of_them_is_one_addition(
     a: list[str], b: list[str], c: list[str]
@@ -112,6 +113,7 @@ def test_additions_are_prefixes_and_a_line_of_them_is_one_addition(
     assert agree(one, two) == agree(two, one)
 
 
+@settings(deadline=None)
 @given(names, names, st.data())
 def test_a_row_is_read_by_name_whatever_manifest_it_was_written_under(
     written: list[str], read: list[str], data: st.DataObject

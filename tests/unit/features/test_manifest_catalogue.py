@@ -152,3 +152,31 @@ def test_a_note_reads_as_it_was_written() -> None:
     for wrong in (b"", b"[]", b"null", json.dumps(note.to_json()).encode()):
         with pytest.raises(Tampered):
             Publication.from_bytes(wrong, view="fx", manifest="a" * 64)
+
+
+def test_a_copy_answers_where_the_objects_cannot_be_reached(
+    tmp_path: Path, clock: FixedClock
+) -> None:
+    class Far(LocalObjects):
+        gone = False
+
+        def get(self, name: str) -> bytes:
+            if self.gone:
+                raise Unavailable("no network")
+            return super().get(name)
+
+    far, near = Far(tmp_path / "far"), LocalObjects(tmp_path / "near")
+    catalogue = ManifestCatalogue(far, clock, copies=near)
+    catalogue.publish(manifest(), by="quant")
+    assert near.names() == []
+    assert catalogue.get(manifest().hash) == manifest()
+    far.gone = True
+    assert catalogue.get(manifest().hash) == manifest()
+    with pytest.raises(Unavailable):
+        catalogue.get(manifest(lag=2).hash)
+    copy = tmp_path / f"near/{manifest().hash}.json"
+    copy.write_bytes(b"{}")
+    with pytest.raises(Unavailable):
+        catalogue.get(manifest().hash)
+    far.gone = False
+    assert catalogue.get(manifest().hash) == manifest(), "a damaged copy is passed over"

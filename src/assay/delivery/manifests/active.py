@@ -98,22 +98,32 @@ class ActiveManifests:
         ------
         Tampered: the file says what the log never said.
         """
-        with FileLock(self.path.with_name(f".{self.path.name}.lock")):
-            # The log is read under the lock: the last to write has seen every entry.
-            entries = self._open_registry().manifest_events()
-            prefix = f"{FEATURES}/"
-            states = all_states(entries, prefix)
-            wanted = _written(states)
-            found = self._document()
-            if found == wanted:
-                return states
-            upto = found.get("entry")
-            said = [entry for entry in entries if isinstance(upto, int) and entry.seq <= upto]
-            if found != _written(all_states(said, prefix)):
-                raise self._tampered("is not what the log says")
-            text = _HEADER + yaml.safe_dump(wanted, sort_keys=False, width=200)
-            write_atomic(self.path, text.encode())
+        registry = self._open_registry()
+        states, text = self._behind(registry)
+        if text is None:
             return states
+        # In the registry's folder: this one is under version control.
+        with FileLock(registry.root / "active_manifest.lock"):
+            # The log is read again: the last to write has seen every entry.
+            states, text = self._behind(registry)
+            if text is not None:
+                write_atomic(self.path, text.encode())
+            return states
+
+    def _behind(self, registry: ModelRegistry) -> tuple[Mapping[str, ViewState], str | None]:
+        """Where every view stands, and what the file should hold if it holds something else."""
+        entries = registry.manifest_events()
+        prefix = f"{FEATURES}/"
+        states = all_states(entries, prefix)
+        wanted = _written(states)
+        found = self._document()
+        if found == wanted:
+            return states, None
+        upto = found.get("entry")
+        said = [entry for entry in entries if isinstance(upto, int) and entry.seq <= upto]
+        if found != _written(all_states(said, prefix)):
+            raise self._tampered("is not what the log says")
+        return states, _HEADER + yaml.safe_dump(wanted, sort_keys=False, width=200)
 
     def publish(self, what: str) -> None:
         """Bring the file up to the log after an event; ``what`` has happened, whatever comes of it.

@@ -14,13 +14,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from assay.domain.canonical import canonical_bytes, content_hash
 from assay.domain.clock import Clock
 from assay.domain.instants import Instant, parse, render
-from assay.errors import AssayError, Conflict, NotFound, Tampered
+from assay.errors import AssayError, Conflict, NotFound, Tampered, Unavailable
 from assay.features.definition.manifest import Manifest
 from assay.features.definition.names import check_name
 from assay.storage.objects import ObjectStore
@@ -82,11 +83,16 @@ class ManifestCatalogue:
     ----------
     objects: where documents and notes are kept.
     clock: where the times of publications come from.
+    copies: where a copy of each manifest that was read is kept, for when the objects cannot be
+        reached; None where they are at hand.
     """
 
-    def __init__(self, objects: ObjectStore, clock: Clock) -> None:
+    def __init__(
+        self, objects: ObjectStore, clock: Clock, *, copies: ObjectStore | None = None
+    ) -> None:
         self._objects = objects
         self._clock = clock
+        self._copies = copies
 
     @property
     def url(self) -> str:
@@ -120,23 +126,20 @@ class ManifestCatalogue:
         """
         if not _HASH.fullmatch(digest):
             raise NotFound(f"no manifest {digest[:80]!r}: expected 64 hexadecimal digits")
+        if self._copies is not None:
+            with suppress(NotFound, Tampered, Unavailable):
+                return _checked(digest, self._copies)
         try:
-            data = self._objects.get(_file(digest))
-        except NotFound:
+            found = _checked(digest, self._objects)
+        except NotFound as error:
             raise NotFound(
-                f"manifest {digest} is not published in {self.url}",
+                f"{error.message}: expected a published manifest",
                 hint="assay features manifests; assay features manifest VIEW --publish",
             ) from None
-        try:
-            document = json.loads(data)
-            intact = content_hash(document) == digest
-        except (ValueError, RecursionError, AssayError):
-            intact = False
-        if not intact:
-            raise Tampered(f"manifest {digest} in {self.url} is not what its name says")
-        if not isinstance(document, Mapping) or "view" not in document:
-            raise NotFound(f"{digest} is a set of manifests, expected a view's")
-        return Manifest(digest, document)
+        if self._copies is not None:
+            with suppress(Unavailable):
+                self._copies.put_if_absent(_file(digest), canonical_bytes(found.document))
+        return found
 
     def resolve(self, view: str, beginning: str) -> Publication:
         """The publication of the one manifest of a view whose hash begins so.
@@ -172,6 +175,21 @@ class ManifestCatalogue:
             note = self._objects.get(name)
             found.append(Publication.from_bytes(note, view=view, manifest=digest))
         return tuple(sorted(found, key=lambda one: (one.published_at, one.manifest)))
+
+
+def _checked(digest: str, objects: ObjectStore) -> Manifest:
+    """The manifest of a hash, whose content has that hash."""
+    data = objects.get(_file(digest))
+    try:
+        document = json.loads(data)
+        intact = content_hash(document) == digest
+    except (ValueError, RecursionError, AssayError):
+        intact = False
+    if not intact:
+        raise Tampered(f"manifest {digest} in {objects.url} is not what its name says")
+    if not isinstance(document, Mapping) or "view" not in document:
+        raise NotFound(f"{digest} in {objects.url} is a set of manifests")
+    return Manifest(digest, document)
 
 
 def _file(digest: str) -> str:

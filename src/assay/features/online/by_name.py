@@ -30,7 +30,7 @@ class NamedRows:
     def __init__(self, wanted: Manifest, find: Callable[[str], Manifest]) -> None:
         self.wanted = wanted
         self._find = find
-        self._places: dict[str, NDArray[np.intp] | None] = {}
+        self._places: dict[str, NDArray[np.intp] | slice | None] = {}
 
     def can_read(self, manifest: str) -> bool:
         """Whether rows of this manifest can be read: names that both have mean the same.
@@ -55,14 +55,24 @@ class NamedRows:
         places = self._placed(row.manifest)
         if places is None:
             return None
+        if isinstance(places, slice):
+            return row.values[places]
         # One place behind the last value holds what is missing.
         return np.append(row.values, np.nan)[places]
 
-    def _placed(self, manifest: str) -> NDArray[np.intp] | None:
+    def _placed(self, manifest: str) -> NDArray[np.intp] | slice | None:
         if manifest not in self._places:
             stored = self._find(manifest)
-            names = {name: place for place, name in enumerate(stored.feature_names)}
-            wanted = [names.get(name, len(names)) for name in self.wanted.feature_names]
-            fits = agree(self.wanted, stored)
-            self._places[manifest] = np.array(wanted, dtype=np.intp) if fits else None
+            self._places[manifest] = _places(self.wanted, stored)
         return self._places[manifest]
+
+
+def _places(wanted: Manifest, stored: Manifest) -> NDArray[np.intp] | slice | None:
+    """Where the wanted values stand in a stored row; None where the names mean something else."""
+    if not agree(wanted, stored):
+        return None
+    mine, theirs = wanted.feature_names, stored.feature_names
+    if theirs[: len(mine)] == mine:
+        return slice(len(mine))  # features were added since: a view of the row, and no copy
+    names = {name: place for place, name in enumerate(theirs)}
+    return np.array([names.get(name, len(names)) for name in mine], dtype=np.intp)
