@@ -51,7 +51,9 @@ class Output:
             table.add_column(column, no_wrap=number == 0, overflow="fold")
         for row in rows:
             table.add_row(*("" if cell is None else str(cell) for cell in row))
-        Console(highlight=False, width=None if sys.stdout.isatty() else 160).print(table)
+        # Asked here: rich takes some terminals for 80 columns wide, whatever they say.
+        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 160
+        Console(highlight=False, width=width).print(table)
 
     def next_step(self, *commands: str) -> None:
         """What to type next."""
