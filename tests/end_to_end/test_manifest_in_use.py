@@ -18,8 +18,10 @@ import numpy as np
 import polars as pl
 import pytest
 import uvicorn
+from typer.testing import CliRunner
 
 from assay.bootstrap import Member, create_desk, open_desk
+from assay.cli.app import app
 from assay.delivery.manifests import Span
 from assay.domain.versions import RISK_MODEL, InputSchema
 from assay.errors import NotFound, Tampered
@@ -303,4 +305,39 @@ def test_the_service_of_a_desk_is_wired_to_what_is_in_use(folder: Path) -> None:
     with pytest.raises(NotFound, match="nothing is in production"):
         make_service(
             opened, layout, DeskFeatures(opened, canary=True), killed=False, process=1, version="0"
+        )
+
+
+def test_the_commands_answer_in_words_and_in_json(folder: Path) -> None:
+    runner = CliRunner()
+
+    def say(*words: str, code: int = 0) -> str:
+        result = runner.invoke(app, ["features", *words, "--desk", str(folder)])
+        assert result.exit_code == code, (words, result.output, result.exception)
+        return result.stdout
+
+    def ask(*words: str) -> Any:
+        return json.loads(say(*words, "--json"))
+
+    digest = Manifest.of(desk(folder).view("fx")).hash
+    assert "assay features promote fx" in say("manifests")
+    assert ask("manifest", "fx")["published"] is None
+    published = ask("manifest", "fx", "--publish", "--by", "ops")
+    assert published["manifest"] == digest == published["published"]["manifest"]
+    assert published["requests_name"] == requested(desk(folder))
+    made = ask("promote", "fx", "--event-times", "6", "--canary-only", "--by", "ops")
+    assert (made["everywhere"], made["manifest"]) == (False, digest)
+    listed = ask("manifests", "fx")
+    assert listed["underway"] == {"fx": "manifest.promote"}
+    assert [row["use"] for row in listed["manifests"]] == ["canary"]
+    assert "all read manifest" in say("promote", "fx", "--by", "ops")
+    assert "is in use already" in say("promote", "fx", "--by", "ops")
+    lines = say("manifests").splitlines()
+    assert any(digest[:12] in line and "active, defined" in line for line in lines)
+    assert max(map(len, lines[1:])) <= 80
+    with pytest.raises(NotFound, match="before"):
+        runner.invoke(
+            app,
+            ["features", "rollback-manifest", "fx", "--reason", "x", "--desk", str(folder)],
+            catch_exceptions=False,
         )

@@ -84,8 +84,8 @@ def manifests(
     )
     for name, step in found.underway.items():
         output.line(f"{name}: a promotion is under way; next comes {step}")
-    views = list(dict.fromkeys([*found.underway, *(row.view for row in found.rows)]))
-    output.next_step(*(f"assay features promote {name}" for name in views[:1]))
+    waiting = [row.view for row in found.rows if row.is_defined and row.use != "active"]
+    output.next_step(*(f"assay features promote {name}" for name in waiting))
     output.result(found.to_json())
 
 
