@@ -15,6 +15,7 @@ from itertools import pairwise
 import polars as pl
 
 from assay.domain.instants import Instant
+from assay.domain.order import ORDER_COLUMNS
 from assay.lake.snapshots import Snapshot, Table
 
 
@@ -28,7 +29,8 @@ class TableCommit:
     snapshot: the id of the state after it.
     committed_at: when, by the clock of the lake.
     rows: the new rows. A row whose key was there with other content comes again as a revision: what
-        the table says now was known when it was committed, so that is its known time.
+        the table says now was known when it was committed, so that is its known time. Versions that
+        a later one has superseded do not come again: they would pass for the newest.
     withdrawn: keys that were there before and are gone.
     """
 
@@ -46,8 +48,8 @@ def commits_of(
 
     Parameters
     ----------
-    keys: the columns that name a version of a fact, ``known_time`` among them; rows come sorted by
-        known time, then by these.
+    keys: the columns that name a version of a fact, those of the total order among them; rows come
+        sorted by known time, then by these.
     columns: the other columns that are looked at; a change in any other is none.
     """
     history = table.history()
@@ -82,9 +84,15 @@ def _difference(
     # NaN and null are values here: they equal themselves.
     fresh = now.join(then, on=wanted, how="anti", nulls_equal=True)
     first = fresh.join(then, on=keys, how="anti")
+    fact = [name for name in keys if name not in ORDER_COLUMNS[1:]]
+    newest = now.select(keys).sort(*fact, *ORDER_COLUMNS[1:]).unique(fact, keep="last")
     # Later than what it takes the place of, also where the source's clock is ahead of the lake's.
-    again = fresh.join(then, on=keys, how="semi").with_columns(
-        known_time=pl.max_horizontal(pl.col("known_time") + number, pl.lit(committed_at))
+    again = (
+        fresh.join(then, on=keys, how="semi")
+        .join(newest, on=keys, how="semi")
+        .with_columns(
+            known_time=pl.max_horizontal(pl.col("known_time") + number, pl.lit(committed_at))
+        )
     )
     withdrawn = then.join(now, on=keys, how="anti").height
     return pl.concat([first, again]).sort(order), withdrawn

@@ -170,6 +170,27 @@ def test_content_that_changes_before_its_known_time_by_the_clock_of_the_lake_is_
     assert newest.known_time > 11 * DAY + HOUR
 
 
+def test_of_a_fact_whose_versions_all_changed_the_newest_counts(stage: Stage) -> None:
+    revision = fact("B", 11, 30.0, known=12 * DAY)
+    stage.commit(*days(1, 12), revision, at=12 * DAY)
+    stage.run()
+    stage.commit(fact("B", 11, 23.0), (*revision[:5], 31.0, ""), at=15 * DAY)
+    assert stage.run().arrivals == 1
+    assert stage.held() == stage.known()
+    newest = stage.store.read("live", ["B"])[0]
+    assert newest is not None
+    assert (newest.known_time, newest.values[0]) == (15 * DAY, (18.0 + 20.0 + 31.0) / 3)
+
+
+def test_a_change_in_a_version_that_was_superseded_does_not_bring_it_back(stage: Stage) -> None:
+    stage.commit(*days(1, 12), fact("B", 11, 30.0, known=12 * DAY), at=12 * DAY)
+    stage.run()
+    before = stage.held()
+    stage.commit(fact("B", 11, 23.0), at=15 * DAY)
+    assert stage.run().arrivals == 0
+    assert stage.held() == stage.known() == before
+
+
 def test_a_change_in_a_column_that_the_view_does_not_read_is_none(stage: Stage) -> None:
     stage.commit(*days(1, 12), at=12 * DAY)
     stage.run()
