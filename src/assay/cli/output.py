@@ -53,7 +53,7 @@ class Output:
             table.add_row(*("" if cell is None else str(cell) for cell in row))
         # Asked here: rich takes some terminals for 80 columns wide, whatever they say.
         width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 160
-        Console(highlight=False).print(table, width=width)
+        Console(highlight=False, width=width, height=25).print(table)
 
     def next_step(self, *commands: str) -> None:
         """What to type next."""
