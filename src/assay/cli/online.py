@@ -58,11 +58,12 @@ def backfill(
     begin = parse(start)
     stop = open_desk(desk).clock.now() if end is None else parse(end)
     with _materializers(desk, view) as materializers:
-        written = {one.target.name: one.backfill(begin, stop, output) for one in materializers}
-    for name, rows in written.items():
-        output.line(f"{name}: {rows:,} rows written that the store did not hold")
+        done = [one.backfill(begin, stop, output) for one in materializers]
+    for one in done:
+        beyond = f"; it keeps none of {one.let_go:,} older ones" if one.let_go else ""
+        output.line(f"{one.name}: {one.rows:,} rows written that the store did not hold{beyond}")
     output.next_step("assay features status")
-    output.result(written)
+    output.result([one.to_json() for one in done])
 
 
 def status(view: ViewArgument = None, desk: DeskOption = HERE, as_json: JsonOption = False) -> None:

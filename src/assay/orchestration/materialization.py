@@ -22,7 +22,7 @@ import polars as pl
 from assay.delivery.manifests import snapshot_begun
 from assay.domain.canonical import canonical_bytes
 from assay.domain.instants import Instant, render
-from assay.errors import Conflict, IncompatibleVersion, NotFound
+from assay.errors import Conflict, ContractViolation, IncompatibleVersion, NotFound
 from assay.features import FeatureView, Manifest
 from assay.features.offline.arrivals import as_known_history
 from assay.features.online import (
@@ -70,6 +70,27 @@ class Materialization:
     position: int
     newest: Instant | None
     seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Backfill:
+    """What a backfill did.
+
+    Attributes
+    ----------
+    name: of the rows in the store.
+    rows: how many rows the store holds that it did not hold before.
+    let_go: rows of the range that it does not hold, being older than all that it keeps of their
+        entity.
+    """
+
+    view: str
+    name: str
+    rows: int
+    let_go: int
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -250,17 +271,20 @@ class Materializer:
             pending=len(self._table.history()) - 1 - last.number,
         )
 
-    def backfill(self, start: Instant, end: Instant, progress: Progress) -> int:
+    def backfill(self, start: Instant, end: Instant, progress: Progress) -> Backfill:
         """Write every version of the rows with event times in ``[start, end)``, as they were known.
 
-        Rows that are there already are left as they are, so a run that was killed is repeated. How
-        many rows the store did not hold before.
+        Rows that are there already are left as they are, so a run that was killed is repeated.
 
         Raises
         ------
-        NotFound: the source is empty.
+        NotFound: the source is empty. ContractViolation: the range is empty.
         Conflict: the store holds rows of another definition of the view.
         """
+        if end <= start:
+            raise ContractViolation(
+                f"a range from {render(start)} to {render(end)} is empty: expected a later end"
+            )
         if self._table.current() is None:
             raise NotFound(f"table {self._table.name} is empty", hint="assay ingest")
         progress.event(f"{self.view.name}: computing what was known")
@@ -270,7 +294,7 @@ class Materializer:
         # In the order in which rows became known: whatever instant a run ends at, what is stored
         # is what was known by some moment.
         wanted = wanted.sort("known_time", "event_time", self.view.entity)
-        manifest, written = Manifest.of(self.view).hash, 0
+        manifest, before = Manifest.of(self.view).hash, self._count(start, end)
         for offset in range(0, wanted.height, _AT_ONCE):
             part = wanted[offset : offset + _AT_ONCE]
             values = part.select(self.view.feature_names).to_numpy()
@@ -281,9 +305,13 @@ class Materializer:
                     keys, values, strict=True
                 )
             ]
-            written += self._store.write(self.view.name, rows)
+            self._store.write(self.view.name, rows)
             progress.event(f"{self.view.name}: {offset + part.height:,} of {wanted.height:,} rows")
-        return written
+        # Counted, not added up: a store that is full takes the older rows and lets them go again.
+        held = self._count(start, end)
+        return Backfill(
+            self.view.name, self.target.name, rows=held - before, let_go=wanted.height - held
+        )
 
     def _open_feed(self) -> OnlineFeed:
         try:
@@ -322,9 +350,19 @@ class Materializer:
             rows += len(feed.take(batch, position=end))
         return rows
 
+    def _entities(self) -> list[str]:
+        return self._table.read(columns=[self.view.entity])[self.view.entity].unique().to_list()
+
+    def _count(self, start: Instant, end: Instant) -> int:
+        """How many rows of a range the store holds."""
+        return sum(
+            start <= row.event_time < end
+            for entity in self._entities()
+            for row in self._store.history(self.view.name, entity)
+        )
+
     def _newest(self) -> Instant | None:
-        names = self._table.read(columns=[self.view.entity])[self.view.entity].unique().to_list()
-        rows = self._store.read(self.view.name, names)
+        rows = self._store.read(self.view.name, self._entities())
         return max((row.event_time for row in rows if row is not None), default=None)
 
     # -- marks ----------------------------------------------------------------------------------

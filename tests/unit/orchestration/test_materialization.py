@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from assay.domain.order import as_of
-from assay.errors import Conflict, IncompatibleVersion, NotFound
+from assay.errors import Conflict, ContractViolation, IncompatibleVersion, NotFound
 from assay.features import FeatureView, Sessions, col
 from assay.features.offline.arrivals import as_known_history
 from assay.features.online import MemoryStore, NamespacedStore, OnlineFeed, batches_of
@@ -216,10 +216,22 @@ def test_a_backfill_writes_a_range_as_it_was_known_and_nothing_twice(stage: Stag
     stage.commit(*days(1, 100), at=100 * DAY)
     stage.commit(fact("A", 98, 7.0, known=101 * DAY, sequence=9), at=101 * DAY)
     stage.run()
-    assert stage.materializer.backfill(10 * DAY, 50 * DAY, QUIET) == 2 * 40
-    assert stage.materializer.backfill(10 * DAY, 50 * DAY, QUIET) == 0
-    assert stage.materializer.backfill(0, 200 * DAY, QUIET) == 2 * 27
+    assert stage.materializer.backfill(10 * DAY, 50 * DAY, QUIET).rows == 2 * 40
+    assert stage.materializer.backfill(10 * DAY, 50 * DAY, QUIET).rows == 0
+    done = stage.materializer.backfill(0, 200 * DAY, QUIET)
+    assert (done.rows, done.let_go) == (2 * 27, 0)
     assert stage.held() == stage.known()
+    with pytest.raises(ContractViolation, match="1970-02-20T00:00:00Z is empty"):
+        stage.materializer.backfill(50 * DAY, 50 * DAY, QUIET)
+
+
+def test_a_backfill_says_what_a_full_store_does_not_keep(stage: Stage) -> None:
+    stage.store = MemoryStore(max_versions=40)
+    stage.commit(*days(1, 100), at=100 * DAY)
+    stage.run()
+    for written in (2 * 8, 0):  # the last 32 are there
+        done = stage.materializer.backfill(0, 200 * DAY, QUIET)
+        assert (done.rows, done.let_go) == (written, 2 * (99 - 40))
 
 
 def test_a_full_run_gives_the_rows_that_are_there(stage: Stage) -> None:
