@@ -104,6 +104,11 @@ def open_kill_switch(path: Path) -> KillSwitch:
     return KillSwitch(serving.kill_file, record)
 
 
+def prediction_log(path: Path) -> Path:
+    """Where the service of the desk in ``path`` writes down its predictions."""
+    return load_settings(path, os.environ).serving.predictions
+
+
 def create_desk(
     path: Path, *, name: str | None, members: Sequence[Member], demonstration: bool = False
 ) -> list[str]:

@@ -60,8 +60,11 @@ class Reader:
 
     def follow(self, page: Path, **replaced: str) -> None:
         for line, remark in commands(page):
-            words = shlex.split(line.replace("$MANIFEST", self._manifest))
-            self._type([replaced.get(word, word) for word in words], remark)
+            self.enter(line, remark, **replaced)
+
+    def enter(self, line: str, remark: str = "", **replaced: str) -> None:
+        words = shlex.split(line.replace("$MANIFEST", self._manifest))
+        self._type([replaced.get(word, word) for word in words], remark)
 
     def _type(self, words: list[str], remark: str) -> None:
         environment = {}

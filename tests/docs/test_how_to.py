@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import json
 import re
 import shutil
 from pathlib import Path
@@ -71,7 +73,11 @@ def run_code(name: str, text: str) -> None:
 
 @pytest.mark.xdist_group("journey")
 def test_the_commands_of_serving_a_model_do_what_the_page_says(
-    travelled: tuple[Path, Any, Any], tmp_path: Path, reader: Any, monkeypatch: pytest.MonkeyPatch
+    travelled: tuple[Path, Any, Any],
+    tmp_path: Path,
+    reader: Any,
+    shell: Any,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     desk = tmp_path / "my-desk"
     shutil.copytree(travelled[0], desk, symlinks=True)
@@ -84,6 +90,27 @@ def test_the_commands_of_serving_a_model_do_what_the_page_says(
     names: dict[str, Any] = {"moment": parse("2023-12-26T17:00Z")}
     exec(compile(code, page.name, "exec", dont_inherit=True), names)
     assert names["made"].value > 0
+    asked = json.dumps({"instrument": "USD_SGD", "timestamp": "2023-12-26T17:00Z"})
+    for _ in range(2):
+        person.enter(
+            f"curl http://127.0.0.1:8000/predict -H 'X-Assay-Manifest: $MANIFEST' --json '{asked}'"
+        )
+    person.leave()  # the server has written down what it answered
+    log = desk / "artifacts/predictions.jsonl"
+    found = shell.json("parity", "served", "--desk", str(desk))
+    assert (found["verdict"], found["lines"], found["rows"]) == ("PASS", 2, 1)
+    assert found["values"] == found["equal"] > 0
+    # One digit of one number that a model was given, and one row that never was.
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    stored = next(line for line in lines if "instrument" in line)
+    wrong, never = copy.deepcopy(stored), copy.deepcopy(stored)
+    wrong["features"][0] += 1e-15 * abs(wrong["features"][0]) + 5e-324
+    never["known_time"] = "2030-01-01T00:00:00Z"
+    with log.open("a") as handle:
+        handle.writelines(json.dumps(line) + "\n" for line in (wrong, never))
+    found = shell.json("parity", "served", "--desk", str(desk), expect=1)
+    assert (found["values"] - found["equal"], found["unknown_rows"]) == (1, 1)
+    assert all(stored["instrument"] in found[what][0] for what in ("differing", "unknown"))
 
 
 @pytest.mark.xdist_group("journey")

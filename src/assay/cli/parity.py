@@ -1,4 +1,4 @@
-"""Commands on parity: run, verify."""
+"""Commands on parity: run, served, verify."""
 
 from __future__ import annotations
 
@@ -147,6 +147,48 @@ def _say(output: Output, proof: ViewProof) -> None:
             output.line(
                 f"  {word}: {entity} at {render(int(event_time))}, known {render(int(known_time))}"
             )
+
+
+@parity.command("served")
+def parity_served(
+    since: Annotated[
+        str | None,
+        typer.Option("--from", metavar="MOMENT", help="First event time; a date is midnight UTC."),
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option("--to", metavar="MOMENT", help="The end, which is not included.")
+    ] = None,
+    desk: DeskOption = HERE,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare what models were given, by the prediction log, with history; exits 1 on a breach."""
+    from assay import bootstrap
+    from assay.domain.instants import parse
+    from assay.domain.verdicts import Verdict
+    from assay.orchestration.parity import prove_served
+
+    output = Output(as_json=as_json)
+    log = bootstrap.prediction_log(desk)
+    found = prove_served(
+        open_desk(desk),
+        log,
+        output,
+        since=None if since is None else parse(since),
+        until=None if until is None else parse(until),
+    )
+    output.line(
+        f"{found.verdict}: {found.equal:,} of {found.values:,} values that models were given are "
+        f"equal bit for bit, in {found.rows:,} rows of {found.lines:,} predictions"
+    )
+    for reason, count in found.skipped.items():
+        output.line(f"  not judged: {count:,} rows, {reason}")
+    for note in (*found.unknown[:_ROWS], *found.differing[:_ROWS]):
+        output.line(f"  {note}")
+    if not found.lines:
+        output.line(f"  {log} holds no prediction from stored features in the horizon")
+    output.result(found.to_json())
+    if found.verdict is Verdict.FAIL:
+        raise typer.Exit(1)
 
 
 @parity.command("verify")

@@ -221,6 +221,8 @@ class _Stage:
             "ASSAY_LAKE__ROOT": str(self.replayed.layout.lake),
             "ASSAY_FEATURES__ONLINE_NAMESPACE": json.dumps(self.replayed.layout.namespace),
             "ASSAY_SERVING__CHAMPION": self.model,
+            # The replay's facts are not the desk's, and so are its predictions.
+            "ASSAY_SERVING__PREDICTIONS": json.dumps(str(self.folder / "predictions.jsonl")),
         }
         self.progress.event("starting a server process")
         with ServerProcess(

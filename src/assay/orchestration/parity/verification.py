@@ -180,14 +180,17 @@ def _rebuilt(desk: Desk, description: Mapping[str, Any]) -> tuple[list[str], str
             _check_archived(desk.layout.lake / "manifests", table)
         except AssayError as error:
             findings.append(error.message)
-    hashed = content_hash(sorted({table["manifest"] for table in tables}))
+    asked = description["query"].get("request")
+    named = {table["manifest"] for table in tables} | ({asked["manifest"]} if asked else set())
+    hashed = content_hash(sorted(named))
     if hashed != description["manifest_hash"]:
         findings.append(
             f"the training set names manifest set {description['manifest_hash'][:12]}, its tables "
             f"make {hashed[:12]}"
         )
     try:
-        again = rebuild(description, desk.lake)
+        request = desk.request_view(asked["view"]) if asked else None
+        again = rebuild(description, desk.lake, request=request)
     except AssayError as error:
         return [*findings, error.message], None
     for what, now in (("rows", again.rows), ("snapshots", dict(again.snapshots))):
