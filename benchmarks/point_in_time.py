@@ -6,8 +6,8 @@ runs counts. 50 features each:
 
 * *by time*: 10 entities with 100,000 rows, a million moments in order, as ``join_asof`` demands.
 * *in any order*: the reference must sort the moments first and restore the order afterwards.
-* *one year, hourly*: 8,760 rows of one entity and as many moments; its time has an absolute target
-  as well.
+* *one year, hourly*: 8,760 rows of one entity and as many moments; its time has an absolute target,
+  and Feast stands beside it where ``.feast`` is an environment with Feast.
 * *from files*: as *by time*, the rows read from an offline store; the reference hashes one
   Parquet file, as the store does, and reads it.
 """
@@ -193,9 +193,47 @@ def rows_of(name: str, folder: Path) -> list[dict[str, Any]]:
         for unit, (mine, reference) in best.items()
     ]
     if case.seconds is not None:
-        absolute = {"target": f"<= {case.seconds} s", "met": best["s"][0] <= case.seconds}
-        table.append({**table[0], "reference": None, "ratio": None, **absolute})
+        # Milliseconds are mostly the cost of calling; the ratio is shown and the time is judged.
+        table[0] |= {"target": f"<= {case.seconds} s", "met": best["s"][0] <= case.seconds}
+        table += beside_feast(best["s"][0], folder)
     return table
+
+
+def beside_feast(mine: float, folder: Path) -> list[dict[str, Any]]:
+    """The year of hours through Feast, where there is an environment with it.
+
+    Its answers are not compared: it has one time, and takes rows before they are known.
+    """
+    python = Path(".feast/bin/python")
+    if not python.exists():
+        return []
+    case = CASES["year"]
+    table, spine = inputs(case)
+    features = [pl.col(f"f{n}") for n in range(FEATURES)]
+    times = {"event_timestamp": _stamp("event_time"), "created": _stamp("known_time")}
+    table.select("instrument", *features, **times).write_parquet(folder / "rows.parquet")
+    asked = spine.select("instrument", event_timestamp=_stamp("as_of"))
+    asked.write_parquet(folder / "spine.parquet")
+    command = [str(python), "-m", "benchmarks.feast_side", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    theirs = json.loads(done.stdout.splitlines()[-1])["seconds"]
+    return [
+        {
+            "name": f"as-of join, {case.label} x {FEATURES} features, beside Feast with DuckDB",
+            "unit": "s",
+            "ours": mine,
+            "reference": theirs,
+            "ratio": mine / theirs,
+            "target": "<= 1x Feast",
+            "met": mine <= theirs,
+        }
+    ]
+
+
+def _stamp(column: str) -> pl.Expr:
+    """Nanoseconds as microseconds from 2025 on, the finest that Feast keeps."""
+    moment = (pl.col(column) + 1_735_689_600_000_000_000).cast(pl.Datetime("ns"))
+    return moment.dt.cast_time_unit("us").dt.replace_time_zone("UTC")
 
 
 def rows() -> list[dict[str, Any]]:
