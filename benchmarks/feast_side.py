@@ -1,4 +1,4 @@
-"""Feast's side of :mod:`benchmarks.feast`; run by a Python that has Feast, prints one JSON object.
+"""Feast's side of :mod:`benchmarks.peers`; run by a Python that has Feast, prints one JSON object.
 
 python feast_side.py history SOURCE.parquet MOMENTS.parquet FOLDER
 python feast_side.py online SOURCE.parquet FOLDER sqlite

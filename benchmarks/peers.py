@@ -3,10 +3,10 @@
 Feast is not among our dependencies and does not agree with all of them, so it runs in an
 environment of its own::
 
-    python -m venv ~/feast && ~/feast/bin/pip install 'feast[duckdb,redis]'
-    ASSAY_FEAST_PYTHON=~/feast/bin/python python -m benchmarks peers
+    python -m venv .feast && .feast/bin/pip install 'feast[duckdb,redis]'
+    python -m benchmarks peers
 
-Without that variable there are no rows. Both read the same Parquet files and answer with the same
+Without it there are no rows. Both read the same Parquet files and answer with the same
 numbers. Feast does more on the way (a registry, types, protocol buffers) and less (no known times,
 no order of versions, no checksums); what a caller waits for is compared.
 """
@@ -14,7 +14,6 @@ no order of versions, no checksums); what a caller waits for is compared.
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -39,9 +38,9 @@ BATCH = 1_000
 
 def rows() -> list[dict[str, Any]]:
     """Measure; nothing where no environment has Feast."""
-    python = os.environ.get("ASSAY_FEAST_PYTHON")
-    if not python:
-        sys.stderr.write("no ASSAY_FEAST_PYTHON: see benchmarks/peers.py\n")
+    python = str(Path(".feast/bin/python").absolute())
+    if not Path(python).exists():
+        sys.stderr.write("no environment with Feast: see benchmarks/peers.py\n")
         return []
     with tempfile.TemporaryDirectory(prefix="assay-bench-") as name:
         folder = Path(name)

@@ -6,8 +6,7 @@ runs counts. 50 features each:
 
 * *by time*: 10 entities with 100,000 rows, a million moments in order, as ``join_asof`` demands.
 * *in any order*: the reference must sort the moments first and restore the order afterwards.
-* *one year, hourly*: 8,760 rows of one entity and as many moments; its time has an absolute target
-  as well.
+* *one year, hourly*: 8,760 rows of one entity and as many moments; its time has an absolute target.
 * *from files*: as *by time*, the rows read from an offline store; the reference hashes one
   Parquet file, as the store does, and reads it.
 """
@@ -193,8 +192,8 @@ def rows_of(name: str, folder: Path) -> list[dict[str, Any]]:
         for unit, (mine, reference) in best.items()
     ]
     if case.seconds is not None:
-        absolute = {"target": f"<= {case.seconds} s", "met": best["s"][0] <= case.seconds}
-        table.append({**table[0], "reference": None, "ratio": None, **absolute})
+        # Milliseconds are mostly the cost of calling; the ratio is shown and the time is judged.
+        table[0] |= {"target": f"<= {case.seconds} s", "met": best["s"][0] <= case.seconds}
     return table
 
 

@@ -326,7 +326,7 @@ class OfflineStoreTests(OfflineAnswerTests):
         assert len(files) > 8
         for path in sorted(files):
             data = path.read_bytes()
-            places = {0, len(data) - 1, *(generator.randrange(len(data)) for _ in range(4))}
+            places = {0, len(data) - 1, *(generator.randrange(len(data)) for _ in range(2))}
             for place in sorted(places):
                 changed = bytearray(data)
                 changed[place] ^= 1 << generator.randrange(8)
@@ -389,9 +389,10 @@ class OfflineStoreTests(OfflineAnswerTests):
                 expected.append(made.id)
             assert history == expected[: len(history)]
             if history:
-                assert store.verify(TABLE).snapshots == len(history)
                 assert store.snapshot(TABLE).id == history[-1]
                 assert store.read(TABLE).equals(undisturbed.read(TABLE, history[-1]))
+                if number % 10 == 9 or number == times - 1:
+                    assert store.verify(TABLE).snapshots == len(history)
             commits += len(history) - done
             done = len(history)
         assert commits >= times // 2
