@@ -55,6 +55,7 @@ def test_a_promotion_takes_every_step_records_it_and_servers_read_it(place) -> N
     made = place.promote(view(), tell=told.append)
     assert (made.manifest, made.before, made.everywhere) == (hash_of(view()), None, True)
     assert place.said() == done(WHOLE)
+    assert place.active.read()["live"].canary is None, "it reads what all read"
     assert list(made.steps) == WHOLE[1:]
     assert place.in_use() == place.in_use(canary=True) == hash_of(view())
     assert place.catalogue.get(made.manifest).feature_names == ("ret", "mean")
