@@ -38,10 +38,11 @@ def test_the_code_of_the_page_runs(
         windows.write_text(file[1], encoding="utf-8")
     assert blocks
     lines = [line.removeprefix(indent) for indent, body in blocks for line in body.splitlines()]
-    monkeypatch.chdir(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")  # as with --desk
     # One module for the page: later blocks use what earlier ones define.
     code = compile("\n".join(lines), f"{name}.md", "exec", dont_inherit=True)
-    exec(code, {"__name__": "page"})
+    exec(code, {"__name__": "page", "__file__": str(tmp_path / "features/page.py")})
 
 
 @pytest.mark.xdist_group("journey")
