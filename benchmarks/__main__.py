@@ -32,6 +32,7 @@ SUITES = (
     "statistics",
     "onnx",
     "serving",
+    "peers",
 )
 RESULTS = Path(__file__).parent / "results"
 

@@ -37,14 +37,15 @@ PAGES = Path(__file__).parents[2] / "docs/how-to"
 def test_the_code_of_the_page_runs(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     text = (PAGES / f"{name}.md").read_text(encoding="utf-8")
     file = re.search(r"^```yaml\n(years:.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
     if file is not None:
         windows = tmp_path / "configs/features/windows.yaml"
         windows.parent.mkdir(parents=True)
         windows.write_text(file[1], encoding="utf-8")
-    run_code(name, text)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")  # as with --desk
+    run_code(name, text, tmp_path / "features/page.py")
 
 
 def test_the_code_of_using_redis_runs(redis_server: RedisServer) -> None:
@@ -62,13 +63,13 @@ def test_the_permissions_on_the_page_of_redis_are_those_that_errors_name() -> No
     assert listed.split() == PERMITTED.split()
 
 
-def run_code(name: str, text: str) -> None:
+def run_code(name: str, text: str, file: Path | None = None) -> None:
     blocks = re.findall(r"^( *)```python\n(.*?)^ *```", text, flags=re.MULTILINE | re.DOTALL)
     assert blocks
     lines = [line.removeprefix(indent) for indent, body in blocks for line in body.splitlines()]
     # One module for the page: later blocks use what earlier ones define.
     code = compile("\n".join(lines), f"{name}.md", "exec", dont_inherit=True)
-    exec(code, {"__name__": "page"})
+    exec(code, {"__name__": "page", "__file__": str(file)})
 
 
 @pytest.mark.xdist_group("journey")

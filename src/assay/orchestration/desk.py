@@ -197,6 +197,12 @@ class Desk:
 
     def view(self, name: str) -> FeatureView:
         """One view by name."""
+        if name not in self.views and name in self.request_views:
+            stored = ", ".join(view.name for view in self.request_views[name].stored)
+            raise NotFound(
+                f"{name!r} is a request view, expected a view",
+                hint=f"the views that it reads: {stored or 'none'}",
+            )
         if name not in self.views:
             raise NotFound(
                 f"no view {name!r} in {self.layout.features}", hint=did_you_mean(name, self.views)

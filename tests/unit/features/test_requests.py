@@ -121,6 +121,14 @@ def test_a_name_that_is_there_twice_is_refused() -> None:
         RequestView("order", (DAILY,), ("ret_1",), {"f": RETURN + 1})
 
 
+@pytest.mark.parametrize("name", ["as_of", "instrument", "known_time"])
+def test_a_name_that_a_table_of_past_requests_has_for_its_keys_is_refused(name: str) -> None:
+    with pytest.raises(DefinitionError, match=f"{name} is the name of a key column"):
+        RequestView("order", (DAILY,), (name,), {"f": col(name) + 1})
+    with pytest.raises(DefinitionError, match="key column"):
+        RequestView("order", (DAILY,), ("order_size",), {name: SIZE + 1})
+
+
 def test_the_manifest_covers_inputs_program_and_the_stored_views() -> None:
     same = RequestView("order", (DAILY,), ("order_size", "quote"), FEATURES)
     assert same.manifest_hash == VIEW.manifest_hash

@@ -105,6 +105,14 @@ def test_what_is_refused_changes_nothing(
     assert past_requests(desk, desk.request_view("order")).snapshot_id == before.snapshot
 
 
+def test_a_request_view_is_told_from_a_name_that_nobody_has(desk: Desk) -> None:
+    with pytest.raises(NotFound, match="'both' is a request view") as found:
+        desk.view("both")
+    assert found.value.hint == "the views that it reads: daily, hourly"
+    with pytest.raises(NotFound, match="no view 'dayly'"):
+        desk.view("dayly")
+
+
 def test_other_inputs_need_another_name(desk: Desk) -> None:
     add_requests(desk, "order", asked(("A", 10, 1.0)))
     views = desk.layout.features / "views.py"

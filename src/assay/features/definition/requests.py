@@ -58,7 +58,13 @@ class RequestView:
         names = Counter([*self.inputs, *known])
         for name in (*self.inputs, *self.features):
             check_name(f"view {self.name}: name", name)
+        keys = {"as_of", *ORDER_COLUMNS, *(view.entity for view in self.stored)}
         for name, count in names.items():
+            if name in keys:
+                raise DefinitionError(
+                    f"view {self.name}: {name} is the name of a key column of past requests",
+                    hint="keys are " + ", ".join(sorted(keys)) + "; name it otherwise",
+                )
             if count > 1:
                 raise DefinitionError(
                     f"view {self.name}: {name} is there {count} times among inputs and stored "
@@ -67,7 +73,7 @@ class RequestView:
                 )
         if not self.features:
             raise DefinitionError(f"view {self.name}: no features")
-        taken = {*names, *ORDER_COLUMNS}
+        taken = {*names, *keys}
         for name, expression in self.features.items():
             if name in taken:
                 raise DefinitionError(f"view {self.name}: {name} is read already, or a key column")

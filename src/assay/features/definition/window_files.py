@@ -81,7 +81,8 @@ def load_windows(path: Path) -> WindowSet:
         text = path.read_bytes()
     except FileNotFoundError:
         raise NotFound(
-            f"no windows at {path}", hint="see docs/how-to/windows-and-sessions.md"
+            f"no windows at {path.absolute()}",
+            hint='in a desk\'s file: Path(__file__).parents[1] / "configs/features/windows.yaml"',
         ) from None
     compiled = path.with_suffix(".pb")
     if compiled.exists():
