@@ -22,9 +22,10 @@ from assay.domain.canonical import canonical_bytes, content_hash, sha256_hex
 from assay.domain.instants import Instant, render
 from assay.domain.versions import InputSchema
 from assay.errors import ConfigurationError, NotFound, Tampered, did_you_mean
-from assay.features import Manifest, Sessions
+from assay.features import Manifest
 from assay.features.offline.labels import Entry, ForwardReturn, ForwardVariance, Label, PriceTable
-from assay.features.offline.point_in_time import FeatureTable, TimeToLive
+from assay.features.offline.point_in_time import FeatureTable
+from assay.features.offline.stored_table import time_to_live
 from assay.features.offline.training_sets import Spine, TrainingSet, get_training_set, rebuild
 from assay.orchestration.building import current_gold
 from assay.orchestration.desk import Desk
@@ -192,11 +193,6 @@ def build_training_set(
         if moments.is_empty():
             raise NotFound(f"no price in {prices.name} was known by {render(known_by)}")
     cut_off = int(moments.max())  # type: ignore[arg-type]
-    ttl = (
-        TimeToLive(sessions=view.ttl.count)
-        if isinstance(view.ttl, Sessions)
-        else TimeToLive(nanos=view.ttl.nanos)
-    )
     features = FeatureTable(
         name=table.name,
         frame=table.read(snapshot),
@@ -204,7 +200,7 @@ def build_training_set(
         snapshot_id=snapshot.id,
         manifest_hash=snapshot.metadata["manifest"],
         entity=view.entity,
-        ttl=ttl,
+        ttl=time_to_live(view),
     )
     if request is None:
         spine = Spine.of_members(prices, end=None if known_by is None else cut_off + 1)
