@@ -5,18 +5,26 @@ A store of your own is added by one line in ``IMPLEMENTATIONS``.
 
 from __future__ import annotations
 
+import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from assay.adapters.delta import DeltaStore
+from assay.features import Duration, FeatureView, col
 from assay.features.offline.parquet import ParquetStore
+from assay.features.offline.point_in_time import FeatureTable, TimeToLive, as_of_join
 from assay.features.online import MemoryStore, SqliteStore
+from assay.features.online.store import StoredRow, read_as_of
 from assay.testing.clocks import FixedClock
 from assay.testing.order import (
+    MANIFEST,
     answers_of_join,
     answers_of_offline,
     answers_of_online,
     expected,
+    fact_rows,
     facts,
     questions,
 )
@@ -40,6 +48,27 @@ def test_the_largest_version_that_was_visible_is_the_answer(name):
         assert answers(known, asked) == expected(known, asked)
 
     check()
+
+
+@settings(max_examples=100, deadline=None)
+@given(facts(), questions(), st.integers(1, 4))
+def test_an_answer_goes_stale_at_the_same_nanosecond_online_and_offline(known, asked, nanos):
+    ttl = TimeToLive(nanos=nanos)
+    spine = pl.DataFrame(asked, schema={"instrument": pl.String, "as_of": pl.Int64}, orient="row")
+    table = FeatureTable("gold/order", fact_rows(known), ("value",), "", "", ttl=ttl)
+    offline = as_of_join(spine, table)
+    view = FeatureView("order", "facts", "instrument", {"v": col("value")}, Duration(nanos))
+    store = MemoryStore()
+    store.write("order", [
+        StoredRow(fact.entity, *fact.key, MANIFEST, np.array([fact.value])) for fact in known
+    ])  # fmt: skip
+    for (entity, moment), value, stale in zip(
+        asked, offline["value"], offline["stale.order"], strict=True
+    ):
+        (found,) = read_as_of(store, view, [entity], moment)
+        assert stale == (found is not None and found.stale)
+        served = None if found is None or found.stale else float(found.row.values[0])
+        assert served == value
 
 
 @pytest.mark.long
