@@ -111,3 +111,16 @@ def test_what_a_client_raises_becomes_unavailable_with_the_place(
 
 def test_a_password_in_a_url_is_not_shown() -> None:
     assert FsspecObjects("memory://user:secret@host/folder").url == "memory://host/folder"
+
+
+def test_a_server_that_ignores_the_condition_does_not_lose_the_first_object(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    objects = FsspecObjects("memory://careless/folder")
+    assert objects.put_if_absent("a", b"first") == b"first"
+    files = type(objects._files)
+    write = files.pipe_file
+    careless = lambda self, path, data, mode: write(self, path, data)  # noqa: E731
+    monkeypatch.setattr(files, "pipe_file", careless)
+    assert objects.put_if_absent("a", b"second") == b"first"
+    assert objects.get("a") == b"first"

@@ -99,11 +99,12 @@ class FsspecObjects:
         return f"{self._root}/{check_object_name(name)}"
 
     def _create(self, path: str, data: bytes) -> None:
+        # Asked first as well: there are servers that take the condition and do not look at it.
+        if self._files.exists(path):
+            raise FileExistsError(path)
         if self._is_whole:
             self._files.pipe_file(path, data, mode="create")
             return
-        if self._files.exists(path):
-            raise FileExistsError(path)
         folder, _, name = path.rpartition("/")
         self._files.makedirs(folder, exist_ok=True)
         temporary = f"{folder}/.{name}.{uuid.uuid4().hex}.tmp"
