@@ -24,7 +24,7 @@ from assay.errors import ContractViolation, IncompatibleVersion, NotFound
 from assay.features import FeatureView, Manifest
 from assay.features.offline.arrivals import as_known_history
 from assay.features.online import OnlineFeed, OnlineStore, StoredRow, batches_of
-from assay.lake import TableCommit
+from assay.lake import Snapshot, TableCommit
 from assay.orchestration.desk import Desk
 from assay.orchestration.feeding import all_arrivals, arrivals_by_commit, feed_rule
 from assay.orchestration.progress import Progress
@@ -138,12 +138,12 @@ class Materializer:
 
         Raises
         ------
-        NotFound: the source is empty. Conflict: another run is on its way.
+        NotFound: the source is empty. ContractViolation: it lacks a column of the view.
+        Unavailable: another run is on its way.
         IncompatibleVersion: the view changed since the last run.
         """
         started = time.monotonic()
-        if self._table.current() is None:
-            raise NotFound(f"table {self._table.name} is empty", hint="assay ingest")
+        self.view.check(self._source().schema)
         with FileLock(self._folder / "run.lock"):
             if full:
                 self._forget()
@@ -182,9 +182,7 @@ class Materializer:
         ------
         NotFound: the source is empty.
         """
-        snapshot = self._table.current()
-        if snapshot is None:
-            raise NotFound(f"table {self._table.name} is empty", hint="assay ingest")
+        snapshot = self._source()
         source = self._table.read(snapshot, columns=[self.view.entity, "event_time"])
         entities = sorted(source[self.view.entity].unique().to_list())
         rows = [row for row in self._store.read(self.view.name, entities) if row is not None]
@@ -210,15 +208,15 @@ class Materializer:
 
         Raises
         ------
-        NotFound: the source is empty. ContractViolation: the range is empty.
+        NotFound: the source is empty.
+        ContractViolation: the range is empty, or the source lacks a column of the view.
         Conflict: the store holds rows of another definition of the view.
         """
         if end <= start:
             raise ContractViolation(
                 f"a range from {render(start)} to {render(end)} is empty: expected a later end"
             )
-        if self._table.current() is None:
-            raise NotFound(f"table {self._table.name} is empty", hint="assay ingest")
+        self.view.check(self._source().schema)
         progress.event(f"{self.view.name}: computing what was known")
         arrivals = all_arrivals(self._table, self.view)
         history = as_known_history(self.view, arrivals, **feed_rule(self.view))
@@ -242,6 +240,12 @@ class Materializer:
         # Counted, not added up: a store that is full takes the older rows and lets them go again.
         held = self._count(start, end)
         return Backfill(self.view.name, rows=held - before, let_go=wanted.height - held)
+
+    def _source(self) -> Snapshot:
+        snapshot = self._table.current()
+        if snapshot is None:
+            raise NotFound(f"table {self._table.name} is empty", hint="assay ingest")
+        return snapshot
 
     def _open_feed(self) -> OnlineFeed:
         path = self._folder / "feed.checkpoint"
