@@ -8,7 +8,7 @@ which is never rewritten.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -50,17 +50,21 @@ def commits_of(
     ----------
     keys: the columns that name a version of a fact, those of the total order among them; rows come
         sorted by known time, then by these.
-    columns: the other columns that are looked at; a change in any other is none.
+    columns: the other columns that are looked at; a change in any other is none. One that the table
+        gained later is null before.
     """
     history = table.history()
+    current = table.current()
+    if current is None:
+        return
+    files = {file.sha256 for file in current.files}
+    layout = table.read(current, columns=[*keys, *columns], without=files)
     entries = [None, *history][after + 1 :]
     for number, (before, entry) in enumerate(pairwise(entries), start=after + 1):
         assert entry is not None
         old = None if before is None else table.snapshot(before.snapshot)
         new = table.snapshot(entry.snapshot)
-        rows, withdrawn = _difference(
-            table, old, new, [*keys], [*columns], number, entry.committed_at
-        )
+        rows, withdrawn = _difference(table, old, new, [*keys], layout, number, entry.committed_at)
         yield TableCommit(number, new.id, entry.committed_at, rows, withdrawn)
 
 
@@ -69,20 +73,19 @@ def _difference(
     old: Snapshot | None,
     new: Snapshot,
     keys: list[str],
-    columns: list[str],
+    layout: pl.DataFrame,
     number: int,
     committed_at: Instant,
 ) -> tuple[pl.DataFrame, int]:
-    wanted = [*keys, *columns]
     shared = {file.sha256 for file in old.files} if old else set()
     shared &= {file.sha256 for file in new.files}
     order = ["known_time", *(name for name in keys if name != "known_time")]
-    now = table.read(new, columns=wanted, without=shared)
+    now = _read(table, new, layout, shared)
     if old is None:
         return now.sort(order), 0
-    then = table.read(old, columns=wanted, without=shared)
+    then = _read(table, old, layout, shared)
     # NaN and null are values here: they equal themselves.
-    fresh = now.join(then, on=wanted, how="anti", nulls_equal=True)
+    fresh = now.join(then, on=layout.columns, how="anti", nulls_equal=True)
     first = fresh.join(then, on=keys, how="anti")
     fact = [name for name in keys if name not in ORDER_COLUMNS[1:]]
     newest = now.select(keys).sort(*fact, *ORDER_COLUMNS[1:]).unique(fact, keep="last")
@@ -96,3 +99,13 @@ def _difference(
     )
     withdrawn = then.join(now, on=keys, how="anti").height
     return pl.concat([first, again]).sort(order), withdrawn
+
+
+def _read(
+    table: Table, snapshot: Snapshot, layout: pl.DataFrame, without: Collection[str]
+) -> pl.DataFrame:
+    """A state of the table in the columns and types that it has now."""
+    present = [name for name in layout.columns if name in snapshot.schema]
+    rows = table.read(snapshot, columns=present, without=without)
+    gained = [pl.lit(None).alias(name) for name in layout.columns if name not in present]
+    return rows.with_columns(gained).select(layout.columns).cast(layout.schema)

@@ -32,7 +32,7 @@ from assay.features.online import (
     StoredRow,
     batches_of,
 )
-from assay.lake import TableCommit
+from assay.lake import Snapshot, TableCommit
 from assay.orchestration.desk import Desk
 from assay.orchestration.feeding import all_arrivals, arrivals_by_commit, commit_of, feed_rule
 from assay.orchestration.manifest_promotion import FEEDS
@@ -204,12 +204,12 @@ class Materializer:
 
         Raises
         ------
-        NotFound: the source is empty. Conflict: another run is on its way.
+        NotFound: the source is empty. ContractViolation: it lacks a column of the view.
+        Unavailable: another run is on its way.
         IncompatibleVersion: the view changed since the last run.
         """
         started = time.monotonic()
-        if self._table.current() is None:
-            raise NotFound(f"table {self._table.name} is empty", hint="assay ingest")
+        self.view.check(self._source().schema)
         with FileLock(self._folder / "run.lock"):
             if full:
                 self._forget()
@@ -249,9 +249,7 @@ class Materializer:
         ------
         NotFound: the source is empty.
         """
-        snapshot = self._table.current()
-        if snapshot is None:
-            raise NotFound(f"table {self._table.name} is empty", hint="assay ingest")
+        snapshot = self._source()
         source = self._table.read(snapshot, columns=[self.view.entity, "event_time"])
         entities = sorted(source[self.view.entity].unique().to_list())
         rows = [row for row in self._store.read(self.view.name, entities) if row is not None]
@@ -278,15 +276,15 @@ class Materializer:
 
         Raises
         ------
-        NotFound: the source is empty. ContractViolation: the range is empty.
+        NotFound: the source is empty.
+        ContractViolation: the range is empty, or the source lacks a column of the view.
         Conflict: the store holds rows of another definition of the view.
         """
         if end <= start:
             raise ContractViolation(
                 f"a range from {render(start)} to {render(end)} is empty: expected a later end"
             )
-        if self._table.current() is None:
-            raise NotFound(f"table {self._table.name} is empty", hint="assay ingest")
+        self.view.check(self._source().schema)
         progress.event(f"{self.view.name}: computing what was known")
         arrivals = all_arrivals(self._table, self.view)
         history = as_known_history(self.view, arrivals, **feed_rule(self.view))
@@ -312,6 +310,12 @@ class Materializer:
         return Backfill(
             self.view.name, self.target.name, rows=held - before, let_go=wanted.height - held
         )
+
+    def _source(self) -> Snapshot:
+        snapshot = self._table.current()
+        if snapshot is None:
+            raise NotFound(f"table {self._table.name} is empty", hint="assay ingest")
+        return snapshot
 
     def _open_feed(self) -> OnlineFeed:
         try:

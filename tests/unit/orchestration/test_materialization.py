@@ -280,6 +280,26 @@ def test_another_definition_does_not_write_among_the_rows_of_the_first(stage: St
         stage.run(full=True)
 
 
+def test_a_column_that_the_source_gained_later_was_not_known_before(stage: Stage) -> None:
+    stage.view = replace(VIEW, features={"sum": col("x") + col("y").fill_missing(0.0)})
+    frame = pl.DataFrame(days(1, 6), schema=SCHEMA, orient="row")
+    stage.clock.advance(6 * DAY)
+    stage.table.commit(frame)
+    with pytest.raises(ContractViolation, match="source source has no column 'y'"):
+        stage.run()
+    with pytest.raises(ContractViolation, match="source source has no column 'y'"):
+        stage.materializer.backfill(0, DAY, QUIET)
+    stage.clock.advance(DAY)
+    stage.table.commit(frame.with_columns(y=pl.lit(100.0)))
+    assert stage.run().commits == 2
+    assert stage.held() == stage.known()
+    versions = [row for row in stage.store.history("live", "A") if row.event_time == 5 * DAY]
+    assert [(row.known_time, row.values[0]) for row in versions] == [
+        (5 * DAY + HOUR, 5.0),
+        (7 * DAY, 105.0),
+    ]
+
+
 def test_an_empty_source_is_said(stage: Stage) -> None:
     for call in (
         stage.run,
