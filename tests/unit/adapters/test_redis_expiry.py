@@ -68,6 +68,14 @@ def test_rows_live_for_the_retention_after_their_newest_event(open_store, client
     assert hours_left(client, KEYS[2]) == about(80)
 
 
+def test_rows_of_a_promoted_manifest_live_as_long_as_those_of_their_view(open_store, client):
+    store = open_store(FixedClock(NOON))
+    store.write("fx@0123456789ab.1", [stored_row("A", NOON)])
+    store.write("other@0123456789ab.1", [stored_row("A", NOON)])
+    assert hours_left(client, "{assay:fx@0123456789ab.1}newest:A") == about(72)
+    assert hours_left(client, "{assay:other@0123456789ab.1}newest:A") is None
+
+
 def test_a_replay_of_old_rows_lives_as_long_as_they_did_then(open_store, client):
     clock = FixedClock(0)
     store = open_store(clock)

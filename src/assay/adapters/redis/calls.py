@@ -23,6 +23,7 @@ from assay.adapters.redis.scripts import AS_OF, HISTORY, WRITE, Script
 from assay.domain.clock import Clock
 from assay.domain.instants import MAX_INSTANT, MIN_INSTANT, Instant
 from assay.errors import ConfigurationError, ContractViolation, Tampered
+from assay.features.online.namespaces import view_of
 from assay.features.online.store import StoredRow, unpack_row
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -80,7 +81,11 @@ class Calls:
         except UnicodeEncodeError:
             raise ContractViolation(f"view {view!r}: the name has no UTF-8 form") from None
         batch = Batch.of(
-            view, rows, keys, max_versions=self._max_versions, expiry=self._expiry.get(view)
+            view,
+            rows,
+            keys,
+            max_versions=self._max_versions,
+            expiry=self._expiry.get(view_of(view)),
         )
         if not batch.rows:
             return 0

@@ -8,6 +8,11 @@ from assay.domain.instants import Instant
 from assay.features.online.store import OnlineStore, StoredRow
 
 
+def view_of(namespace: str) -> str:
+    """The view whose rows lie under a name: ``fx_daily`` of ``fx_daily@1a2b3c4d5e6f.2``."""
+    return namespace.partition("@")[0]
+
+
 class NamespacedStore:
     """A store that keeps the rows of some views under other names.
 
