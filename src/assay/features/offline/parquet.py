@@ -70,6 +70,11 @@ class ParquetStore(PartitionedStore):
         for entry in reversed(entries) if newest_first else entries:
             yield self._state_of(stored.snapshot(entry.snapshot)), entry.committed_at
 
+    def _confirm(self, state: State) -> None:
+        for file in state.mark.files:
+            if file.part == _NOTHING:  # no partition has it, so nobody else looks at it
+                self._lake.table(state.snapshot.table).read_part(file)
+
     def _load(
         self, table: str, partition: str, fragment: Fragment, columns: list[str]
     ) -> pl.DataFrame:
