@@ -72,12 +72,12 @@ def _show_view(view: FeatureView, graph: tuple[Value, ...], output: Output) -> N
 
     units = view.feature_units
     rows = [
-        (value.name, value.formula, value.numeric, f"{value.look_back:,}", _unit(value, units))
+        (_called(value), value.formula, value.numeric, f"{value.look_back:,}", _unit(value, units))
         for value in graph
     ]
     output.line(
         f"{view.name} over {view.source}, keyed by {view.entity}: {len(view.features)} features, "
-        f"{len(graph)} values; #1 and so on are no features"
+        f"{len(graph)} values; #1 and so on have no name of their own"
     )
     output.table(("value", "is", "class", "warm-up", "unit"), rows)
     used = Counter(value.operator for value in graph)
@@ -104,6 +104,12 @@ def _show_view(view: FeatureView, graph: tuple[Value, ...], output: Output) -> N
     if view.lateness is not None:
         late = view.lateness.event_times
         output.line(f"late facts change rows of the last {late:,} event times")
+
+
+def _called(value: Value) -> str:
+    """The name by which others read it, and those of the features that it is."""
+    others = [name for name in value.features if name != value.name]
+    return f"{value.name} = {', '.join(others)}" if others else value.name
 
 
 def _unit(value: Value, units: Any) -> str:

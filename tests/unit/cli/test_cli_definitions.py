@@ -65,6 +65,23 @@ def test_a_view_is_shown_with_its_graph_windows_state_and_manifest(shell: Any, d
     assert document["dot"].startswith("digraph")
 
 
+def test_features_of_one_value_or_with_the_name_of_a_column_are_all_shown(
+    shell: Any, desk: Path
+) -> None:
+    file = desk / "features/named.py"
+    file.write_text(
+        "from assay.features import FeatureView, Sessions, col\n"
+        'features = {"mid": col("mid") + 1.0, "raw": col("mid"), "same": col("mid")}\n'
+        'named = FeatureView("named", "market", "instrument", features, Sessions(3))\n'
+    )
+    try:
+        shown = shell.run("features", "show", "named", "--desk", str(desk))
+    finally:
+        file.unlink()
+    assert re.search(r"^mid = raw, same +column mid ", shown.stdout, re.MULTILINE)
+    assert re.search(r"^#1 = mid +add\(mid, 1.0\) ", shown.stdout, re.MULTILINE)
+
+
 def test_the_graph_is_printed_for_graphviz_and_drawn_into_a_file(
     shell: Any, desk: Path, tmp_path: Path
 ) -> None:
