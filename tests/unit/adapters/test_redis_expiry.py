@@ -72,8 +72,8 @@ def test_rows_of_a_promoted_manifest_live_as_long_as_those_of_their_view(open_st
     store = open_store(FixedClock(NOON))
     store.write("fx@0123456789ab.1", [stored_row("A", NOON)])
     store.write("other@0123456789ab.1", [stored_row("A", NOON)])
-    assert hours_left(client, "{assay:fx@0123456789ab.1}newest:A") == about(72)
-    assert hours_left(client, "{assay:other@0123456789ab.1}newest:A") is None
+    assert hours_left(client, "{assay:fx%400123456789ab.1}newest:A") == about(72)
+    assert hours_left(client, "{assay:other%400123456789ab.1}newest:A") is None
 
 
 def test_a_replay_of_old_rows_lives_as_long_as_they_did_then(open_store, client):
