@@ -125,6 +125,12 @@ def test_the_commands_of_keeping_rows_fresh_do_what_the_page_says(
     (found,) = shell.json("features", "status", "--desk", str(desk))
     assert (found["behind"], found["pending"]) == (0, 0)
     assert found["entities"] == found["known"] > 5
+    for file in desk.glob("data/online.db*"):
+        file.unlink()
+    told = shell.run("features", "status", "--desk", str(desk))
+    assert "next: assay features materialize fx_daily --full\n" in told.stdout
+    shell.run("features", "materialize", "fx_daily", "--full", "--desk", str(desk))
+    assert shell.json("features", "status", "--desk", str(desk)) == [found]
 
 
 @pytest.mark.xdist_group("journey")

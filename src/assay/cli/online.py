@@ -85,8 +85,13 @@ def status(view: ViewArgument = None, desk: DeskOption = HERE, as_json: JsonOpti
             for one in found
         ],
     )
+    # A store that was lost does not come back by what is stored from now on.
+    lost = [one.view for one in found if one.newest is None and not one.pending]
+    steps = [f"assay features materialize {name} --full" for name in lost]
     if any(one.pending for one in found):
-        output.next_step("assay features materialize")
+        steps.insert(0, "assay features materialize")
+    if steps:
+        output.next_step(*steps)
     output.result([one.to_json() for one in found])
 
 

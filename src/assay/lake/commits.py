@@ -10,13 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import polars as pl
 
 from assay.domain.instants import Instant
 from assay.domain.order import ORDER_COLUMNS
-from assay.lake.snapshots import Snapshot, Table
+from assay.lake.snapshots import HistoryEntry, Snapshot, Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +27,9 @@ class TableCommit:
     number: its place in the table's history, from 0.
     snapshot: the id of the state after it.
     committed_at: when, by the clock of the lake.
-    rows: the new rows. A row whose key was there with other content comes again as a revision: what
-        the table says now was known when it was committed, so that is its known time. Versions that
+    rows: the new rows. A row whose key was there with other content, or was withdrawn and is back,
+        comes again as a revision: what the table says now was known when it was committed, so that
+        is its known time. Versions that
         a later one has superseded do not come again: they would pass for the newest.
     withdrawn: keys that were there before and are gone.
     """
@@ -59,24 +59,22 @@ def commits_of(
         return
     files = {file.sha256 for file in current.files}
     layout = table.read(current, columns=[*keys, *columns], without=files)
-    entries = [None, *history][after + 1 :]
-    for number, (before, entry) in enumerate(pairwise(entries), start=after + 1):
-        assert entry is not None
-        old = None if before is None else table.snapshot(before.snapshot)
-        new = table.snapshot(entry.snapshot)
-        rows, withdrawn = _difference(table, old, new, [*keys], layout, number, entry.committed_at)
-        yield TableCommit(number, new.id, entry.committed_at, rows, withdrawn)
+    for number in range(after + 1, len(history)):
+        new = table.snapshot(history[number].snapshot)
+        rows, withdrawn = _difference(table, history[: number + 1], new, [*keys], layout)
+        yield TableCommit(number, new.id, history[number].committed_at, rows, withdrawn)
 
 
 def _difference(
     table: Table,
-    old: Snapshot | None,
+    history: Sequence[HistoryEntry],
     new: Snapshot,
     keys: list[str],
     layout: pl.DataFrame,
-    number: int,
-    committed_at: Instant,
 ) -> tuple[pl.DataFrame, int]:
+    """The rows that came with the last commit of a history, and how many went."""
+    *earlier, last = history
+    old = table.snapshot(earlier[-1].snapshot) if earlier else None
     shared = {file.sha256 for file in old.files} if old else set()
     shared &= {file.sha256 for file in new.files}
     order = ["known_time", *(name for name in keys if name != "known_time")]
@@ -87,18 +85,40 @@ def _difference(
     # NaN and null are values here: they equal themselves.
     fresh = now.join(then, on=layout.columns, how="anti", nulls_equal=True)
     first = fresh.join(then, on=keys, how="anti")
+    late = first.filter(pl.col("known_time") <= earlier[-1].committed_at)
+    back = _those_that_were_there(table, late, keys, layout, earlier[:-1])
+    first = first.join(back, on=keys, how="anti")
     fact = [name for name in keys if name not in ORDER_COLUMNS[1:]]
     newest = now.select(keys).sort(*fact, *ORDER_COLUMNS[1:]).unique(fact, keep="last")
     # Later than what it takes the place of, also where the source's clock is ahead of the lake's.
+    stored = pl.max_horizontal(pl.col("known_time") + len(earlier), pl.lit(last.committed_at))
     again = (
-        fresh.join(then, on=keys, how="semi")
+        pl.concat([fresh.join(then, on=keys, how="semi"), back])
         .join(newest, on=keys, how="semi")
-        .with_columns(
-            known_time=pl.max_horizontal(pl.col("known_time") + number, pl.lit(committed_at))
-        )
+        .with_columns(known_time=stored)
     )
     withdrawn = then.join(now, on=keys, how="anti").height
     return pl.concat([first, again]).sort(order), withdrawn
+
+
+def _those_that_were_there(
+    table: Table,
+    rows: pl.DataFrame,
+    keys: list[str],
+    layout: pl.DataFrame,
+    earlier: Sequence[HistoryEntry],
+) -> pl.DataFrame:
+    """Those of some rows whose keys stood in an earlier state: they were withdrawn and are back."""
+    found, read = rows.clear(), set[str]()
+    for entry in reversed(earlier):
+        if rows.is_empty():
+            break
+        state = table.snapshot(entry.snapshot)
+        before = _read(table, state, layout, read)
+        found = pl.concat([found, rows.join(before, on=keys, how="semi")])
+        rows = rows.join(before, on=keys, how="anti")
+        read |= {file.sha256 for file in state.files}
+    return found
 
 
 def _read(

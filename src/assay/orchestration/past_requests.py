@@ -49,7 +49,8 @@ def add_requests(desk: Desk, name: str, frame: pl.DataFrame) -> RequestsAdded:
     Raises
     ------
     NotFound: the desk has no such request view.
-    ContractViolation: the frame is no table of past requests; nothing was added.
+    ContractViolation: the frame is no table of past requests, or one of them has not come yet;
+        nothing was added.
     Conflict: another request of one entity and moment is stored already; nothing was added.
     """
     view = desk.request_view(name)
@@ -58,6 +59,13 @@ def add_requests(desk: Desk, name: str, frame: pl.DataFrame) -> RequestsAdded:
     whole = [column for column in view.inputs if frame.schema.get(column, pl.Null()).is_integer()]
     frame = frame.with_columns(pl.col(whole).cast(pl.Float64))
     check_past_requests(table.name, frame, view.inputs, entity=entity)
+    ahead = frame.filter(pl.col("as_of") > desk.clock.now())
+    if len(ahead):
+        who, when = ahead.select(entity, "as_of").row(0)
+        raise ContractViolation(
+            f"past requests {table.name}: {who} at {render(when)}, which has not come yet",
+            hint="as_of is in nanoseconds since the epoch; a request is stored for good",
+        )
     frame = frame.select(entity, "as_of", *view.inputs)
     # Two that add at once must not lose each other's rows.
     with FileLock(desk.layout.lake / f"{table.name}.lock"):
@@ -102,7 +110,11 @@ def read_requests(path: Path) -> pl.DataFrame:
     if not path.is_file():
         raise NotFound(f"no file {path}")
     try:
-        frame = pl.read_csv(path) if path.suffix == ".csv" else pl.read_parquet(path)
+        if path.suffix == ".csv":
+            # All of it decides what a column is: sizes may be whole for a thousand rows.
+            frame = pl.read_csv(path, infer_schema_length=None)
+        else:
+            frame = pl.read_parquet(path)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise ContractViolation(f"{path} cannot be read: {error}") from error
     if "timestamp" not in frame.columns or "as_of" in frame.columns:

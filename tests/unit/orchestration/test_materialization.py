@@ -270,6 +270,25 @@ def test_what_leaves_the_source_keeps_the_rows_that_were_known(stage: Stage) -> 
     assert stage.held() == before
 
 
+def test_what_left_the_source_and_is_back_with_other_content_is_known_from_then_on(
+    stage: Stage,
+) -> None:
+    stage.commit(*days(1, 12), at=12 * DAY)
+    left = stage.rows.pop(fact("A", 11, 0.0)[:5])
+    stage.commit(at=13 * DAY)
+    stage.commit(fact("A", 12, 12.0), at=14 * DAY)
+    stage.commit((*left[:5], 7.0, ""), at=15 * DAY)
+    stage.run()
+    assert stage.held() == stage.known()
+    versions = [row for row in stage.store.history("live", "A") if row.event_time == 11 * DAY]
+    assert [(row.known_time, row.values[0]) for row in versions] == [
+        (11 * DAY + HOUR, 10.0),
+        (15 * DAY, (9.0 + 10.0 + 7.0) / 3),
+    ]
+    after = stage.materializer.freshness()
+    assert (after.behind, after.pending) == (0, 0)
+
+
 def test_another_definition_does_not_write_among_the_rows_of_the_first(stage: Stage) -> None:
     stage.commit(*days(1, 20), at=20 * DAY)
     stage.run()

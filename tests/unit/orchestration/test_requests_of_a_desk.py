@@ -52,7 +52,7 @@ def desk(tmp_path: Path) -> Desk:
         approval_nanos=1, namespace="test",
     )  # fmt: skip
     keyring: Any = None  # nothing is signed here
-    return Desk(layout, keyring, FixedClock(0), SqliteStores())
+    return Desk(layout, keyring, FixedClock(1_000), SqliteStores())
 
 
 def asked(*rows: tuple[str, int, float]) -> pl.DataFrame:
@@ -94,6 +94,7 @@ def test_whole_numbers_stand_for_floats(desk: Desk) -> None:
         (asked(("A", 11, 2.0), ("A", 11, 3.0)), ContractViolation, "asked about more than once"),
         (asked(("A", 11, float("nan"))), ContractViolation, "size is nan in row 0"),
         (asked(("A", 11, 2.0)).drop("size"), ContractViolation, "no column 'size'"),
+        (asked(("A", 11, 2.0), ("B", 1_001, 2.0)), ContractViolation, "B at .* has not come yet"),
     ],
 )
 def test_what_is_refused_changes_nothing(
@@ -144,6 +145,14 @@ def test_a_file_of_requests_may_say_its_moments_as_a_service_is_told_them(tmp_pa
         read_requests(tmp_path / "none.csv")
     with pytest.raises(ConfigurationError, match="expected a file"):
         read_requests(tmp_path / "orders.xlsx")
+
+
+def test_sizes_may_be_whole_for_as_long_as_they_like(desk: Desk, tmp_path: Path) -> None:
+    sizes = [*range(1, 900), 1.5]
+    lines = [f"A,{place},{size}" for place, size in enumerate(sizes)]
+    path = tmp_path / "orders.csv"
+    path.write_text("\n".join(["instrument,as_of,size", *lines]))
+    assert add_requests(desk, "order", read_requests(path)).rows == 900
 
 
 def test_a_recipe_finds_its_request_view_or_is_told_why_not(desk: Desk) -> None:
