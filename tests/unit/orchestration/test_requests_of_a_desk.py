@@ -44,7 +44,19 @@ def desk(tmp_path: Path) -> Desk:
     (tmp_path / "features").mkdir()
     (tmp_path / "features/views.py").write_text(VIEWS)
     paths = dict.fromkeys(
-        ("root", "lake", "sources", "recipes", "runs", "registry", "audit", "policy", "promotions"),
+        (
+            "root",
+            "lake",
+            "sources",
+            "recipes",
+            "runs",
+            "registry",
+            "audit",
+            "policy",
+            "promotions",
+            "active_manifests",
+            "changelog",
+        ),
         tmp_path,
     )
     layout = DeskLayout(
