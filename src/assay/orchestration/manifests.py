@@ -102,7 +102,14 @@ def compare_manifests(
         pairs = ((name, was.get(name, "-"), now.get(name, "-")) for name in names)
         facts = tuple(fact for fact in pairs if fact[1] != fact[2])
         same_bits = was.get("golden") == now.get("golden")
-    found = differences(old.manifest.document, new.manifest.document)
+    try:
+        found = differences(old.manifest.document, new.manifest.document)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        # A copy under a name of its own carries no hash that would have told.
+        raise ContractViolation(
+            f"{old.where} or {new.where} is no whole manifest: {type(error).__name__}: {error}",
+            hint="compare the published files: assay features manifests",
+        ) from error
     return Comparison(old, new, found, facts, same_bits)
 
 

@@ -199,6 +199,7 @@ def test_another_build_is_told_and_only_other_bits_make_a_difference(
         ("text.json", "text.json is no manifest", ""),
         ("list.json", "list.json is no manifest of a view", "assay features build"),
         ("half.json", "half.json is no manifest of a view", "assay features build"),
+        ("cut.json", "is no whole manifest: ", "the published files"),
         ("0" * 64 + ".json", "is not what its name says", ""),
         ("fedcba9876", "is the beginning of 2 published manifests", "give more letters"),
     ],
@@ -213,6 +214,9 @@ def test_what_is_no_manifest_is_refused(
     (desk / "list.json").write_text("[1, 2]")
     (desk / "half.json").write_text('{"view": "v", "features": [["a"]], "plan": {}}')
     (desk / f"{'0' * 64}.json").write_bytes((manifests / f"{published}.json").read_bytes())
+    cut = json.loads((manifests / f"{published}.json").read_bytes())
+    cut["features"] = [[["ret_1"], "a list for a name"]]
+    (desk / "cut.json").write_text(json.dumps(cut))
     monkeypatch.chdir(desk)
     with pytest.raises(AssayError) as refused:
         compare_manifests(lambda: open_desk(desk), what, "fx_daily")
