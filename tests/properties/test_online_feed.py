@@ -114,7 +114,7 @@ def test_a_feed_gives_the_versions_that_the_table_of_arrivals_has(view, table, m
 
 @pytest.mark.long
 @VIEWS
-@settings(max_examples=1_500)
+@settings(max_examples=300)
 @given(table=tables(120), margin=st.integers(1, 60), close=st.booleans())
 def test_a_feed_gives_the_versions_that_long_tables_of_arrivals_have(view, table, margin, close):
     check(view, table, margin, close)
