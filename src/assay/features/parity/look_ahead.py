@@ -25,7 +25,7 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 import polars as pl
 
-from assay.domain.instants import Instant
+from assay.domain.instants import Instant, render
 from assay.domain.order import ORDER_COLUMNS
 from assay.errors import ContractViolation
 from assay.features.kernel.frames import last_rows
@@ -72,6 +72,26 @@ class LookAheadReport:
     @property
     def values_compared(self) -> int:
         return sum(report.values_compared for report in self.checks.values())
+
+    def explain(self) -> tuple[str, ...]:
+        """One line per question and moment that found something, with the worst value."""
+        lines = []
+        for (question, moment), report in self.checks.items():
+            if report.holds:
+                continue
+            if report.differences:
+                worst = report.differences[0]
+                what = (
+                    f"{worst.feature} of {worst.key[0]} at {render(int(worst.key[1]))} was "
+                    f"{worst.offline} and became {worst.online}"
+                )
+            else:
+                what = (
+                    f"{report.missing} rows went, {report.extra} came, of "
+                    f"{report.values_compared:,} values none changed"
+                )
+            lines.append(f"{question}, cut at {render(moment)}: {what}")
+        return tuple(lines)
 
     def to_json(self) -> dict[str, Any]:
         return {
