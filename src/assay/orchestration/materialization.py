@@ -11,7 +11,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,9 +19,8 @@ from typing import Any, Final
 import polars as pl
 
 from assay.delivery.manifests import snapshot_begun
-from assay.domain.canonical import canonical_bytes
 from assay.domain.instants import Instant, render
-from assay.errors import Conflict, ContractViolation, IncompatibleVersion, NotFound
+from assay.errors import Conflict, ContractViolation, IncompatibleVersion, NotFound, Tampered
 from assay.features import FeatureView, Manifest
 from assay.features.offline.arrivals import as_known_history
 from assay.features.online import (
@@ -39,6 +37,7 @@ from assay.orchestration.manifest_promotion import FEEDS
 from assay.orchestration.progress import Progress
 from assay.storage.files import append_line, drop_torn_tail
 from assay.storage.locks import FileLock
+from assay.storage.seals import sealed_line, sealed_lines
 
 FOLDER: Final = "materialization"
 _AT_ONCE: Final = 4_096  # rows that are written together
@@ -197,6 +196,7 @@ class Materializer:
         self.target = target
         self._store = NamespacedStore(store, {view.name: target.name})
         self._folder = desk.layout.lake / FOLDER / target.name
+        self._commits = self._folder / "commits.ndjson"
         self._table = desk.lake.table(f"silver/{view.source}")
 
     def run(self, progress: Progress, *, full: bool = False) -> Materialization:
@@ -207,6 +207,7 @@ class Materializer:
         NotFound: the source is empty. ContractViolation: it lacks a column of the view.
         Unavailable: another run is on its way.
         IncompatibleVersion: the view changed since the last run.
+        Tampered: the marks have changed. Conflict: they are of a longer history.
         """
         started = time.monotonic()
         self.view.check(self._source().schema)
@@ -248,6 +249,7 @@ class Materializer:
         Raises
         ------
         NotFound: the source is empty.
+        Tampered: the marks have changed. Conflict: they are of a longer history.
         """
         snapshot = self._source()
         source = self._table.read(snapshot, columns=[self.view.entity, "event_time"])
@@ -384,19 +386,30 @@ class Materializer:
         return _NOTHING if begun is None else _Mark(commit_of(self._table, begun), position)
 
     def _marks(self) -> list[_Mark]:
-        path = self._folder / "commits.ndjson"
-        lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
-        return [_Mark(**json.loads(line)) for line in lines]
+        # A wrong number would pass over commits for good, and nobody would ever miss their rows.
+        hint = f"assay features materialize {self.view.name} --full"
+        try:
+            marks = [_Mark(**line) for line in sealed_lines(self._commits)]
+        except (Tampered, TypeError) as error:
+            said = error.message if isinstance(error, Tampered) else f"{self._commits}: {error}"
+            raise Tampered(said, hint=hint) from None
+        count = len(self._table.history())
+        if marks and marks[-1].number >= count:
+            raise Conflict(
+                f"{self._commits} says that commit {marks[-1].number} of {self._table.name} was "
+                f"taken, which has {count}: its history is another one",
+                hint=hint,
+            )
+        return marks
 
     def _mark(self, mark: _Mark, done: list[_Mark]) -> None:
         if mark in done:
             return  # a run that was killed before its checkpoint had come as far
-        path = self._folder / "commits.ndjson"
-        drop_torn_tail(path)
-        append_line(path, canonical_bytes(asdict(mark)))
+        drop_torn_tail(self._commits)
+        append_line(self._commits, sealed_line(asdict(mark)))
 
     def _forget(self) -> None:
-        for path in (self.target.checkpoint, self._folder / "commits.ndjson"):
+        for path in (self.target.checkpoint, self._commits):
             path.unlink(missing_ok=True)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -10,7 +11,7 @@ import polars as pl
 import pytest
 
 from assay.domain.order import as_of
-from assay.errors import Conflict, ContractViolation, IncompatibleVersion, NotFound
+from assay.errors import Conflict, ContractViolation, IncompatibleVersion, NotFound, Tampered
 from assay.features import FeatureView, Sessions, col
 from assay.features.offline.arrivals import as_known_history
 from assay.features.online import MemoryStore, NamespacedStore, OnlineFeed, batches_of
@@ -257,6 +258,38 @@ def test_freshness_counts_what_is_not_there_yet(stage: Stage) -> None:
     stage.run()
     found = stage.materializer.freshness()
     assert (found.entities, found.behind, found.pending) == (3, 0, 0)
+
+
+@pytest.mark.parametrize("byte", range(0, 60, 7))
+def test_a_changed_byte_in_what_was_taken_passes_over_no_commit(stage: Stage, byte: int) -> None:
+    stage.commit(*days(1, 20), at=20 * DAY)
+    stage.run()
+    stage.commit(*days(20, 22), at=22 * DAY)
+    (marks,) = stage.lake.root.glob("materialization/live/*.ndjson")
+    whole = bytearray(marks.read_bytes())
+    whole[byte % len(whole)] ^= 1
+    marks.write_bytes(whole)
+    for call in (stage.run, stage.materializer.freshness):
+        with pytest.raises(Tampered, match="line 1 has changed") as caught:
+            call()
+        assert caught.value.hint == "assay features materialize live --full"
+    stage.run(full=True)
+    assert stage.held() == stage.known()
+    assert stage.run().commits == 0
+
+
+def test_what_was_taken_of_a_longer_history_is_not_taken_for_this_one(stage: Stage) -> None:
+    stage.commit(*days(1, 20), at=20 * DAY)
+    silver = stage.lake.root / "silver"
+    shutil.copytree(silver, stage.lake.root / "copy")
+    stage.commit(*days(20, 22), at=22 * DAY)
+    stage.run()
+    shutil.rmtree(silver)
+    shutil.move(stage.lake.root / "copy", silver)
+    for call in (stage.run, stage.materializer.freshness):
+        with pytest.raises(Conflict, match="its history is another one") as caught:
+            call()
+        assert caught.value.hint == "assay features materialize live --full"
 
 
 def test_what_leaves_the_source_keeps_the_rows_that_were_known(stage: Stage) -> None:
