@@ -403,3 +403,20 @@ def test_facts_up_to_a_snapshot_are_those_of_the_commits_before_it(stage: Stage)
     assert all_arrivals(stage.table, VIEW, upto=second).height == 10
     with pytest.raises(NotFound, match="no snapshot"):
         all_arrivals(stage.table, VIEW, upto="0" * 64)
+
+
+def test_a_changed_byte_of_silver_is_no_row(stage: Stage) -> None:
+    stage.commit(*days(1, 20), at=20 * DAY)
+    (file,) = stage.lake.root.glob("silver/source/files/*.parquet")
+    data = file.read_bytes()
+    for place in range(0, len(data), 101):
+        changed = bytearray(data)
+        changed[place] ^= 1
+        file.write_bytes(changed)
+        for call in (stage.run, lambda: stage.materializer.backfill(0, 30 * DAY, QUIET)):
+            with pytest.raises(Tampered, match=file.name):
+                call()
+    assert stage.held() == {}
+    file.write_bytes(data)
+    stage.run()
+    assert stage.held() == stage.known()

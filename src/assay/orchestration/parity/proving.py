@@ -265,7 +265,7 @@ def _fed(
         .replay(frame)
         .with_columns(pl.lit(Manifest.of(view).hash).alias(MANIFEST))
     )
-    return source.id, table.read(snapshot, verify=True), Stored(online, (), (), {})
+    return source.id, table.read(snapshot), Stored(online, (), (), {})
 
 
 def _warm(view: FeatureView, frame: pl.DataFrame, since: Instant) -> pl.DataFrame:
