@@ -31,13 +31,14 @@ def materialize(
     output = Output(as_json=as_json)
     with _materializers(desk, view) as materializers:
         done = [one.run(output, full=full) for one in materializers]
+    waiting = _say_unfed(output, desk, view)
     for one in done:
         newest = "nothing" if one.newest is None else f"rows up to {render(one.newest)}"
         output.line(
             f"{one.name}: {one.commits} commits with {one.arrivals:,} facts taken, "
             f"{one.rows:,} rows issued in {one.seconds:.1f} s; the store has {newest}"
         )
-    output.next_step("assay features status", "assay serve")
+    output.next_step(*waiting, "assay features status", "assay serve")
     output.result([one.to_json() for one in done])
 
 
@@ -85,14 +86,31 @@ def status(view: ViewArgument = None, desk: DeskOption = HERE, as_json: JsonOpti
             for one in found
         ],
     )
+    waiting = _say_unfed(output, desk, view)
     # A store that was lost does not come back by what is stored from now on.
     lost = [one.view for one in found if one.newest is None and not one.pending]
     steps = [f"assay features materialize {name} --full" for name in lost]
     if any(one.pending for one in found):
         steps.insert(0, "assay features materialize")
-    if steps:
-        output.next_step(*steps)
+    if waiting or steps:
+        output.next_step(*waiting, *steps)
     output.result([one.to_json() for one in found])
+
+
+def _say_unfed(output: Output, desk: Path, view: str | None) -> list[str]:
+    """Name the rows that servers read and this desk cannot feed, and what ends that."""
+    from assay.orchestration.materialization import unfed
+
+    opened = open_desk(desk)
+    steps = []
+    for name in [view] if view else opened.views:
+        for one in unfed(opened, opened.view(name)):
+            output.line(
+                f"{one.namespace}: NOT FED: it has manifest {one.manifest[:12]}, which the desk's "
+                "definition cannot compute, and servers read it"
+            )
+            steps = [*steps, f"assay features promote {name}"]
+    return steps
 
 
 @contextmanager

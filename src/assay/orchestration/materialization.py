@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import polars as pl
 
-from assay.delivery.manifests import snapshot_begun
+from assay.delivery.manifests import InUse, snapshot_begun
 from assay.domain.instants import Instant, render
 from assay.errors import Conflict, ContractViolation, IncompatibleVersion, NotFound, Tampered
 from assay.features import FeatureView, Manifest
@@ -154,17 +154,17 @@ def targets_of(desk: Desk, view: FeatureView) -> list[Target]:
     """Where servers read the rows of a view: under its name, or, once a manifest was promoted,
     under the namespaces of production and canary.
 
+    A namespace of another definition than the desk's cannot be fed by it: see :func:`unfed`.
+
     Raises
     ------
-    Conflict: servers read rows of another definition than the desk's.
+    Conflict: servers read rows of other definitions only.
     """
     state = desk.active_manifests.state(view.name)
-    used = [one for one in (state.active, state.canary) if one is not None]
     own = Manifest.of(view).hash
+    used = [one for one in (state.active, state.canary) if one is not None]
     mine = [one for one in used if one.manifest == own]
-    if not used:
-        return [Target(view.name, desk.layout.lake / FOLDER / view.name / "feed.checkpoint")]
-    if not mine:
+    if state.active is not None and not mine:
         raise Conflict(
             f"view {view.name}: servers read manifest {used[0].manifest[:12]}, and the desk's "
             f"definition is {own[:12]}, which cannot compute its rows",
@@ -172,7 +172,7 @@ def targets_of(desk: Desk, view: FeatureView) -> list[Target]:
         )
     events = desk.registry.manifest_events(view.name)
     feeds = desk.layout.lake / FEEDS
-    return [
+    targets = [
         Target(
             one.namespace,
             feeds / f"{one.namespace}.checkpoint",
@@ -180,6 +180,18 @@ def targets_of(desk: Desk, view: FeatureView) -> list[Target]:
         )
         for one in mine
     ]
+    if state.active is None:  # whatever the canary reads, all others read rows under the name
+        checkpoint = desk.layout.lake / FOLDER / view.name / "feed.checkpoint"
+        targets.insert(0, Target(view.name, checkpoint))
+    return targets
+
+
+def unfed(desk: Desk, view: FeatureView) -> list[InUse]:
+    """What servers read of a view and the desk's definition cannot compute: it gets no new rows."""
+    state = desk.active_manifests.state(view.name)
+    own = Manifest.of(view).hash
+    used = (state.active, state.canary)
+    return [one for one in used if one is not None and one.manifest != own]
 
 
 class Materializer:
