@@ -87,8 +87,8 @@ def status(view: ViewArgument = None, desk: DeskOption = HERE, as_json: JsonOpti
         ],
     )
     waiting = _say_unfed(output, desk, view)
-    # A store that was lost does not come back by what is stored from now on.
-    lost = [one.view for one in found if one.newest is None and not one.pending]
+    # What was lost does not come back by what is stored from now on.
+    lost = [one.view for one in found if one.lost]
     steps = [f"assay features materialize {name} --full" for name in lost]
     if any(one.pending for one in found):
         steps.insert(0, "assay features materialize")
@@ -102,7 +102,7 @@ def _say_unfed(output: Output, desk: Path, view: str | None) -> list[str]:
     from assay.orchestration.materialization import unfed
 
     opened = open_desk(desk)
-    steps = []
+    steps: list[str] = []
     for name in [view] if view else opened.views:
         for one in unfed(opened, opened.view(name)):
             output.line(

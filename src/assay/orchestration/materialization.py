@@ -106,6 +106,8 @@ class Freshness:
     newest, source_newest: latest event times in the store and in the source.
     behind: event times of the source after the newest one of the store.
     pending: commits that were not taken yet.
+    lost: whether rows are not there that were issued: every commit was taken, and event times are
+        missing at the end. A server that was cut off from its disk may have lost what it accepted.
     """
 
     view: str
@@ -117,6 +119,7 @@ class Freshness:
     source_newest: Instant | None
     behind: int
     pending: int
+    lost: bool
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -271,6 +274,9 @@ class Materializer:
         times = source["event_time"].unique()
         behind = times.len() if newest is None else int((times > newest).sum())
         last = [self._first_mark(0), *self._marks()][-1]
+        pending = len(self._table.history()) - 1 - last.number
+        # Behind a barrier the latest event time may still be open: its rows wait.
+        is_open = self.view.has_barrier and not feed_rule(self.view)["close_with_batch"]
         return Freshness(
             view=self.view.name,
             name=self.target.name,
@@ -280,7 +286,8 @@ class Materializer:
             newest=newest,
             source_newest=source["event_time"].max(),  # type: ignore[arg-type]
             behind=behind,
-            pending=len(self._table.history()) - 1 - last.number,
+            pending=pending,
+            lost=not pending and behind > is_open,
         )
 
     def backfill(self, start: Instant, end: Instant, progress: Progress) -> Backfill:

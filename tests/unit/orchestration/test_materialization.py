@@ -12,7 +12,7 @@ import pytest
 
 from assay.domain.order import as_of
 from assay.errors import Conflict, ContractViolation, IncompatibleVersion, NotFound, Tampered
-from assay.features import FeatureView, Sessions, col
+from assay.features import FeatureView, Lateness, Sessions, col
 from assay.features.offline.arrivals import as_known_history
 from assay.features.online import MemoryStore, NamespacedStore, OnlineFeed, batches_of
 from assay.lake import Lake
@@ -290,6 +290,33 @@ def test_what_was_taken_of_a_longer_history_is_not_taken_for_this_one(stage: Sta
         with pytest.raises(Conflict, match="its history is another one") as caught:
             call()
         assert caught.value.hint == "assay features materialize live --full"
+
+
+@pytest.mark.parametrize("kept", [0, 10, 18])
+def test_rows_that_a_store_lost_at_the_end_are_told_from_those_that_wait(
+    stage: Stage, kept: int
+) -> None:
+    stage.commit(*days(1, 20), at=20 * DAY)
+    assert not stage.materializer.freshness().lost
+    stage.run()
+    whole = stage.held()
+    assert not stage.materializer.freshness().lost
+    # A server without its power came back with what was on its disk.
+    before, stage.store = stage.store, MemoryStore()
+    stage.store.write("live", [row for name in "AB" for row in before.history("live", name)[:kept]])
+    found = stage.materializer.freshness()
+    assert (found.behind, found.pending, found.lost) == (19 - kept, 0, True)
+    stage.run(full=True)
+    assert stage.held() == whole
+    assert not stage.materializer.freshness().lost
+
+
+def test_an_event_time_that_is_still_open_is_not_lost(stage: Stage) -> None:
+    stage.view = replace(VIEW, lateness=Lateness(event_times=32, closes_with_batch=False))
+    stage.commit(*days(1, 20), at=20 * DAY)
+    stage.run()
+    found = stage.materializer.freshness()
+    assert (found.behind, found.pending, found.lost) == (1, 0, False)
 
 
 def test_what_leaves_the_source_keeps_the_rows_that_were_known(stage: Stage) -> None:
