@@ -63,7 +63,9 @@ def backfill(
     for one in done:
         beyond = f"; it keeps none of {one.let_go:,} older ones" if one.let_go else ""
         output.line(f"{one.name}: {one.rows:,} rows written that the store did not hold{beyond}")
-    output.next_step("assay features status")
+    # Of the range: between it and what is there otherwise, rows may be missing.
+    reach = f"--from {render(begin)} --to {render(stop)}"
+    output.next_step(*dict.fromkeys(f"assay parity run {one.view} {reach}" for one in done))
     output.result([one.to_json() for one in done])
 
 
