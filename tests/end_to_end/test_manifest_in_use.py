@@ -338,6 +338,11 @@ def test_materializing_feeds_everything_that_servers_read_or_says_what_it_cannot
         assert f"fx@{first}.1: NOT FED" in said
         assert "next: assay features promote fx" in said
     assert fed(say("materialize")) == [f"fx@{second}.2"]
+    # Nor can rows of the old definition be proven by the new one, which is no reason for alarm.
+    result = runner.invoke(app, ["parity", "run", "--desk", str(folder)])
+    assert result.exit_code == 1
+    assert "Nothing of fx could be proven" in result.stdout
+    assert "assay kill" not in result.stdout
 
 
 def test_the_commands_answer_in_words_and_in_json(folder: Path) -> None:
