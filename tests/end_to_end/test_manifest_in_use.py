@@ -308,6 +308,43 @@ def test_the_service_of_a_desk_is_wired_to_what_is_in_use(folder: Path) -> None:
         )
 
 
+def test_materializing_feeds_everything_that_servers_read_or_says_what_it_cannot(
+    folder: Path,
+) -> None:
+    runner = CliRunner()
+
+    def say(*words: str) -> str:
+        result = runner.invoke(app, ["features", *words, "--desk", str(folder)])
+        assert result.exit_code == 0, (words, result.output, result.exception)
+        return result.stdout
+
+    def fed(text: str) -> list[str]:
+        return re.findall(r"^(fx\S*): \d+ commits", text, flags=re.MULTILINE)
+
+    first = Manifest.of(desk(folder).view("fx")).hash[:12]
+    # The canary alone reads the first manifest that is promoted: all others, what they did.
+    say("promote", "fx", "--event-times", "6", "--canary-only", "--by", "ops")
+    assert fed(say("materialize")) == ["fx", f"fx@{first}.1"]
+    say("promote", "fx", "--by", "ops")
+    said = say("materialize")
+    assert (fed(said), "NOT FED" in said) == ([f"fx@{first}.1"], False)
+
+    define(folder, RANK)
+    with (folder / "docs/changelog/features.md").open("a") as page:
+        page.write("- `fx`: rank.\n")
+    second = Manifest.of(desk(folder).view("fx")).hash[:12]
+    say("promote", "fx", "--canary-only", "--by", "ops")
+    for said in (say("materialize"), say("status")):
+        assert f"fx@{first}.1: NOT FED" in said
+        assert "next: assay features promote fx" in said
+    assert fed(say("materialize")) == [f"fx@{second}.2"]
+    # Nor can rows of the old definition be proven by the new one, which is no reason for alarm.
+    result = runner.invoke(app, ["parity", "run", "--desk", str(folder)])
+    assert result.exit_code == 1
+    assert "Nothing of fx could be proven" in result.stdout
+    assert "assay kill" not in result.stdout
+
+
 def test_the_commands_answer_in_words_and_in_json(folder: Path) -> None:
     runner = CliRunner()
 

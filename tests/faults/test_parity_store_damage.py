@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from assay.domain.instants import NANOS_PER_SECOND, parse, render
 from assay.domain.verdicts import Verdict
 from assay.errors import ConfigurationError, NotFound
-from assay.features import FeatureView, Manifest, Sessions, col
+from assay.features import Duration, FeatureView, Manifest, Sessions, col
 from assay.features.offline.arrivals import as_known_history
 from assay.features.online import OnlineFeed, SqliteStore, batches_of
 from assay.features.parity import (
@@ -342,6 +342,36 @@ def test_versions_that_a_bounded_store_dropped_are_not_called_missing(
     found = validated(path, history, max_versions=7)
     assert found.verdict is Verdict.PASS
     assert 4 <= len(found.days) < 7
+
+
+def test_a_bounded_store_of_minutes_is_compared_within_its_day(tmp_path: Path) -> None:
+    view = FeatureView(
+        "minutes", "ticks", "pair", {"mean": col("x").rolling_mean(3)}, Duration.of(days=1)
+    )
+    minute = 60 * 10**9
+    begun = START + 13 * 60 * minute
+    times = [begun + number * minute for number in range(90)]
+    facts = pl.DataFrame(
+        {
+            "pair": "A",
+            "event_time": times,
+            "known_time": times,
+            "source_rank": [0] * 90,
+            "sequence": [0] * 90,
+            "x": [float(number % 7) for number in range(90)],
+        }
+    )
+    history = as_known_history(view, facts, margin=8)
+    store = SqliteStore(tmp_path / "minutes.db", max_versions=50)
+    feed = OnlineFeed(view, store, margin=8)
+    for batch in batches_of(view, facts):
+        feed.take(batch)
+    validator = OfflineStoreValidator(
+        view, store, lambda: Authority("", history), FixedClock(0), every=1, max_versions=50
+    )
+    found = validator.validate()
+    assert (found.verdict, found.rows) == (Verdict.PASS, (49, 49))
+    store.close()
 
 
 def test_an_empty_store_and_a_failing_authority_decide_nothing(

@@ -31,13 +31,14 @@ def materialize(
     output = Output(as_json=as_json)
     with _materializers(desk, view) as materializers:
         done = [one.run(output, full=full) for one in materializers]
+    waiting = _say_unfed(output, desk, view)
     for one in done:
         newest = "nothing" if one.newest is None else f"rows up to {render(one.newest)}"
         output.line(
             f"{one.name}: {one.commits} commits with {one.arrivals:,} facts taken, "
             f"{one.rows:,} rows issued in {one.seconds:.1f} s; the store has {newest}"
         )
-    output.next_step("assay features status", "assay serve")
+    output.next_step(*waiting, "assay features status", "assay serve")
     output.result([one.to_json() for one in done])
 
 
@@ -62,7 +63,9 @@ def backfill(
     for one in done:
         beyond = f"; it keeps none of {one.let_go:,} older ones" if one.let_go else ""
         output.line(f"{one.name}: {one.rows:,} rows written that the store did not hold{beyond}")
-    output.next_step("assay features status")
+    # Of the range: between it and what is there otherwise, rows may be missing.
+    reach = f"--from {render(begin)} --to {render(stop)}"
+    output.next_step(*dict.fromkeys(f"assay parity run {one.view} {reach}" for one in done))
     output.result([one.to_json() for one in done])
 
 
@@ -85,14 +88,31 @@ def status(view: ViewArgument = None, desk: DeskOption = HERE, as_json: JsonOpti
             for one in found
         ],
     )
-    # A store that was lost does not come back by what is stored from now on.
-    lost = [one.view for one in found if one.newest is None and not one.pending]
+    waiting = _say_unfed(output, desk, view)
+    # What was lost does not come back by what is stored from now on.
+    lost = [one.view for one in found if one.lost]
     steps = [f"assay features materialize {name} --full" for name in lost]
     if any(one.pending for one in found):
         steps.insert(0, "assay features materialize")
-    if steps:
-        output.next_step(*steps)
+    if waiting or steps:
+        output.next_step(*waiting, *steps)
     output.result([one.to_json() for one in found])
+
+
+def _say_unfed(output: Output, desk: Path, view: str | None) -> list[str]:
+    """Name the rows that servers read and this desk cannot feed, and what ends that."""
+    from assay.orchestration.materialization import unfed
+
+    opened = open_desk(desk)
+    steps: list[str] = []
+    for name in [view] if view else opened.views:
+        for one in unfed(opened, opened.view(name)):
+            output.line(
+                f"{one.namespace}: NOT FED: it has manifest {one.manifest[:12]}, which the desk's "
+                "definition cannot compute, and servers read it"
+            )
+            steps = [*steps, f"assay features promote {name}"]
+    return steps
 
 
 @contextmanager

@@ -12,7 +12,8 @@
 2. Equal content gives an equal id, and committing it again adds nothing.
 3. No file is ever changed or removed, so every old snapshot stays readable, and a training set
    that names a snapshot can be rebuilt from it.
-4. ``read(verify=True)`` hashes every file that it reads and names the one that has changed.
+4. The bytes of a file are hashed before a row is decoded, and a file that has changed is named:
+   nineteen in twenty changed bits would come out as other numbers, without any error.
 """
 
 from __future__ import annotations
@@ -176,11 +177,11 @@ class Table:
 
         Raises
         ------
-        Tampered: a file is missing or unreadable.
+        Tampered: a file is missing or its bytes have changed; names the file.
         """
         gathered: list[pl.DataFrame] = []
         for file in snapshot.files:
-            gathered.append(self._load(file, None, verify=False))
+            gathered.append(self.read_part(file))
             if sum(map(len, gathered)) >= rows:
                 yield pl.concat(gathered, rechunk=True)
                 gathered = []
@@ -255,7 +256,6 @@ class Table:
         snapshot: Snapshot | str | None = None,
         *,
         columns: list[str] | None = None,
-        verify: bool = False,
         without: Collection[str] = (),
     ) -> pl.DataFrame:
         """The rows of a snapshot (default: the current one), parts in the order of their names.
@@ -265,7 +265,7 @@ class Table:
         Raises
         ------
         NotFound: there is no such snapshot, or nothing has been committed.
-        Tampered: a file is missing or, with ``verify``, its bytes have changed; names the file.
+        Tampered: a file is missing or its bytes have changed; names the file.
         """
         if isinstance(snapshot, str):
             snapshot = self.snapshot(snapshot)
@@ -274,8 +274,8 @@ class Table:
             raise NotFound(f"table {self.name} is empty: nothing has been committed yet")
         wanted = [file for file in snapshot.files if file.sha256 not in without]
         if not wanted:
-            return self._load(snapshot.files[0], columns, verify).clear()
-        return pl.concat([self._load(file, columns, verify) for file in wanted], rechunk=True)
+            return self.read_part(snapshot.files[0], columns).clear()
+        return pl.concat([self.read_part(file, columns) for file in wanted], rechunk=True)
 
     @contextmanager
     def _writing(self) -> Iterator[Snapshot | None]:
@@ -349,22 +349,11 @@ class Table:
             data = path.read_bytes()
         except FileNotFoundError:
             raise Tampered(f"file {path} of table {self.name} is missing") from None
+        except OSError as error:
+            raise Tampered(f"file {path} of table {self.name} is unreadable: {error}") from error
         if sha256_hex(data) != file.sha256:
             raise Tampered(f"file {path} of table {self.name} has changed since it was committed")
         return pl.read_parquet(io.BytesIO(data), columns=columns)
-
-    def _load(self, file: SnapshotFile, columns: list[str] | None, verify: bool) -> pl.DataFrame:
-        path = self._path(file.sha256)
-        if verify:
-            self._check(file)
-        elif not path.is_file():
-            raise Tampered(f"file {path} of table {self.name} is missing")
-        try:
-            return pl.read_parquet(path, columns=columns, glob=False, hive_partitioning=False)
-        except pl.exceptions.ColumnNotFoundError:
-            raise
-        except (pl.exceptions.PolarsError, OSError) as error:
-            raise Tampered(f"file {path} of table {self.name} is unreadable: {error}") from error
 
     def _check(self, file: SnapshotFile) -> None:
         path = self._path(file.sha256)

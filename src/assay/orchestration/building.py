@@ -257,7 +257,7 @@ def prove_parity(desk: Desk, name: str, progress: Progress) -> ParityProof:
     view = desk.view(name)
     table, snapshot = current_gold(desk, view)
     frame, _, _ = read_source(desk, view)
-    offline = table.read(snapshot, verify=True)
+    offline = table.read(snapshot)
     progress.event(f"feeding {len(frame):,} events one by one")
     online = OnlineDriver(view).replay(frame)
     progress.event("comparing every value")

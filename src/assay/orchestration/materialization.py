@@ -11,7 +11,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,10 +18,9 @@ from typing import Any, Final
 
 import polars as pl
 
-from assay.delivery.manifests import snapshot_begun
-from assay.domain.canonical import canonical_bytes
+from assay.delivery.manifests import InUse, snapshot_begun
 from assay.domain.instants import Instant, render
-from assay.errors import Conflict, ContractViolation, IncompatibleVersion, NotFound
+from assay.errors import Conflict, ContractViolation, IncompatibleVersion, NotFound, Tampered
 from assay.features import FeatureView, Manifest
 from assay.features.offline.arrivals import as_known_history
 from assay.features.online import (
@@ -39,6 +37,7 @@ from assay.orchestration.manifest_promotion import FEEDS
 from assay.orchestration.progress import Progress
 from assay.storage.files import append_line, drop_torn_tail
 from assay.storage.locks import FileLock
+from assay.storage.seals import sealed_line, sealed_lines
 
 FOLDER: Final = "materialization"
 _AT_ONCE: Final = 4_096  # rows that are written together
@@ -107,6 +106,8 @@ class Freshness:
     newest, source_newest: latest event times in the store and in the source.
     behind: event times of the source after the newest one of the store.
     pending: commits that were not taken yet.
+    lost: whether rows are not there that were issued: every commit was taken, and event times are
+        missing at the end. A server that was cut off from its disk may have lost what it accepted.
     """
 
     view: str
@@ -118,6 +119,7 @@ class Freshness:
     source_newest: Instant | None
     behind: int
     pending: int
+    lost: bool
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -155,17 +157,17 @@ def targets_of(desk: Desk, view: FeatureView) -> list[Target]:
     """Where servers read the rows of a view: under its name, or, once a manifest was promoted,
     under the namespaces of production and canary.
 
+    A namespace of another definition than the desk's cannot be fed by it: see :func:`unfed`.
+
     Raises
     ------
-    Conflict: servers read rows of another definition than the desk's.
+    Conflict: servers read rows of other definitions only.
     """
     state = desk.active_manifests.state(view.name)
-    used = [one for one in (state.active, state.canary) if one is not None]
     own = Manifest.of(view).hash
+    used = [one for one in (state.active, state.canary) if one is not None]
     mine = [one for one in used if one.manifest == own]
-    if not used:
-        return [Target(view.name, desk.layout.lake / FOLDER / view.name / "feed.checkpoint")]
-    if not mine:
+    if state.active is not None and not mine:
         raise Conflict(
             f"view {view.name}: servers read manifest {used[0].manifest[:12]}, and the desk's "
             f"definition is {own[:12]}, which cannot compute its rows",
@@ -173,7 +175,7 @@ def targets_of(desk: Desk, view: FeatureView) -> list[Target]:
         )
     events = desk.registry.manifest_events(view.name)
     feeds = desk.layout.lake / FEEDS
-    return [
+    targets = [
         Target(
             one.namespace,
             feeds / f"{one.namespace}.checkpoint",
@@ -181,6 +183,18 @@ def targets_of(desk: Desk, view: FeatureView) -> list[Target]:
         )
         for one in mine
     ]
+    if state.active is None:  # whatever the canary reads, all others read rows under the name
+        checkpoint = desk.layout.lake / FOLDER / view.name / "feed.checkpoint"
+        targets.insert(0, Target(view.name, checkpoint))
+    return targets
+
+
+def unfed(desk: Desk, view: FeatureView) -> list[InUse]:
+    """What servers read of a view and the desk's definition cannot compute: it gets no new rows."""
+    state = desk.active_manifests.state(view.name)
+    own = Manifest.of(view).hash
+    used = (state.active, state.canary)
+    return [one for one in used if one is not None and one.manifest != own]
 
 
 class Materializer:
@@ -197,6 +211,7 @@ class Materializer:
         self.target = target
         self._store = NamespacedStore(store, {view.name: target.name})
         self._folder = desk.layout.lake / FOLDER / target.name
+        self._commits = self._folder / "commits.ndjson"
         self._table = desk.lake.table(f"silver/{view.source}")
 
     def run(self, progress: Progress, *, full: bool = False) -> Materialization:
@@ -207,6 +222,7 @@ class Materializer:
         NotFound: the source is empty. ContractViolation: it lacks a column of the view.
         Unavailable: another run is on its way.
         IncompatibleVersion: the view changed since the last run.
+        Tampered: the marks have changed. Conflict: they are of a longer history.
         """
         started = time.monotonic()
         self.view.check(self._source().schema)
@@ -248,6 +264,7 @@ class Materializer:
         Raises
         ------
         NotFound: the source is empty.
+        Tampered: the marks have changed. Conflict: they are of a longer history.
         """
         snapshot = self._source()
         source = self._table.read(snapshot, columns=[self.view.entity, "event_time"])
@@ -257,6 +274,9 @@ class Materializer:
         times = source["event_time"].unique()
         behind = times.len() if newest is None else int((times > newest).sum())
         last = [self._first_mark(0), *self._marks()][-1]
+        pending = len(self._table.history()) - 1 - last.number
+        # Behind a barrier the latest event time may still be open: its rows wait.
+        is_open = self.view.has_barrier and not feed_rule(self.view)["close_with_batch"]
         return Freshness(
             view=self.view.name,
             name=self.target.name,
@@ -266,7 +286,8 @@ class Materializer:
             newest=newest,
             source_newest=source["event_time"].max(),  # type: ignore[arg-type]
             behind=behind,
-            pending=len(self._table.history()) - 1 - last.number,
+            pending=pending,
+            lost=not pending and behind > is_open,
         )
 
     def backfill(self, start: Instant, end: Instant, progress: Progress) -> Backfill:
@@ -384,19 +405,30 @@ class Materializer:
         return _NOTHING if begun is None else _Mark(commit_of(self._table, begun), position)
 
     def _marks(self) -> list[_Mark]:
-        path = self._folder / "commits.ndjson"
-        lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
-        return [_Mark(**json.loads(line)) for line in lines]
+        # A wrong number would pass over commits for good, and nobody would ever miss their rows.
+        hint = f"assay features materialize {self.view.name} --full"
+        try:
+            marks = [_Mark(**line) for line in sealed_lines(self._commits)]
+        except (Tampered, TypeError) as error:
+            said = error.message if isinstance(error, Tampered) else f"{self._commits}: {error}"
+            raise Tampered(said, hint=hint) from None
+        count = len(self._table.history())
+        if marks and marks[-1].number >= count:
+            raise Conflict(
+                f"{self._commits} says that commit {marks[-1].number} of {self._table.name} was "
+                f"taken, which has {count}: its history is another one",
+                hint=hint,
+            )
+        return marks
 
     def _mark(self, mark: _Mark, done: list[_Mark]) -> None:
         if mark in done:
             return  # a run that was killed before its checkpoint had come as far
-        path = self._folder / "commits.ndjson"
-        drop_torn_tail(path)
-        append_line(path, canonical_bytes(asdict(mark)))
+        drop_torn_tail(self._commits)
+        append_line(self._commits, sealed_line(asdict(mark)))
 
     def _forget(self) -> None:
-        for path in (self.target.checkpoint, self._folder / "commits.ndjson"):
+        for path in (self.target.checkpoint, self._commits):
             path.unlink(missing_ok=True)
 
 

@@ -134,7 +134,7 @@ def recorded_prices(desk: Desk, run: TrainingRun) -> tuple[PriceTable, Instant]:
     """
     query = run.record["training_set"]["query"]
     prices = query["prices"]
-    frame = desk.lake.table(prices["table"]).read(prices["snapshot"], verify=True)
+    frame = desk.lake.table(prices["table"]).read(prices["snapshot"])
     table = PriceTable(
         prices["table"], frame, prices["snapshot"], prices["column"], prices["entity"]
     )

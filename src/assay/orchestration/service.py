@@ -285,7 +285,7 @@ class GoldFeatures(StoreFeatures):
         if snapshot is None or snapshot.id == self._gold:
             return
         store = MemoryStore(max_versions=_FROM_GOLD)
-        frame = table.read(snapshot, verify=True)
+        frame = table.read(snapshot)
         store.write(
             self._view.name, gold_rows(self._view, frame, snapshot.metadata["manifest"], _FROM_GOLD)
         )

@@ -74,6 +74,10 @@ def test_timestamps_with_a_zone_become_nanoseconds(unit):
             PLAIN.with_columns(as_of=pl.lit(datetime(2500, 1, 1, tzinfo=UTC))),
             "outside 1677 to 2262",
         ),
+        (
+            PLAIN.with_columns(as_of=pl.Series([1, 2, 2**63], dtype=pl.UInt64)),
+            "outside 1677 to 2262",
+        ),
         ({"instrument": ["A"], "as_of": [1]}, r"type builtins\.dict"),
     ],
 )

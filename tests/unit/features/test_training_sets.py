@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+from functools import partial
 
 import polars as pl
 import pytest
@@ -15,10 +16,13 @@ from assay.features.offline.labels import ForwardReturn, ForwardVariance, PriceT
 from assay.features.offline.point_in_time import FeatureTable, Knowledge, TimeToLive
 from assay.features.offline.training_sets import (
     DESCRIPTION_FILE,
+    FRAME_FILE,
     SPINE_FILE,
     Spine,
     get_training_set,
     rebuild,
+    rewrite,
+    write_training_set,
 )
 from assay.lake import Lake, frame_digest
 from assay.testing.clocks import FixedClock
@@ -177,6 +181,38 @@ def test_a_saved_set_is_rebuilt_bit_for_bit(explicit, lake, market, views, tmp_p
     assert (path.parent / SPINE_FILE).exists() == explicit
     if not explicit:
         assert rebuild(made.description(), lake).digest == made.digest
+
+
+@pytest.mark.parametrize("way", ["save", "write"])
+def test_a_description_never_stands_beside_another_frame(way, market, views, tmp_path, monkeypatch):
+    spine = Spine.of_members(market)
+    folder = tmp_path / "set"
+    get_training_set(spine, views, prices=market, known_at=END).save(folder)
+
+    def die(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("assay.features.offline.training_sets._describe_in", die)
+    other = get_training_set(spine, views[:1], prices=market, known_at=END)
+    write = partial(
+        write_training_set, spine, views[:1], prices=market, known_at=END, folder=folder
+    )
+    with pytest.raises(KeyboardInterrupt):
+        other.save(folder) if way == "save" else write()
+    assert "weekly" not in pl.read_parquet_schema(folder / FRAME_FILE)
+    assert not (folder / DESCRIPTION_FILE).exists()
+
+
+def test_a_set_that_comes_out_different_leaves_the_recorded_one(lake, market, views, tmp_path):
+    spine = Spine.of(Spine.of_members(market).frame)
+    folder = tmp_path / "set"
+    path = get_training_set(spine, views, prices=market, known_at=END).save(folder)
+    document = json.loads(path.read_bytes())
+    path.write_bytes(json.dumps(document | {"digest": "0" * 64}).encode())
+    before = {one.name: one.read_bytes() for one in folder.iterdir()}
+    with pytest.raises(Tampered, match="expected 0000"):
+        rewrite(path, lake, folder=folder)
+    assert {one.name: one.read_bytes() for one in folder.iterdir()} == before
 
 
 def test_any_change_to_what_was_read_is_noticed(lake, market, views, tmp_path):

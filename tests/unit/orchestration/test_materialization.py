@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -10,8 +11,8 @@ import polars as pl
 import pytest
 
 from assay.domain.order import as_of
-from assay.errors import Conflict, ContractViolation, IncompatibleVersion, NotFound
-from assay.features import FeatureView, Sessions, col
+from assay.errors import Conflict, ContractViolation, IncompatibleVersion, NotFound, Tampered
+from assay.features import FeatureView, Lateness, Sessions, col
 from assay.features.offline.arrivals import as_known_history
 from assay.features.online import MemoryStore, NamespacedStore, OnlineFeed, batches_of
 from assay.lake import Lake
@@ -259,6 +260,65 @@ def test_freshness_counts_what_is_not_there_yet(stage: Stage) -> None:
     assert (found.entities, found.behind, found.pending) == (3, 0, 0)
 
 
+@pytest.mark.parametrize("byte", range(0, 60, 7))
+def test_a_changed_byte_in_what_was_taken_passes_over_no_commit(stage: Stage, byte: int) -> None:
+    stage.commit(*days(1, 20), at=20 * DAY)
+    stage.run()
+    stage.commit(*days(20, 22), at=22 * DAY)
+    (marks,) = stage.lake.root.glob("materialization/live/*.ndjson")
+    whole = bytearray(marks.read_bytes())
+    whole[byte % len(whole)] ^= 1
+    marks.write_bytes(whole)
+    for call in (stage.run, stage.materializer.freshness):
+        with pytest.raises(Tampered, match="line 1 has changed") as caught:
+            call()
+        assert caught.value.hint == "assay features materialize live --full"
+    stage.run(full=True)
+    assert stage.held() == stage.known()
+    assert stage.run().commits == 0
+
+
+def test_what_was_taken_of_a_longer_history_is_not_taken_for_this_one(stage: Stage) -> None:
+    stage.commit(*days(1, 20), at=20 * DAY)
+    silver = stage.lake.root / "silver"
+    shutil.copytree(silver, stage.lake.root / "copy")
+    stage.commit(*days(20, 22), at=22 * DAY)
+    stage.run()
+    shutil.rmtree(silver)
+    shutil.move(stage.lake.root / "copy", silver)
+    for call in (stage.run, stage.materializer.freshness):
+        with pytest.raises(Conflict, match="its history is another one") as caught:
+            call()
+        assert caught.value.hint == "assay features materialize live --full"
+
+
+@pytest.mark.parametrize("kept", [0, 10, 18])
+def test_rows_that_a_store_lost_at_the_end_are_told_from_those_that_wait(
+    stage: Stage, kept: int
+) -> None:
+    stage.commit(*days(1, 20), at=20 * DAY)
+    assert not stage.materializer.freshness().lost
+    stage.run()
+    whole = stage.held()
+    assert not stage.materializer.freshness().lost
+    # A server without its power came back with what was on its disk.
+    before, stage.store = stage.store, MemoryStore()
+    stage.store.write("live", [row for name in "AB" for row in before.history("live", name)[:kept]])
+    found = stage.materializer.freshness()
+    assert (found.behind, found.pending, found.lost) == (19 - kept, 0, True)
+    stage.run(full=True)
+    assert stage.held() == whole
+    assert not stage.materializer.freshness().lost
+
+
+def test_an_event_time_that_is_still_open_is_not_lost(stage: Stage) -> None:
+    stage.view = replace(VIEW, lateness=Lateness(event_times=32, closes_with_batch=False))
+    stage.commit(*days(1, 20), at=20 * DAY)
+    stage.run()
+    found = stage.materializer.freshness()
+    assert (found.behind, found.pending, found.lost) == (1, 0, False)
+
+
 def test_what_leaves_the_source_keeps_the_rows_that_were_known(stage: Stage) -> None:
     stage.commit(*days(1, 20), at=20 * DAY)
     stage.run()
@@ -370,3 +430,20 @@ def test_facts_up_to_a_snapshot_are_those_of_the_commits_before_it(stage: Stage)
     assert all_arrivals(stage.table, VIEW, upto=second).height == 10
     with pytest.raises(NotFound, match="no snapshot"):
         all_arrivals(stage.table, VIEW, upto="0" * 64)
+
+
+def test_a_changed_byte_of_silver_is_no_row(stage: Stage) -> None:
+    stage.commit(*days(1, 20), at=20 * DAY)
+    (file,) = stage.lake.root.glob("silver/source/files/*.parquet")
+    data = file.read_bytes()
+    for place in range(0, len(data), 101):
+        changed = bytearray(data)
+        changed[place] ^= 1
+        file.write_bytes(changed)
+        for call in (stage.run, lambda: stage.materializer.backfill(0, 30 * DAY, QUIET)):
+            with pytest.raises(Tampered, match=file.name):
+                call()
+    assert stage.held() == {}
+    file.write_bytes(data)
+    stage.run()
+    assert stage.held() == stage.known()

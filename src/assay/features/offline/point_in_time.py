@@ -299,7 +299,9 @@ def _expired(
     ttl: TimeToLive, events: _Integers, moments: _Integers, calendar: SessionCalendar | None
 ) -> NDArray[np.bool_]:
     if ttl.nanos is not None:
-        return moments - events > ttl.nanos
+        # An answer is never of the future, so its age is exact without a sign, and only so: between
+        # the ends of int64 lie more nanoseconds than int64 has.
+        return (moments - events).view(np.uint64) > ttl.nanos
     if calendar is None:
         raise ConfigurationError(
             f"a time to live of {ttl.sessions} sessions needs a calendar of sessions",

@@ -206,7 +206,7 @@ class _Places:
     def read(self, table: str, snapshot: str) -> pl.DataFrame:
         if self.store is not None and self.in_store(table, snapshot):
             return self.store.read(table, snapshot)
-        return self.lake.table(table).read(snapshot, verify=True)
+        return self.lake.table(table).read(snapshot)
 
 
 def _load(path: Path) -> Mapping[str, Any]:

@@ -173,7 +173,9 @@ def _with_instants(frame: pl.DataFrame) -> pl.DataFrame:
         if not (nanos // factor).equals(whole):
             raise ContractViolation(f"spine column {AS_OF!r} holds times outside 1677 to 2262")
     elif dtype.is_integer():
-        nanos = moments.cast(pl.Int64)
+        nanos = moments.cast(pl.Int64, strict=False)
+        if nanos.null_count():
+            raise ContractViolation(f"spine column {AS_OF!r} holds times outside 1677 to 2262")
     else:
         raise ContractViolation(
             f"spine column {AS_OF!r} is {dtype}: expected int64 nanoseconds UTC, "

@@ -115,10 +115,12 @@ class TrainingSet:
     def save(self, directory: Path) -> Path:
         """Write the frame, the spine where needed, and the description; return the latter's path.
 
-        The description is written last: where it exists, the rest does too.
+        The description is written last, and an earlier one removed first: where it exists, the rest
+        is what it describes.
         """
         with atomic_path(directory / FRAME_FILE) as path:
             self.frame.write_parquet(path)
+            _describe_nothing_in(directory)
         return _describe_in(directory, self.spine, self.description())
 
 
@@ -219,18 +221,28 @@ def write_training_set(
     ------
     ContractViolation: also ``chunk_rows`` below one. The rest as :func:`get_training_set`.
     """
-    if chunk_rows < 1:
-        raise ContractViolation(f"chunk_rows {chunk_rows}: expected at least one")
     query = Query(
         spine, tables, label, prices, known_at, Knowledge(knowledge), drop_unlabelled, request
     )
-    made = Rows(query)
+    return _written(query, folder, chunk_rows)
+
+
+def _written(
+    query: Query, folder: Path, chunk_rows: int, *, expected: str | None = None
+) -> WrittenTrainingSet:
+    """Write what a query asks for; what is in the folder stays unless it has the digest."""
+    if chunk_rows < 1:
+        raise ContractViolation(f"chunk_rows {chunk_rows}: expected at least one")
+    spine, made = query.spine, Rows(query)
     with atomic_path(folder / FRAME_FILE) as path:
         _sink(made, spine.frame, path, chunk_rows)
         rows = int(pl.scan_parquet(path, glob=False).select(pl.len()).collect().item())
         if rows + sum(made.dropped.values()) != len(spine.frame):
             raise AssertionError(f"{len(spine.frame)} rows in, {rows} out, {made.dropped} dropped")
         digest = parquet_digest(path)
+        if expected is not None:
+            _compare(digest, expected)
+        _describe_nothing_in(folder)
     description = {
         "format": FORMAT,
         "query": query.to_json(),
@@ -327,27 +339,22 @@ def rewrite(
     store: OfflineStore | None = None,
     chunk_rows: int = CHUNK_ROWS,
 ) -> WrittenTrainingSet:
-    """:func:`rebuild` into ``folder``, for a result larger than memory."""
+    """:func:`rebuild` into ``folder``, for a result larger than memory.
+
+    A result with another digest is not written.
+    """
     query, digest = described(description, lake, store, request)
-    result = write_training_set(
-        query.spine,
-        query.tables,
-        query.label,
-        folder=folder,
-        request=query.request,
-        prices=query.prices,
-        known_at=query.known_at,
-        knowledge=query.knowledge,
-        drop_unlabelled=query.drop_unlabelled,
-        chunk_rows=chunk_rows,
-    )
-    _compare(result.digest, digest)
-    return result
+    return _written(query, folder, chunk_rows, expected=digest)
 
 
 def _compare(found: str, expected: str) -> None:
     if found != expected:
         raise Tampered(f"the rebuilt training set has digest {found}, expected {expected}")
+
+
+def _describe_nothing_in(folder: Path) -> None:
+    """What is written next is not what an earlier description in the folder says."""
+    (folder / DESCRIPTION_FILE).unlink(missing_ok=True)
 
 
 def _describe_in(folder: Path, spine: Spine, description: Mapping[str, Any]) -> Path:

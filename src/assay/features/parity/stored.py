@@ -171,7 +171,8 @@ def complete_since(history: pl.DataFrame, stored: Stored, *, max_versions: int) 
     """From which midnight on the store can hold every version; None where it holds nothing.
 
     Rows that were known before the first one the store got were part of its warm-up, and of an
-    entity with ``max_versions`` rows older ones may have been dropped.
+    entity with ``max_versions`` rows older ones may have been dropped. Where no midnight lies among
+    its rows, as with bars of a minute, it is the moment after what may have been dropped.
 
     Parameters
     ----------
@@ -191,7 +192,9 @@ def complete_since(history: pl.DataFrame, stored: Stored, *, max_versions: int) 
         floors.append(int(newest_of_oldest.max()) + 1)
     if not floors:
         return int(history["event_time"].to_numpy().min()) // NANOS_PER_DAY * NANOS_PER_DAY
-    return -(-max(floors) // NANOS_PER_DAY) * NANOS_PER_DAY
+    midnight = -(-max(floors) // NANOS_PER_DAY) * NANOS_PER_DAY
+    newest = int(rows["event_time"].to_numpy().max())
+    return midnight if midnight <= newest else max(floors)
 
 
 def compare_store(

@@ -11,8 +11,17 @@ def advice_on(proof: ViewProof) -> tuple[str, ...]:
     verdict, report, found = proof.judgement.verdict, proof.report, proof.comparison
     if verdict is Verdict.INDETERMINATE:
         return (f"Nothing of {proof.view} was compared: choose a horizon that holds rows.",)
-    said: list[str] = []
     stored = proof.side is OnlineSide.STORE
+    other = stored and proof.in_use != proof.manifest
+    if other and [*found.foreign] == [proof.in_use] and not found.refused:
+        words = (
+            f"Nothing of {proof.view} could be proven: all others than the canary read manifest "
+            f"{str(proof.in_use)[:12]}, and the desk defines {proof.manifest[:12]}. Bring the "
+            "definition back and compare again, or let all take the new one: "
+            f"`assay features promote {proof.view}`."
+        )
+        return (words,)
+    said: list[str] = []
     differing = report.bitwise_equal < report.values_compared
     if verdict is Verdict.FAIL and stored:
         said.append(

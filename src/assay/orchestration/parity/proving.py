@@ -67,6 +67,7 @@ class ViewProof:
     Attributes
     ----------
     side: what history was compared with.
+    in_use: the manifest that production reads; None while none was promoted.
     source: snapshot id of the view's source table; gold: that of its gold table, None where history
         was computed from the source.
     comparison: what was found; judgement: what the policy says to it.
@@ -75,6 +76,7 @@ class ViewProof:
 
     view: str
     manifest: str
+    in_use: str | None
     side: OnlineSide
     source: str
     gold: str | None
@@ -122,6 +124,7 @@ class ViewProof:
         return {
             "view": self.view,
             "manifest": self.manifest,
+            "in_use": self.in_use,
             "side": str(self.side),
             "source": self.source,
             "gold": self.gold,
@@ -191,9 +194,11 @@ def prove_view(
     progress.event(f"{name}: comparing every value, hashing every day")
     found = compare_store(view, stored, offline, horizon, answers=answers, shown=SHOWN)
     policy = policy or ParityPolicy()
+    active = desk.active_manifests.state(name).active
     return ViewProof(
         view=name,
         manifest=Manifest.of(view).hash,
+        in_use=None if active is None else active.manifest,
         side=side,
         source=source,
         gold=gold,
@@ -265,7 +270,7 @@ def _fed(
         .replay(frame)
         .with_columns(pl.lit(Manifest.of(view).hash).alias(MANIFEST))
     )
-    return source.id, table.read(snapshot, verify=True), Stored(online, (), (), {})
+    return source.id, table.read(snapshot), Stored(online, (), (), {})
 
 
 def _warm(view: FeatureView, frame: pl.DataFrame, since: Instant) -> pl.DataFrame:

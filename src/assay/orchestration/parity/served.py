@@ -7,6 +7,7 @@ the model, a store, a cache, another process, these are the numbers that decided
 
 from __future__ import annotations
 
+import math
 import struct
 import time
 from collections import Counter
@@ -29,10 +30,14 @@ from assay.orchestration.progress import Progress
 
 _OTHER: Final = "features of a definition that the desk no longer has"
 _NO_VERSION: Final = "a version that the registry cannot open"
+_UNREADABLE: Final = "lines that cannot be read"
 
 
 class _Line(msgspec.Struct):
-    """What is read of a line; batches and predictions from given features name no instrument."""
+    """What is read of a line; batches and predictions from given features name no instrument.
+
+    A missing feature is a null: JSON has no NaN, and no model is given an infinity.
+    """
 
     model: str
     version: str
@@ -40,7 +45,7 @@ class _Line(msgspec.Struct):
     instrument: str | None = None
     event_time: str | None = None
     known_time: str | None = None
-    features: list[float] | None = None
+    features: list[float | None] | None = None
     request: dict[str, float] | None = None
 
 
@@ -161,9 +166,16 @@ class _Found:
         """Distinct rows by manifest: the same row is served many times over."""
         rows: dict[Any, tuple[str, Given]] = {}
         for line in _lines(log):
+            if line is None:
+                self.skipped[_UNREADABLE] += 1
+                continue
             if line.instrument is None or line.event_time is None or line.known_time is None:
                 continue
-            event_time = parse(line.event_time)
+            try:
+                event_time, known_time = parse(line.event_time), parse(line.known_time)
+            except AssayError:
+                self.skipped[_UNREADABLE] += 1
+                continue
             if line.manifest is None or line.features is None or not begin <= event_time < end:
                 continue
             self.lines += 1
@@ -172,11 +184,12 @@ class _Found:
                 self.skipped[_NO_VERSION] += 1
                 continue
             request = tuple(sorted((line.request or {}).items()))
+            values = [math.nan if value is None else value for value in line.features]
             row = Given(
-                line.model, line.version, line.instrument, event_time, parse(line.known_time),
-                dict(zip(names, line.features, strict=True)), request,
+                line.model, line.version, line.instrument, event_time, known_time,
+                dict(zip(names, values, strict=True)), request,
             )  # fmt: skip
-            same = (line.manifest, row.model, row.version, row.key, request, _bits(line.features))
+            same = (line.manifest, row.model, row.version, row.key, request, _bits(values))
             rows[same] = (line.manifest, row)
         return list(rows.values())
 
@@ -236,8 +249,10 @@ def _definition(desk: Desk, manifest: str) -> tuple[FeatureView, RequestView | N
     return None
 
 
-def _lines(log: Path) -> Iterator[_Line]:
-    """The whole lines of a log; one that was being written when a process died is none."""
+def _lines(log: Path) -> Iterator[_Line | None]:
+    """The whole lines of a log, None for one that cannot be read; one that was being written when
+    a process died is none.
+    """
     if not log.exists():
         return
     decode = msgspec.json.Decoder(_Line).decode
@@ -246,7 +261,8 @@ def _lines(log: Path) -> Iterator[_Line]:
             try:
                 yield decode(line)
             except msgspec.DecodeError:
-                continue
+                if line.endswith(b"\n"):
+                    yield None
 
 
 def _bits(values: Sequence[float]) -> bytes:
