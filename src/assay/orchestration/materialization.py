@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -403,6 +404,21 @@ class Materializer:
     def _forget(self) -> None:
         for path in (self.target.checkpoint, self._folder / "commits.ndjson"):
             path.unlink(missing_ok=True)
+
+
+def forget_feed(desk: Desk, name: str) -> None:
+    """Remove what the feed of promoted rows has kept; a run that is under way ends first.
+
+    Parameters
+    ----------
+    name: of the rows in the store.
+    """
+    folder = desk.layout.lake / FOLDER / name
+    with ExitStack() as stack:
+        if folder.is_dir():
+            stack.enter_context(FileLock(folder / "run.lock"))
+        (folder / "commits.ndjson").unlink(missing_ok=True)
+        (desk.layout.lake / FEEDS / f"{name}.checkpoint").unlink(missing_ok=True)
 
 
 def freshness_of(store: OnlineStore, materializers: Sequence[Materializer]) -> list[Freshness]:
