@@ -341,3 +341,48 @@ def test_the_commands_answer_in_words_and_in_json(folder: Path) -> None:
             ["features", "rollback-manifest", "fx", "--reason", "x", "--desk", str(folder)],
             catch_exceptions=False,
         )
+
+
+def test_rows_of_replaced_manifests_and_what_their_feed_kept_are_dropped(folder: Path) -> None:
+    runner = CliRunner()
+
+    def ask(*words: str) -> Any:
+        result = runner.invoke(app, ["features", *words, "--desk", str(folder), "--json"])
+        assert result.exit_code == 0, (words, result.output, result.exception)
+        return json.loads(result.stdout)
+
+    assert ask("gc")["rows"] == []
+    names = []
+    for number, more in enumerate(("", RANK, RANK + ', "last": mid')):
+        define(folder, more)
+        with (folder / "docs/changelog/features.md").open("a") as page:
+            page.write(f"- `fx`: change {number}.\n")
+        names.append(ask("promote", "fx", "--event-times", "4", "--by", "ops")["namespace"])
+        ask("materialize", "fx")
+
+    def kept_files() -> list[bool]:
+        return [
+            (folder / f"data/feeds/{name}.checkpoint").exists()
+            and (folder / f"data/materialization/{name}/commits.ndjson").exists()
+            for name in names
+        ]
+
+    assert kept_files() == [True] * 3
+    assert all(row["keep"] for row in ask("gc", "--dry-run")["rows"]), "used a moment ago"
+    wanted = ("gc", "fx", "--minutes", "0", "--by", "ops")
+    planned = ask(*wanted, "--dry-run")
+    assert kept_files() == [True] * 3
+    done = ask(*wanted)
+    assert done["rows"] == planned["rows"]
+    assert {row["namespace"]: row["keep"] for row in done["rows"]} == dict(
+        zip(names, (False, True, True), strict=True)
+    )
+    assert kept_files() == [False, True, True]
+    assert [row["entities"] for row in done["rows"]] == [len(INSTRUMENTS)] * 3
+    assert all(row["keep"] for row in ask(*wanted)["rows"])
+    told = runner.invoke(app, ["features", "gc", "--desk", str(folder)]).stdout
+    assert "0 of 2 dropped, the rows of 0 entities" in told
+    assert "a rollback brings it back" in told
+    ask("rollback-manifest", "fx", "--reason", "ranks", "--by", "ops")
+    with pytest.raises(NotFound, match="no view 'xf'"):
+        runner.invoke(app, ["features", "gc", "xf", "--desk", str(folder)], catch_exceptions=False)
