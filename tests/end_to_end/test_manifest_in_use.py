@@ -300,7 +300,16 @@ def test_a_view_that_was_never_promoted_is_served_from_its_definition(folder: Pa
 def test_the_service_of_a_desk_is_wired_to_what_is_in_use(folder: Path) -> None:
     opened = desk(folder)
     layout = ServingLayout(
-        None, Limits(), 1_000, 60.0, folder / "KILL", folder / "r", folder / "p", folder / "f", 1
+        None,
+        Limits(),
+        1_000,
+        60.0,
+        folder / "KILL",
+        folder / "r",
+        folder / "p",
+        folder / "f",
+        1,
+        1.0,
     )
     with pytest.raises(NotFound, match="nothing is in production"):
         make_service(

@@ -63,6 +63,7 @@ class ServingLayout:
     predictions: Path
     feedback: Path
     queue: int
+    feature_log_rate: float
 
 
 class FollowedSources(Mapping[str, FeatureSource]):
@@ -139,6 +140,7 @@ def make_service(
         version=version,
         body_bytes=layout.body_bytes,
         queue=layout.queue,
+        feature_log_rate=layout.feature_log_rate,
         poll_seconds=layout.poll_seconds,
         follow=sources.follow,
     )

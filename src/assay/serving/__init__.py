@@ -10,7 +10,8 @@
    and the kill switch (:mod:`~assay.serving.kill_switch`), reads the rows that callers bring
    (:mod:`~assay.serving.rows`), and refuses with a reason (:mod:`~assay.serving.rejections`).
 5. :mod:`~assay.serving.reloading` exchanges what is live without losing a request.
-6. :mod:`~assay.serving.prediction_log` writes down what was answered, and what became of it.
+6. :mod:`~assay.serving.prediction_log` writes down what was answered, and what became of it;
+   :mod:`~assay.serving.feature_rate` says with which predictions their features.
 7. :mod:`~assay.serving.service` is the HTTP face: prediction routes in plain ASGI
    (:mod:`~assay.serving.inference`, :mod:`~assay.serving.wire`), the rest through FastAPI
    (:mod:`~assay.serving.control`), over connections that answer in one write
