@@ -258,9 +258,12 @@ class OnlineStoreTests:
         assert store.history("fx", "A") == new
         assert store.views() == ("fx",)
 
-    def test_a_large_view_is_dropped_whole(self, store: OnlineStore) -> None:
+    def test_a_large_view_is_kept_and_dropped_whole(self, store: OnlineStore) -> None:
         for time in (1, 2):
             store.write("fx", [stored_row(f"E{number}", time) for number in range(1_203)])
+        for number in (0, 998, 999, 1_000, 1_001, 1_202):
+            expected = [stored_row(f"E{number}", time) for time in (1, 2)]
+            assert store.history("fx", f"E{number}") == expected
         assert store.drop("fx") == 1_203
         assert store.views() == ()
         assert list(store.entities("fx")) == []
