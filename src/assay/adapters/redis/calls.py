@@ -127,14 +127,26 @@ class Calls:
     def read(
         self, view: str, entities: Sequence[str], as_of: Instant | None
     ) -> Steps[list[StoredRow | None]]:
-        """The newest rows of one view."""
-        found = yield from self.read_views({view: entities}, as_of, spread=False)
-        return found[view]
+        """The newest rows; where one of them is not visible, everything anew from a script."""
+        if not entities:
+            return []
+        # The most frequent call, written out: a mapping of views costs a tenth of the round trip.
+        try:
+            keys, names = self.keys_of(view), _encoded(entities)
+        except UnicodeEncodeError:
+            return [None] * len(entities)
+        newest = keys.newest
+        found = yield Request(["MGET", *[newest + name for name in names]])
+        rows = unpack_rows(entities, found)
+        if as_of is None or _visible(rows, as_of):
+            return rows
+        past = yield from _past({view: entities}, {view: (keys, names)}, as_of, spread=False)
+        return past[view]
 
     def read_views(
         self, asked: Mapping[str, Sequence[str]], as_of: Instant | None, *, spread: bool
     ) -> Steps[dict[str, list[StoredRow | None]]]:
-        """The newest rows; where one of them is not visible, everything anew from a script.
+        """The newest rows of several views, as :meth:`read` gives those of one.
 
         Parameters
         ----------
@@ -162,23 +174,10 @@ class Calls:
             found[view] = unpack_rows(asked[view], data)
         if as_of is None:
             return found
-        late = [view for view in places if not _visible(found[view], as_of)]
-        if as_of < MIN_INSTANT:
-            return {view: [None] * len(entities) for view, entities in asked.items()}
+        late = {view for view in places if not _visible(found[view], as_of)}
         if late:
-            # These answers are of another state than the first ones, which are therefore let go.
-            after = b"+" if as_of >= MAX_INSTANT else b"(" + moment_bytes(as_of + 1)
-            bounds = (moment_bytes(as_of), after)
-            both = {
-                view: [part + name for name in names for part in (keys.newest, keys.earlier)]
-                for view, (keys, names) in places.items()
-                if view in late or not spread
-            }
-            packed = yield from _each(
-                both, lambda keys: Request(keys, AS_OF, bounds), spread=spread, keys_each=2
-            )
-            for view, data in packed.items():
-                found[view] = unpack_rows(asked[view], data)
+            again = {view: one for view, one in places.items() if view in late or not spread}
+            found |= yield from _past(asked, again, as_of, spread=spread)
         return found
 
     def history(self, view: str, entity: str) -> Steps[list[StoredRow]]:
@@ -263,6 +262,31 @@ def _each(
         start, end = end, end + len(of_view) // keys_each
         found[view] = together[start:end]
     return found
+
+
+def _past(
+    asked: Mapping[str, Sequence[str]],
+    places: Mapping[str, tuple[ViewKeys, Sequence[bytes]]],
+    as_of: Instant,
+    *,
+    spread: bool,
+) -> Steps[dict[str, list[StoredRow | None]]]:
+    """The rows of some views as of a moment, newest or earlier ones.
+
+    They are of another state than rows that were read before, which are therefore let go.
+    """
+    if as_of < MIN_INSTANT:
+        return {view: [None] * len(asked[view]) for view in places}
+    after = b"+" if as_of >= MAX_INSTANT else b"(" + moment_bytes(as_of + 1)
+    bounds = (moment_bytes(as_of), after)
+    both = {
+        view: [part + name for name in names for part in (keys.newest, keys.earlier)]
+        for view, (keys, names) in places.items()
+    }
+    packed = yield from _each(
+        both, lambda keys: Request(keys, AS_OF, bounds), spread=spread, keys_each=2
+    )
+    return {view: unpack_rows(asked[view], data) for view, data in packed.items()}
 
 
 def _encoded(entities: Sequence[str]) -> list[bytes]:
