@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import socket
+import sqlite3
 import threading
 import time
 import urllib.error
@@ -39,6 +40,7 @@ from assay.serving import (
     OnnxModel,
     Predictor,
     ServiceRecord,
+    states_of,
 )
 from assay.serving.service import Service, ServiceFiles
 from assay.testing.clocks import FixedClock
@@ -395,3 +397,42 @@ def test_rows_of_replaced_manifests_and_what_their_feed_kept_are_dropped(folder:
     ask("rollback-manifest", "fx", "--reason", "ranks", "--by", "ops")
     with pytest.raises(NotFound, match="no view 'xf'"):
         runner.invoke(app, ["features", "gc", "xf", "--desk", str(folder)], catch_exceptions=False)
+
+
+def test_the_health_of_all_views_is_one_read_and_a_damaged_row_is_one_views_fault(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "features/fy.py").write_text(
+        VIEW.format(more=RANK).replace('"fx"', '"fy"').replace("fx =", "fy =")
+    )
+    with (folder / "docs/changelog/features.md").open("a") as page:
+        page.write("- `fy`: first version.\n")
+    for name in ("fx", "fy"):
+        promote_view(desk(folder), name, Silent(), initiated_by="ops", span=Span(event_times=8))
+    features = DeskFeatures(desk(folder), canary=False)
+    one_by_one = {key: source.state(NOW) for key, source in features.items()}
+    assert len(one_by_one) == 2
+    assert all(state.reachable for state in one_by_one.values())
+    store = features._opened()
+    reads: list[tuple[str, int]] = []
+
+    def counted(call: str, work: Any) -> Any:
+        def count(asked: Any, *rest: Any) -> Any:
+            reads.append((call, len(asked)))
+            return work(asked, *rest)
+
+        return count
+
+    for call in ("read", "read_views"):
+        monkeypatch.setattr(store, call, counted(call, getattr(store, call)))
+    assert states_of(features, NOW) == one_by_one
+    assert reads == [("read_views", 2)]
+    assert states_of(dict(features), NOW) == one_by_one
+
+    connection = sqlite3.connect(folder / "data/online.db")
+    with connection:
+        connection.execute("UPDATE online_rows SET packed = zeroblob(80) WHERE view LIKE 'fy@%'")
+    connection.close()
+    damaged = states_of(features, NOW)
+    assert sorted(state.reachable for state in damaged.values()) == [False, True]
+    assert damaged == {key: source.state(NOW) for key, source in features.items()}

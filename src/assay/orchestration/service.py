@@ -74,6 +74,10 @@ class FollowedSources(Mapping[str, FeatureSource]):
         """Take notice of another manifest in use; asked about once a second."""
 
     @abstractmethod
+    def states(self, as_of: Instant) -> Mapping[str, SourceState]:
+        """Whether each source answers and is fresh."""
+
+    @abstractmethod
     def samples(self) -> Iterable[Sample]:
         """What ``/metrics`` says about the manifests in use."""
 
@@ -235,6 +239,11 @@ def state_of(source: FeatureSource, name: str, as_of: Instant) -> SourceState:
         rows = [row for row in source.rows(sorted(source.entities()), as_of) if row is not None]
     except AssayError as error:
         return SourceState(reachable=False, fresh=False, detail=error.message)
+    return state_of_rows(rows, name)
+
+
+def state_of_rows(rows: Sequence[SourceRow], name: str) -> SourceState:
+    """The state of a source that has these rows."""
     if not rows:
         return SourceState(reachable=True, fresh=False, detail=f"{name}: no rows")
     fresh = sum(not row.stale for row in rows)

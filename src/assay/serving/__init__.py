@@ -18,7 +18,7 @@
    (:mod:`~assay.serving.connection`). It is imported by name, because FastAPI takes time to load.
 """
 
-from assay.serving.feature_source import FeatureSource, SourceRow, SourceState
+from assay.serving.feature_source import FeatureSource, SourceRow, SourceState, states_of
 from assay.serving.kill_switch import Kill, KillSwitch
 from assay.serving.live_model import CHAMPION, LiveModel, LiveModels, LiveSource
 from assay.serving.onnx_model import OnnxModel
@@ -46,4 +46,5 @@ __all__ = [
     "ServiceRecord",
     "SourceRow",
     "SourceState",
+    "states_of",
 ]
