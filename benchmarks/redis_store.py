@@ -21,6 +21,7 @@ from assay.testing.redis_server import INSTALL, RedisServer, find_redis_server, 
 from benchmarks.online import DAY, ENTITIES, FEATURES, _beside, _row
 
 BATCH = 1_000
+VIEWS = 5
 _HEADER = 72
 
 
@@ -31,7 +32,7 @@ def rows() -> list[dict[str, Any]]:
         sys.stderr.write(f"no redis-server on this machine: {INSTALL}\n")
         return []
     with RedisServer(executable, port=free_port()) as server:
-        return [*_writes(server), *_reads(server)]
+        return [*_writes(server), *_reads(server), *_views(server)]
 
 
 def _day(number: int, names: list[str], values: np.ndarray[Any, Any]) -> list[StoredRow]:
@@ -122,6 +123,46 @@ def _reads(server: RedisServer) -> list[dict[str, Any]]:
             # The past comes from a script, in a second round trip: a goal of our own.
             target = 5.0 if moment == 2 * DAY + 1 else 1.5
             found.append(_row(name, "ms", *times, target, ratio=True))
+    store.close()
+    raw.close()
+    return found
+
+
+def _views(server: RedisServer) -> list[dict[str, Any]]:
+    """The newest rows of some entities of several views at once."""
+    from redis import Redis
+
+    from assay.adapters.redis import RedisStore
+
+    names, values = _data()
+    names, values = names[:BATCH], values[:BATCH]
+    views = [f"view{number}" for number in range(VIEWS)]
+    store, raw = RedisStore(server.url), Redis(port=server.port or 0, protocol=2)
+    for view in views:
+        store.write(view, _day(0, names, values))
+    # The raw reference keeps these rows under keys of its own, as it did above.
+    for row in _day(0, names, values):
+        for view in views:
+            raw.set(f"{view}:{row.entity}", pack_row(view, row))
+    generator, repeats, found = np.random.default_rng(3), 300, []
+    for count in (1, 25):
+        drawn = [
+            [names[place] for place in generator.choice(BATCH, count, replace=False)]
+            for _ in range(repeats)
+        ]
+        keys = [[f"{view}:{name}" for view in views for name in one] for one in drawn]
+        asked = iter([dict.fromkeys(views, one) for one in drawn])
+        raw_keys = iter(keys)
+
+        def ours(asked: Iterator[dict[str, list[str]]] = asked) -> object:
+            return store.read_views(next(asked))
+
+        def reference(raw_keys: Iterator[list[str]] = raw_keys) -> object:
+            packed = raw.mget(next(raw_keys))
+            return [np.frombuffer(data, "<f8", -1, _HEADER) for data in packed]
+
+        name = f"read {count} entities of each of {VIEWS} views at once (reference: raw MGET)"
+        found.append(_row(name, "ms", *_beside(ours, reference, repeats), 1.5, ratio=True))
     store.close()
     raw.close()
     return found

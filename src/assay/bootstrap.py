@@ -87,6 +87,7 @@ def open_service(
         predictions=serving.predictions,
         feedback=serving.feedback,
         queue=serving.queue,
+        feature_log_rate=serving.feature_log_rate,
     )
     desk = _desk(path, settings, clock)
     sources = DeskFeatures(desk, canary=canary or serving.canary)

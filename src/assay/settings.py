@@ -120,6 +120,7 @@ class ServingSettings:
     predictions: Path = Path("artifacts/predictions.jsonl")
     feedback: Path = Path("artifacts/feedback.jsonl")
     queue: int = field(default=20_000, metadata={"minimum": 0})
+    feature_log_rate: float = field(default=1.0, metadata={"minimum": 0, "maximum": 1})
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import socket
+import sqlite3
 import threading
 import time
 import urllib.error
@@ -39,6 +40,7 @@ from assay.serving import (
     OnnxModel,
     Predictor,
     ServiceRecord,
+    states_of,
 )
 from assay.serving.service import Service, ServiceFiles
 from assay.testing.clocks import FixedClock
@@ -300,7 +302,16 @@ def test_a_view_that_was_never_promoted_is_served_from_its_definition(folder: Pa
 def test_the_service_of_a_desk_is_wired_to_what_is_in_use(folder: Path) -> None:
     opened = desk(folder)
     layout = ServingLayout(
-        None, Limits(), 1_000, 60.0, folder / "KILL", folder / "r", folder / "p", folder / "f", 1
+        None,
+        Limits(),
+        1_000,
+        60.0,
+        folder / "KILL",
+        folder / "r",
+        folder / "p",
+        folder / "f",
+        1,
+        1.0,
     )
     with pytest.raises(NotFound, match="nothing is in production"):
         make_service(
@@ -378,3 +389,87 @@ def test_the_commands_answer_in_words_and_in_json(folder: Path) -> None:
             ["features", "rollback-manifest", "fx", "--reason", "x", "--desk", str(folder)],
             catch_exceptions=False,
         )
+
+
+def test_rows_of_replaced_manifests_and_what_their_feed_kept_are_dropped(folder: Path) -> None:
+    runner = CliRunner()
+
+    def ask(*words: str) -> Any:
+        result = runner.invoke(app, ["features", *words, "--desk", str(folder), "--json"])
+        assert result.exit_code == 0, (words, result.output, result.exception)
+        return json.loads(result.stdout)
+
+    assert ask("gc")["rows"] == []
+    names = []
+    for number, more in enumerate(("", RANK, RANK + ', "last": mid')):
+        define(folder, more)
+        with (folder / "docs/changelog/features.md").open("a") as page:
+            page.write(f"- `fx`: change {number}.\n")
+        names.append(ask("promote", "fx", "--event-times", "4", "--by", "ops")["namespace"])
+        ask("materialize", "fx")
+
+    def kept_files() -> list[bool]:
+        return [
+            (folder / f"data/feeds/{name}.checkpoint").exists()
+            and (folder / f"data/materialization/{name}/commits.ndjson").exists()
+            for name in names
+        ]
+
+    assert kept_files() == [True] * 3
+    assert all(row["keep"] for row in ask("gc", "--dry-run")["rows"]), "used a moment ago"
+    wanted = ("gc", "fx", "--minutes", "0", "--by", "ops")
+    planned = ask(*wanted, "--dry-run")
+    assert kept_files() == [True] * 3
+    done = ask(*wanted)
+    assert done["rows"] == planned["rows"]
+    assert {row["namespace"]: row["keep"] for row in done["rows"]} == dict(
+        zip(names, (False, True, True), strict=True)
+    )
+    assert kept_files() == [False, True, True]
+    assert [row["entities"] for row in done["rows"]] == [len(INSTRUMENTS)] * 3
+    assert all(row["keep"] for row in ask(*wanted)["rows"])
+    told = runner.invoke(app, ["features", "gc", "--desk", str(folder)]).stdout
+    assert "0 of 2 dropped, the rows of 0 entities" in told
+    assert "a rollback brings it back" in told
+    ask("rollback-manifest", "fx", "--reason", "ranks", "--by", "ops")
+    with pytest.raises(NotFound, match="no view 'xf'"):
+        runner.invoke(app, ["features", "gc", "xf", "--desk", str(folder)], catch_exceptions=False)
+
+
+def test_the_health_of_all_views_is_one_read_and_a_damaged_row_is_one_views_fault(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "features/fy.py").write_text(
+        VIEW.format(more=RANK).replace('"fx"', '"fy"').replace("fx =", "fy =")
+    )
+    with (folder / "docs/changelog/features.md").open("a") as page:
+        page.write("- `fy`: first version.\n")
+    for name in ("fx", "fy"):
+        promote_view(desk(folder), name, Silent(), initiated_by="ops", span=Span(event_times=8))
+    features = DeskFeatures(desk(folder), canary=False)
+    one_by_one = {key: source.state(NOW) for key, source in features.items()}
+    assert len(one_by_one) == 2
+    assert all(state.reachable for state in one_by_one.values())
+    store = features._opened()
+    reads: list[tuple[str, int]] = []
+
+    def counted(call: str, work: Any) -> Any:
+        def count(asked: Any, *rest: Any) -> Any:
+            reads.append((call, len(asked)))
+            return work(asked, *rest)
+
+        return count
+
+    for call in ("read", "read_views"):
+        monkeypatch.setattr(store, call, counted(call, getattr(store, call)))
+    assert states_of(features, NOW) == one_by_one
+    assert reads == [("read_views", 2)]
+    assert states_of(dict(features), NOW) == one_by_one
+
+    connection = sqlite3.connect(folder / "data/online.db")
+    with connection:
+        connection.execute("UPDATE online_rows SET packed = zeroblob(80) WHERE view LIKE 'fy@%'")
+    connection.close()
+    damaged = states_of(features, NOW)
+    assert sorted(state.reachable for state in damaged.values()) == [False, True]
+    assert damaged == {key: source.state(NOW) for key, source in features.items()}

@@ -14,7 +14,7 @@ from pathlib import Path
 import polars as pl
 
 from assay.features import FeatureView, Sessions, col
-from assay.features.online import OnlineFeed, SqliteStore, batches_of
+from assay.features.online import OnlineFeed, SqliteStore, batches_of, sqlite
 from assay.testing.online_store import stored_row
 
 ENTITIES = ("A", "B", "C", "D")
@@ -64,6 +64,13 @@ def write_rows(folder):
         store.write("live", batch_rows(number))
         acknowledged.write(f"{number}\n")
         acknowledged.flush()
+    store.close()
+
+
+def drop_rows(folder):
+    sqlite._DROPPED_AT_ONCE = 2
+    store = SqliteStore(folder / "online.db")
+    store.drop("replaced")
     store.close()
 
 
@@ -150,6 +157,8 @@ def run(order):
         sys.settrace(trace)
     if order["work"] == "store":
         write_rows(folder)
+    elif order["work"] == "drop":
+        drop_rows(folder)
     elif order["work"] == "materialize":
         materialize_rows(folder)
     else:

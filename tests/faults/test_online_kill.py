@@ -59,6 +59,42 @@ def test_a_store_killed_at_two_hundred_lines_has_every_batch_it_accepted(tmp_pat
     assert kill_the_store(tmp_path, worker, 200, random.Random(2)) == 200
 
 
+def kill_a_drop(folder, worker, kills, generator):
+    def written(place):
+        place.mkdir()
+        store = SqliteStore(place / "online.db")
+        for number in range(4):
+            for view in ("live", "replaced"):
+                store.write(view, online_worker.batch_rows(number))
+        store.close()
+        return place
+
+    assert worker(folder=written(folder / "whole"), work="drop", count=True) == 0
+    lines = int((folder / "whole" / "lines").read_text())
+    killed, seen = 0, set()
+    for number in range(kills):
+        place = written(folder / f"kill{number}")
+        at = 1 + int(lines * (number + generator.random()) / kills)
+        killed += worker(folder=place, work="drop", kill_at=at) == -9
+        store = SqliteStore(place / "online.db")
+        left = list(store.entities("replaced"))
+        seen.add(len(left))
+        assert ("replaced" in store.views()) == bool(left)
+        assert all(len(store.history("replaced", entity)) == 4 for entity in left)
+        assert store.drop("replaced") == len(left)
+        assert store.views() == ("live",)
+        for entity in ENTITIES:
+            rows = [online_worker.batch_rows(n)[ENTITIES.index(entity)] for n in range(4)]
+            assert store.history("live", entity) == rows
+        store.close()
+    assert {0, 2, 4} == seen
+    return killed
+
+
+def test_a_drop_killed_at_any_line_is_found_and_finished_and_touches_nothing_else(tmp_path, worker):
+    assert kill_a_drop(tmp_path, worker, 15, random.Random(5)) == 15
+
+
 def expected_rows():
     table = as_known_history(
         VIEW, online_worker.arrivals(), margin=OPTIONS["margin"], close_with_batch=True

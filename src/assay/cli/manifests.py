@@ -164,6 +164,41 @@ def rollback(
     output.result(done.to_json())
 
 
+def gc(
+    view: Annotated[str | None, typer.Argument(help="A view; all of them when left out.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be dropped, and drop nothing.")
+    ] = False,
+    minutes: Annotated[
+        float, typer.Option(help="Keep what was needed in the last so many minutes.")
+    ] = 10.0,
+    by: ByOption = None,
+    desk: DeskOption = HERE,
+    as_json: JsonOption = False,
+) -> None:
+    """Drop online rows of manifests that were replaced or withdrawn; say what stays and why."""
+    from assay.orchestration.unused_namespaces import drop_unused_rows
+
+    output = Output(as_json=as_json)
+    found = drop_unused_rows(
+        open_desk(desk), view, minutes=minutes, initiated_by=by or getpass.getuser(),
+        dry_run=dry_run,
+    )  # fmt: skip
+    gone = "would be dropped" if dry_run else "dropped"
+    output.table(
+        ("rows", "entities", "what", "why"),
+        [(one.name, one.entities, "kept" if one.keep else gone, one.why) for one in found],
+    )
+    dropped = [one for one in found if not one.keep]
+    output.line(
+        f"{len(dropped)} of {len(found)} {gone}, "
+        f"the rows of {sum(one.entities for one in dropped):,} entities"
+    )
+    again = f"assay features gc {view}" if view else "assay features gc"
+    output.next_step(again if dry_run and dropped else "assay features manifests")
+    output.result({"dry_run": dry_run, "rows": [one.to_json() for one in found]})
+
+
 def _minute(instant: Instant) -> str:
     """A moment for a table; the nanoseconds are in ``--json``."""
     return f"{render(instant)[:16]}Z"

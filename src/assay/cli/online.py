@@ -16,6 +16,7 @@ from assay.domain.instants import parse, render
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from assay.features.online import OnlineStore
     from assay.orchestration.materialization import Materializer
 
 
@@ -29,7 +30,7 @@ def materialize(
 ) -> None:
     """Bring online rows up to date with silver: what was committed since the last time."""
     output = Output(as_json=as_json)
-    with _materializers(desk, view) as materializers:
+    with _materializers(desk, view) as (_, materializers):
         done = [one.run(output, full=full) for one in materializers]
     waiting = _say_unfed(output, desk, view)
     for one in done:
@@ -58,7 +59,7 @@ def backfill(
     output = Output(as_json=as_json)
     begin = parse(start)
     stop = open_desk(desk).clock.now() if end is None else parse(end)
-    with _materializers(desk, view) as materializers:
+    with _materializers(desk, view) as (_, materializers):
         done = [one.backfill(begin, stop, output) for one in materializers]
     for one in done:
         beyond = f"; it keeps none of {one.let_go:,} older ones" if one.let_go else ""
@@ -72,8 +73,10 @@ def backfill(
 def status(view: ViewArgument = None, desk: DeskOption = HERE, as_json: JsonOption = False) -> None:
     """How fresh online rows are, and what was committed since they were materialized."""
     output = Output(as_json=as_json)
-    with _materializers(desk, view) as materializers:
-        found = [one.freshness() for one in materializers]
+    from assay.orchestration.materialization import freshness_of
+
+    with _materializers(desk, view) as (store, materializers):
+        found = freshness_of(store, materializers)
     output.table(
         ("rows", "entities", "newest row", "source", "behind", "commits to take"),
         [
@@ -116,7 +119,9 @@ def _say_unfed(output: Output, desk: Path, view: str | None) -> list[str]:
 
 
 @contextmanager
-def _materializers(desk: Path, view: str | None) -> Iterator[list[Materializer]]:
+def _materializers(
+    desk: Path, view: str | None
+) -> Iterator[tuple[OnlineStore, list[Materializer]]]:
     from assay.features.online.store import MAX_VERSIONS
     from assay.orchestration.materialization import Materializer, targets_of
 
@@ -124,10 +129,13 @@ def _materializers(desk: Path, view: str | None) -> Iterator[list[Materializer]]
     names = [view] if view else [*opened.views]
     store = opened.stores.open(opened, max_versions=MAX_VERSIONS)
     try:
-        yield [
-            Materializer(opened, view, store, target)
-            for view in map(opened.view, names)
-            for target in targets_of(opened, view)
-        ]
+        yield (
+            store,
+            [
+                Materializer(opened, view, store, target)
+                for view in map(opened.view, names)
+                for target in targets_of(opened, view)
+            ],
+        )
     finally:
         store.close()

@@ -178,8 +178,18 @@ def parity_served(
     )
     output.line(
         f"{found.verdict}: {found.equal:,} of {found.values:,} values that models were given are "
-        f"equal bit for bit, in {found.rows:,} rows of {found.lines:,} predictions"
+        f"equal bit for bit, in {found.rows:,} rows of {found.logged:,} predictions"
     )
+    if found.logged != found.lines:
+        rates = " and ".join(f"{rate:g}" for rate in found.rates)
+        output.line(
+            f"  the features of {found.logged:,} of {found.lines:,} predictions were logged "
+            f"(serving.feature_log_rate {rates}); the others were not compared"
+        )
+    if found.withheld:
+        output.line(
+            f"  {found.withheld:,} predictions without features that the rate says are logged"
+        )
     for reason, count in found.skipped.items():
         output.line(f"  not judged: {count:,} rows, {reason}")
     for note in (*found.unknown[:_ROWS], *found.differing[:_ROWS]):

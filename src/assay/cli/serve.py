@@ -37,6 +37,7 @@ def serve(
     import uvicorn
 
     from assay import bootstrap
+    from assay.serving import states_of
     from assay.serving.connection import Connection
 
     output = Output(as_json=as_json)
@@ -50,8 +51,8 @@ def serve(
         mark = ", the champion" if one.name == live.champion else ""
         output.line(f"live: {one.name} {one.label}{mark}, digest {one.digest[:12]}, "
                     f"manifest {(one.manifest or 'none')[:12]}")  # fmt: skip
-    for source in service.predictor.sources.values():
-        output.line(f"features: {source.state(service.predictor.clock.now()).detail}")
+    for state in states_of(service.predictor.sources, service.predictor.clock.now()).values():
+        output.line(f"features: {state.detail}")
     if killed:
         output.line("the kill switch is on (SERVE_KILL): POST /unkill lets predictions go on")
     output.line(f"serving on {url}, documented at {url}/docs; Ctrl-C stops it")

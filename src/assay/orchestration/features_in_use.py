@@ -7,20 +7,28 @@ and its source goes on giving those features, from rows of whatever manifest of 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from assay.delivery.manifests import InUse, ViewInUse
 from assay.domain.instants import Instant
-from assay.errors import NotFound, Unavailable
+from assay.errors import AssayError, NotFound, Unavailable
 from assay.features import Manifest, ManifestSet
-from assay.features.online import NamedRows, OnlineStore, Reading, ServedView, read_as_of
+from assay.features.online import (
+    NamedRows,
+    OnlineStore,
+    Reading,
+    ServedView,
+    StoredRow,
+    readings_of,
+)
 from assay.orchestration.desk import Desk
 from assay.orchestration.service import (
     FollowedSources,
     SourceSessions,
     source_of,
     state_of,
+    state_of_rows,
 )
 from assay.serving import FeatureSource, SourceRow, SourceState
 from assay.serving.metrics import Sample
@@ -87,7 +95,7 @@ class DeskFeatures(FollowedSources):
         self._stamp: object = object()  # unequal to every stamp
         self._store: OnlineStore | None = None
         self._pointers: dict[str, ViewPointer] = {}
-        self._sources: dict[str, FeatureSource] = {}
+        self._sources: dict[str, FeaturesInUse] = {}
         desk.active_manifests.follow()
         self.follow()
 
@@ -112,7 +120,7 @@ class DeskFeatures(FollowedSources):
         if stamp == self._stamp:
             return
         in_use = active.read()
-        sources: dict[str, FeatureSource] = {}
+        sources: dict[str, FeaturesInUse] = {}
         changes: list[tuple[ViewPointer, Pointed | None]] = []
         for view in sorted({*in_use, *self._desk.views}):
             pointer = self._pointers.setdefault(view, ViewPointer())
@@ -129,6 +137,29 @@ class DeskFeatures(FollowedSources):
         self._stamp = stamp
         for one in fresh:
             one.refresh()  # what has to be read from the disk is read here, not by a request
+
+    def states(self, as_of: Instant) -> Mapping[str, SourceState]:
+        """Whether each source answers and is fresh; the rows of all views in use are read at once.
+
+        Where that fails each is read by itself: one damaged row is not the fault of all.
+        """
+        sources = dict(self._sources)
+        pointed = {
+            digest: (now, sorted(source.entities()))
+            for digest, source in sources.items()
+            if (now := source.pointed) is not None
+        }
+        # Several manifests of a view are read from one namespace, with the same entities.
+        asked = {now.use.namespace: names for now, names in pointed.values()}
+        found: dict[str, SourceState] = {}
+        try:
+            rows = self._opened().read_views(asked, as_of) if asked else {}
+            for digest, (now, names) in pointed.items():
+                if asked[now.use.namespace] == names:
+                    found[digest] = sources[digest].state_from(now, rows[now.use.namespace], as_of)
+        except AssayError:
+            found = {}
+        return {key: found.get(key) or source.state(as_of) for key, source in sources.items()}
 
     def samples(self) -> Iterable[Sample]:
         """Which manifest of each view this process reads."""
@@ -162,7 +193,7 @@ class DeskFeatures(FollowedSources):
             wanted[own.hash] = own
         return wanted.values()
 
-    def _source(self, manifest: Manifest, pointer: ViewPointer) -> FeatureSource:
+    def _source(self, manifest: Manifest, pointer: ViewPointer) -> FeaturesInUse:
         view = self._desk.views.get(manifest.view)
         definition: Callable[[], FeatureSource] | None = None
         if view is not None and Manifest.of(view).hash == manifest.hash:
@@ -221,10 +252,7 @@ class FeaturesInUse:
         now = self._pointer.now
         if now is None:
             return self._of_definition().rows(entities, as_of)
-        view = ServedView(now.use.namespace, self._wanted.ttl)
-        calendar = self._sessions.calendar
-        readings = read_as_of(now.store, view, entities, as_of, calendar=calendar)
-        return [None if one is None else self._row(one) for one in readings]
+        return self._rows(now, now.store.read(now.use.namespace, entities, as_of), as_of)
 
     def entities(self) -> Collection[str]:
         """Every entity of the view's source table."""
@@ -241,7 +269,34 @@ class FeaturesInUse:
         now = self._pointer.now
         if now is None:
             return self._of_definition().state(as_of)
-        return state_of(self, f"{self._wanted.view} from {now.use.namespace}", as_of)
+        return state_of(self, self._called(now), as_of)
+
+    @property
+    def pointed(self) -> Pointed | None:
+        """What is read now; None while nothing of the view was promoted."""
+        return self._pointer.now
+
+    def state_from(
+        self, now: Pointed, stored: Sequence[StoredRow | None], as_of: Instant
+    ) -> SourceState:
+        """The state, from the rows of all entities in what is pointed at.
+
+        Raises
+        ------
+        AssayError: a row is of a manifest that cannot be read.
+        """
+        rows = [row for row in self._rows(now, stored, as_of) if row is not None]
+        return state_of_rows(rows, self._called(now))
+
+    def _called(self, now: Pointed) -> str:
+        return f"{self._wanted.view} from {now.use.namespace}"
+
+    def _rows(
+        self, now: Pointed, stored: Sequence[StoredRow | None], as_of: Instant
+    ) -> list[SourceRow | None]:
+        view = ServedView(now.use.namespace, self._wanted.ttl)
+        readings = readings_of(view, stored, as_of, calendar=self._sessions.calendar)
+        return [None if one is None else self._row(one) for one in readings]
 
     def _row(self, reading: Reading) -> SourceRow:
         row = reading.row

@@ -12,6 +12,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -258,38 +260,6 @@ class Materializer:
             seconds=time.monotonic() - started,
         )
 
-    def freshness(self) -> Freshness:
-        """How far the store is behind the source.
-
-        Raises
-        ------
-        NotFound: the source is empty.
-        Tampered: the marks have changed. Conflict: they are of a longer history.
-        """
-        snapshot = self._source()
-        source = self._table.read(snapshot, columns=[self.view.entity, "event_time"])
-        entities = sorted(source[self.view.entity].unique().to_list())
-        rows = [row for row in self._store.read(self.view.name, entities) if row is not None]
-        newest = max((row.event_time for row in rows), default=None)
-        times = source["event_time"].unique()
-        behind = times.len() if newest is None else int((times > newest).sum())
-        last = [self._first_mark(0), *self._marks()][-1]
-        pending = len(self._table.history()) - 1 - last.number
-        # Behind a barrier the latest event time may still be open: its rows wait.
-        is_open = self.view.has_barrier and not feed_rule(self.view)["close_with_batch"]
-        return Freshness(
-            view=self.view.name,
-            name=self.target.name,
-            manifest=Manifest.of(self.view).hash,
-            entities=len(rows),
-            known=len(entities),
-            newest=newest,
-            source_newest=source["event_time"].max(),  # type: ignore[arg-type]
-            behind=behind,
-            pending=pending,
-            lost=not pending and behind > is_open,
-        )
-
     def backfill(self, start: Instant, end: Instant, progress: Progress) -> Backfill:
         """Write every version of the rows with event times in ``[start, end)``, as they were known.
 
@@ -330,6 +300,40 @@ class Materializer:
         held = self._count(start, end)
         return Backfill(
             self.view.name, self.target.name, rows=held - before, let_go=wanted.height - held
+        )
+
+    def freshness(self, read: Mapping[str, Sequence[StoredRow | None]]) -> Freshness:
+        """How far the store is behind the source; see :func:`freshness_of`.
+
+        Parameters
+        ----------
+        read: the newest row of each entity of the source, by the name of the target.
+
+        Raises
+        ------
+        NotFound: the source is empty.
+        Tampered: the marks have changed. Conflict: they are of a longer history.
+        """
+        snapshot = self._source()
+        times = self._table.read(snapshot, columns=["event_time"])["event_time"].unique()
+        rows = [row for row in read[self.target.name] if row is not None]
+        newest = max((row.event_time for row in rows), default=None)
+        behind = times.len() if newest is None else int((times > newest).sum())
+        last = [self._first_mark(0), *self._marks()][-1]
+        pending = len(self._table.history()) - 1 - last.number
+        # Behind a barrier the latest event time may still be open: its rows wait.
+        is_open = self.view.has_barrier and not feed_rule(self.view)["close_with_batch"]
+        return Freshness(
+            view=self.view.name,
+            name=self.target.name,
+            manifest=Manifest.of(self.view).hash,
+            entities=len(rows),
+            known=len(read[self.target.name]),
+            newest=newest,
+            source_newest=times.max(),  # type: ignore[arg-type]
+            behind=behind,
+            pending=pending,
+            lost=not pending and behind > is_open,
         )
 
     def _source(self) -> Snapshot:
@@ -375,19 +379,26 @@ class Materializer:
             rows += len(feed.take(batch, position=end))
         return rows
 
-    def _entities(self) -> list[str]:
+    def entities(self) -> list[str]:
+        """Every entity of the source.
+
+        Raises
+        ------
+        NotFound: the source is empty.
+        """
+        self._source()
         return self._table.read(columns=[self.view.entity])[self.view.entity].unique().to_list()
 
     def _count(self, start: Instant, end: Instant) -> int:
         """How many rows of a range the store holds."""
         return sum(
             start <= row.event_time < end
-            for entity in self._entities()
+            for entity in self.entities()
             for row in self._store.history(self.view.name, entity)
         )
 
     def _newest(self) -> Instant | None:
-        rows = self._store.read(self.view.name, self._entities())
+        rows = self._store.read(self.view.name, self.entities())
         return max((row.event_time for row in rows if row is not None), default=None)
 
     # -- marks ----------------------------------------------------------------------------------
@@ -430,6 +441,32 @@ class Materializer:
     def _forget(self) -> None:
         for path in (self.target.checkpoint, self._commits):
             path.unlink(missing_ok=True)
+
+
+def forget_feed(desk: Desk, name: str) -> None:
+    """Remove what the feed of promoted rows has kept; a run that is under way ends first.
+
+    Parameters
+    ----------
+    name: of the rows in the store.
+    """
+    folder = desk.layout.lake / FOLDER / name
+    with ExitStack() as stack:
+        if folder.is_dir():
+            stack.enter_context(FileLock(folder / "run.lock"))
+        (folder / "commits.ndjson").unlink(missing_ok=True)
+        (desk.layout.lake / FEEDS / f"{name}.checkpoint").unlink(missing_ok=True)
+
+
+def freshness_of(store: OnlineStore, materializers: Sequence[Materializer]) -> list[Freshness]:
+    """How far a store is behind the sources of several views; it is read once for all of them.
+
+    Raises
+    ------
+    NotFound: a source is empty.
+    """
+    read = store.read_views({one.target.name: one.entities() for one in materializers})
+    return [one.freshness(read) for one in materializers]
 
 
 def _words(commit: TableCommit) -> str:

@@ -63,6 +63,7 @@ class ServingLayout:
     predictions: Path
     feedback: Path
     queue: int
+    feature_log_rate: float
 
 
 class FollowedSources(Mapping[str, FeatureSource]):
@@ -71,6 +72,10 @@ class FollowedSources(Mapping[str, FeatureSource]):
     @abstractmethod
     def follow(self) -> None:
         """Take notice of another manifest in use; asked about once a second."""
+
+    @abstractmethod
+    def states(self, as_of: Instant) -> Mapping[str, SourceState]:
+        """Whether each source answers and is fresh."""
 
     @abstractmethod
     def samples(self) -> Iterable[Sample]:
@@ -139,6 +144,7 @@ def make_service(
         version=version,
         body_bytes=layout.body_bytes,
         queue=layout.queue,
+        feature_log_rate=layout.feature_log_rate,
         poll_seconds=layout.poll_seconds,
         follow=sources.follow,
     )
@@ -233,6 +239,11 @@ def state_of(source: FeatureSource, name: str, as_of: Instant) -> SourceState:
         rows = [row for row in source.rows(sorted(source.entities()), as_of) if row is not None]
     except AssayError as error:
         return SourceState(reachable=False, fresh=False, detail=error.message)
+    return state_of_rows(rows, name)
+
+
+def state_of_rows(rows: Sequence[SourceRow], name: str) -> SourceState:
+    """The state of a source that has these rows."""
     if not rows:
         return SourceState(reachable=True, fresh=False, detail=f"{name}: no rows")
     fresh = sum(not row.stale for row in rows)

@@ -10,14 +10,15 @@
    and the kill switch (:mod:`~assay.serving.kill_switch`), reads the rows that callers bring
    (:mod:`~assay.serving.rows`), and refuses with a reason (:mod:`~assay.serving.rejections`).
 5. :mod:`~assay.serving.reloading` exchanges what is live without losing a request.
-6. :mod:`~assay.serving.prediction_log` writes down what was answered, and what became of it.
+6. :mod:`~assay.serving.prediction_log` writes down what was answered, and what became of it;
+   :mod:`~assay.serving.feature_rate` says with which predictions their features.
 7. :mod:`~assay.serving.service` is the HTTP face: prediction routes in plain ASGI
    (:mod:`~assay.serving.inference`, :mod:`~assay.serving.wire`), the rest through FastAPI
    (:mod:`~assay.serving.control`), over connections that answer in one write
    (:mod:`~assay.serving.connection`). It is imported by name, because FastAPI takes time to load.
 """
 
-from assay.serving.feature_source import FeatureSource, SourceRow, SourceState
+from assay.serving.feature_source import FeatureSource, SourceRow, SourceState, states_of
 from assay.serving.kill_switch import Kill, KillSwitch
 from assay.serving.live_model import CHAMPION, LiveModel, LiveModels, LiveSource
 from assay.serving.onnx_model import OnnxModel
@@ -45,4 +46,5 @@ __all__ = [
     "ServiceRecord",
     "SourceRow",
     "SourceState",
+    "states_of",
 ]

@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from assay.domain.clock import Clock
 from assay.domain.instants import render
 from assay.errors import AssayError
+from assay.serving.feature_source import states_of
 from assay.serving.kill_switch import KillSwitch
 from assay.serving.metrics import CONTENT_TYPE, Metrics, Sample
 from assay.serving.openapi import complete, docs_page
@@ -137,7 +138,8 @@ class ControlPlane:
         now = self._clock.now()
         live = self._predictor.live
         killed = self._switch.observe()
-        stores = {key[:12]: source.state(now) for key, source in self._predictor.sources.items()}
+        states = states_of(self._predictor.sources, now)
+        stores = {key[:12]: state for key, state in states.items()}
         try:
             registry = {"ok": True, "detail": self._registry_state()}
         except (AssayError, OSError) as error:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,3 +83,19 @@ class FeatureSource(Protocol):
     def state(self, as_of: Instant) -> SourceState:
         """Whether the source can be read and is fresh; does not raise."""
         ...
+
+
+@runtime_checkable
+class StatesAtOnce(Protocol):
+    """Sources, by what models name, whose rows can be read together."""
+
+    def states(self, as_of: Instant) -> Mapping[str, SourceState]:
+        """The state of every source, as each of them tells it; does not raise."""
+        ...
+
+
+def states_of(sources: Mapping[str, FeatureSource], as_of: Instant) -> Mapping[str, SourceState]:
+    """Whether each source can be read and is fresh; in one round trip where that is possible."""
+    if isinstance(sources, StatesAtOnce):
+        return sources.states(as_of)
+    return {key: source.state(as_of) for key, source in sources.items()}

@@ -8,6 +8,7 @@ an event log, not through this file.
 
 from __future__ import annotations
 
+import struct
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ import msgspec
 from assay.domain.clock import Clock
 from assay.domain.instants import Instant, parse, render
 from assay.errors import AssayError
+from assay.serving.feature_rate import FeatureRate, asked_of_store, asked_with_features
 from assay.serving.predictor import BatchPrediction, Prediction
 from assay.serving.rejections import NO_PREDICTION, Rejected
 from assay.storage.files import append_line, drop_torn_tail
@@ -51,12 +53,13 @@ class _Written(msgspec.Struct, frozen=True, gc=False):
     digest: str
     manifest: str | None
     latency_ms: float
+    feature_log_rate: float | msgspec.UnsetType  # left out where it is 1
 
 
 class _Given(_Written, frozen=True, gc=False):
     """The line of a prediction from features that the caller brought."""
 
-    features: list[float]
+    features: list[float] | msgspec.UnsetType  # left out where the rate does not take them
     prediction: float
     direction: str | None
 
@@ -75,7 +78,7 @@ class _Stored(_Given, frozen=True, gc=False):
 class _Batch(_Written, frozen=True, gc=False):
     """The line of a batch."""
 
-    batch: list[list[float]]
+    batch: list[list[float]] | msgspec.UnsetType
     predictions: list[float]
 
 
@@ -94,16 +97,26 @@ class PredictionLog:
     """``artifacts/predictions.jsonl``: one line per request that was answered with numbers.
 
     A line holds what is needed to repeat the prediction bit for bit: the features as float64, the
-    digest of the version, the manifest, the moment, and what the request brought.
+    digest of the version, the manifest, the moment, and what the request brought. With a rate below
+    1 the features of that share of predictions are in it, and every line names the rate.
 
     Parameters
     ----------
     path: the file; several processes may append to it.
     capacity: lines that may wait, of 64 MiB together; further ones are dropped and counted.
+    feature_log_rate: share of predictions whose features are written, by the hash of what was
+        asked; see :mod:`~assay.serving.feature_rate`. The rest of the line always is.
+
+    Raises
+    ------
+    ContractViolation: the rate is not from 0 to 1.
     """
 
-    def __init__(self, path: Path, *, capacity: int = 20_000) -> None:
+    def __init__(
+        self, path: Path, *, capacity: int = 20_000, feature_log_rate: float = 1.0
+    ) -> None:
         self.path = path
+        self._rate = FeatureRate(feature_log_rate)
         self.capacity = capacity
         self.written = 0
         self.dropped = 0
@@ -138,7 +151,7 @@ class PredictionLog:
             model = made.model
             answered = Answered(model.name, model.label, made.value, made.direction)
             self._remember(made.instrument, made.at, answered)
-        line = _encode(_line_of(made))
+        line = _encode(_line_of(made, self._rate))
         with self._queue:
             if len(self._waiting) < self.capacity and self._size + len(line) <= _MOST_BYTES:
                 self._waiting.append(line)
@@ -270,8 +283,10 @@ class FeedbackLog:
         return joined
 
 
-def _line_of(made: Prediction | BatchPrediction) -> _Written:
+def _line_of(made: Prediction | BatchPrediction, rate: FeatureRate) -> _Written:
     model = made.model
+    every = rate.share == 1.0
+    written = every or rate.takes(_asked(made))
     shared = (
         render(made.at),
         model.name,
@@ -279,16 +294,19 @@ def _line_of(made: Prediction | BatchPrediction) -> _Written:
         model.digest,
         model.manifest,
         made.elapsed / 1e6,
+        msgspec.UNSET if every else rate.share,
     )
     if isinstance(made, BatchPrediction):
-        return _Batch(*shared, made.features.tolist(), made.values)
+        rows = made.features.tolist() if written else msgspec.UNSET
+        return _Batch(*shared, rows, made.values)
+    features = made.features if written else msgspec.UNSET
     if made.instrument is None:
-        return _Given(*shared, made.features, made.value, made.direction)
+        return _Given(*shared, features, made.value, made.direction)
     assert made.event_time is not None
     assert made.known_time is not None
     return _Stored(
         *shared,
-        made.features,
+        features,
         made.value,
         made.direction,
         made.instrument,
@@ -298,3 +316,13 @@ def _line_of(made: Prediction | BatchPrediction) -> _Written:
         made.stale,
         msgspec.UNSET if made.request is None else made.request,
     )
+
+
+def _asked(made: Prediction | BatchPrediction) -> bytes:
+    """What identifies the request that led to a prediction."""
+    name = made.model.name
+    if isinstance(made, BatchPrediction):
+        return asked_with_features(name, made.features.astype("<f8").tobytes())
+    if made.instrument is None:
+        return asked_with_features(name, struct.pack(f"<{len(made.features)}d", *made.features))
+    return asked_of_store(name, made.instrument, made.at, made.request)

@@ -44,6 +44,7 @@ class Service:
     registry_state: for ``GET /health``.
     body_bytes: the longest body that is read.
     queue: predictions that may wait to be written down.
+    feature_log_rate: share of predictions whose features are written down with them.
     poll_seconds: how often the registry itself is asked, besides the push.
     version: of the package.
     follow: called about once a second; see :class:`~assay.serving.reloading.Reloader`.
@@ -62,13 +63,16 @@ class Service:
         version: str,
         body_bytes: int = 2**20,
         queue: int = 20_000,
+        feature_log_rate: float = 1.0,
         poll_seconds: float = 60.0,
         ticks: Callable[[], int] = perf_counter_ns,
         follow: Callable[[], None] = lambda: None,
     ) -> None:
         self.predictor = predictor
         self.metrics = Metrics()
-        self.predictions = PredictionLog(files.predictions, capacity=queue)
+        self.predictions = PredictionLog(
+            files.predictions, capacity=queue, feature_log_rate=feature_log_rate
+        )
         self.reloader = Reloader(
             predictor, source, record, self.metrics, clock, switch,
             poll_seconds=poll_seconds, ticks=ticks, follow=follow,

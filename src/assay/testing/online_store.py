@@ -8,7 +8,8 @@ A store of your own is held to the port by a few lines::
             return lambda **options: MyStore(tmp_path / "rows", **options)
 
 ``open_store`` gives a new, empty store on its first call; stores take ``max_versions``. Further
-calls open the same content where :attr:`OnlineStoreTests.durable` is true.
+calls open the same content where :attr:`OnlineStoreTests.durable` is true. A store whose views lie
+on several machines sets :attr:`OnlineStoreTests.one_state` to false.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ class OnlineStoreTests:
     """The promises of :class:`~assay.features.online.store.OnlineStore`."""
 
     durable = False
+    one_state = True
 
     @pytest.fixture
     def open_store(self) -> Callable[..., OnlineStore]:
@@ -134,6 +136,137 @@ class OnlineStoreTests:
         for n in (0, 1, *range(340, 400)):
             assert store.read("fx", ["A"], 10 + n) == [rows[n]]
         assert store.read("fx", ["A"], 9) == [None]
+
+    @pytest.mark.parametrize("as_of", [None, *range(8), -(2**63), 2**63 - 1])
+    def test_several_views_are_read_as_each_of_them_is(
+        self, store: OnlineStore, as_of: int | None
+    ) -> None:
+        rows = {
+            "fx": [stored_row("A", 1, 2), stored_row("A", 3, 4), stored_row("B", 2, 5)],
+            "news": [stored_row("A", 6, values=()), stored_row("C", 1, values=(7.0,))],
+            "still é": [stored_row("A", 1, 1)],
+        }
+        for view, written in rows.items():
+            store.write(view, written)
+        asked = {
+            "news": ["C", "A", "\ud800", "C"],
+            "empty": ["A"],
+            "fx": ["B", "?", "A"],
+            "\ud800": ["A", "B"],
+            "still é": ["A"],
+            "nobody": [],
+        }
+        found = store.read_views(asked, as_of)
+        assert list(found) == list(asked)
+        assert found == {view: store.read(view, names, as_of) for view, names in asked.items()}
+        assert found["empty"] == [None]
+        assert found["nobody"] == []
+        if as_of is None:
+            assert found["fx"] == [rows["fx"][2], None, rows["fx"][1]]
+            assert found["news"] == [rows["news"][1], rows["news"][0], None, rows["news"][1]]
+        assert store.read_views({}, as_of) == {}
+
+    def test_several_views_of_a_thousand_entities_are_read_at_once(
+        self, store: OnlineStore
+    ) -> None:
+        names = [f"E{number:04}" for number in range(1_001)]
+        rows = {
+            view: [stored_row(name, time, values=(time, n)) for n, name in enumerate(names)]
+            for time, view in enumerate("ab", start=1)
+        }
+        for view, written in rows.items():
+            store.write(view, written)
+        asked = {"b": names[::-1], "a": names[:500]}
+        assert store.read_views(asked) == {"b": rows["b"][::-1], "a": rows["a"][:500]}
+        assert store.read_views(asked, 1) == {"b": [None] * 1_001, "a": rows["a"][:500]}
+
+    def test_several_views_are_read_of_one_state(self, store: OnlineStore) -> None:
+        seen: list[tuple[int, int]] = []
+        done = threading.Event()
+
+        def watch() -> None:
+            last = False
+            while not last:
+                last = done.is_set()
+                found = store.read_views({"second": ["A"], "first": ["A"]})
+                times = [row.event_time if row else 0 for (row,) in found.values()]
+                seen.append((times[1], times[0]))
+
+        thread = threading.Thread(target=watch)
+        thread.start()
+        for time in range(1, 51):
+            store.write("first", [stored_row("A", time)])
+            store.write("second", [stored_row("A", time)])
+        done.set()
+        thread.join()
+        assert seen[-1] == (50, 50)
+        assert seen == sorted(seen)
+        if self.one_state:
+            assert all(first - second in {0, 1} for first, second in seen), seen
+
+    def test_entities_are_listed_once_in_order_of_code_points(self, store: OnlineStore) -> None:
+        names = [
+            "b",
+            "a",
+            "B",
+            "a\x00",
+            "é",
+            "ключ",
+            "\uffff",
+            "\U00010000",
+            "a*",
+            "[a]",
+            " ",
+            "x" * 99,
+        ]
+        assert list(store.entities("fx")) == []
+        for time in (2, 1, 3):
+            store.write("fx", [stored_row(name, time) for name in names])
+        store.write("fx2", [stored_row("other")])
+        store.write("f", [stored_row("another")])
+        assert list(store.entities("fx")) == sorted(names)
+        assert list(store.entities("f")) == ["another"]
+        assert list(store.entities("f*")) == []
+        assert list(store.entities("\ud800")) == []
+
+    def test_thousands_of_entities_are_listed(self, store: OnlineStore) -> None:
+        names = [f"E{number}" for number in range(2_345)]
+        store.write("fx", [stored_row(name) for name in names])
+        assert list(store.entities("fx")) == sorted(names)
+
+    def test_a_dropped_view_is_gone_and_the_others_stay(self, store: OnlineStore) -> None:
+        rows = [stored_row(name, time) for name in ("A", "é}{", "C") for time in (1, 2)]
+        for view in ("fx", "fx@1", "f"):
+            store.write(view, rows)
+        assert store.drop("fx") == 3
+        assert store.drop("fx") == 0
+        assert store.drop("nothing") == 0
+        assert store.drop("\ud800") == 0
+        assert store.views() == ("f", "fx@1")
+        assert list(store.entities("fx")) == []
+        assert store.read("fx", ["A"]) == store.read("fx", ["A"], 1) == [None]
+        assert store.history("fx", "A") == []
+        for view in ("fx@1", "f"):
+            assert store.history(view, "é}{") == rows[2:4]
+
+    def test_a_dropped_view_takes_rows_as_a_new_one_does(self, store: OnlineStore) -> None:
+        old = [stored_row("A", time, values=(1.0,)) for time in (1, 2, 9)]
+        new = [stored_row("A", time, values=(2.0,)) for time in (1, 2, 3)]
+        store.write("fx", old)
+        store.drop("fx")
+        assert store.write("fx", new) == 3
+        assert store.history("fx", "A") == new
+        assert store.views() == ("fx",)
+
+    def test_a_large_view_is_kept_and_dropped_whole(self, store: OnlineStore) -> None:
+        for time in (1, 2):
+            store.write("fx", [stored_row(f"E{number}", time) for number in range(1_203)])
+        for number in (0, 998, 999, 1_000, 1_001, 1_202):
+            expected = [stored_row(f"E{number}", time) for time in (1, 2)]
+            assert store.history("fx", f"E{number}") == expected
+        assert store.drop("fx") == 1_203
+        assert store.views() == ()
+        assert list(store.entities("fx")) == []
 
     def test_as_of_a_moment_only_what_had_happened_and_was_known_is_visible(
         self, store: OnlineStore

@@ -99,12 +99,38 @@ def drive_online_store(
 
         @rule(view=_VIEWS, asked=st.lists(_ENTITIES, max_size=4), moment=st.none() | _TIMES)
         def read(self, view: str, asked: Sequence[str], moment: int | None) -> None:
-            expected = []
-            for entity in asked:
-                kept = self.model.get((view, entity), {})
-                visible = [key for key in kept if moment is None or key.visible_at(moment)]
-                expected.append(kept[max(visible)] if visible else None)
+            expected = [self.answer(view, entity, moment) for entity in asked]
             assert self.store.read(view, asked, moment) == expected
+
+        @rule(
+            asked=st.dictionaries(_VIEWS, st.lists(_ENTITIES, max_size=4)),
+            moment=st.none() | _TIMES,
+        )
+        def read_views(self, asked: dict[str, list[str]], moment: int | None) -> None:
+            expected = {
+                view: [self.answer(view, entity, moment) for entity in entities]
+                for view, entities in asked.items()
+            }
+            assert self.store.read_views(asked, moment) == expected
+
+        def answer(self, view: str, entity: str, moment: int | None) -> StoredRow | None:
+            kept = self.model.get((view, entity), {})
+            visible = [key for key in kept if moment is None or key.visible_at(moment)]
+            return kept[max(visible)] if visible else None
+
+        @rule(view=_VIEWS)
+        def entities(self, view: str) -> None:
+            assert list(self.store.entities(view)) == self.listed(view)
+
+        @rule(view=_VIEWS)
+        def drop(self, view: str) -> None:
+            assert self.store.drop(view) == len(self.listed(view))
+            self.model = {key: kept for key, kept in self.model.items() if key[0] != view}
+
+        def listed(self, view: str) -> list[str]:
+            return sorted(
+                entity for (one, entity), kept in self.model.items() if one == view and kept
+            )
 
         @rule(view=_VIEWS, entity=_ENTITIES)
         def look_at_history(self, view: str, entity: str) -> None:

@@ -79,7 +79,7 @@ def emptied(nodes):
 
 
 class TestRedisStoreOnACluster(OnlineStoreTests):
-    durable = True
+    durable, one_state = True, False
 
     @pytest.fixture
     def open_store(self, one_node):
@@ -89,7 +89,7 @@ class TestRedisStoreOnACluster(OnlineStoreTests):
 
 @pytest.mark.long
 class TestRedisStoreOnThreeNodes(OnlineStoreTests):
-    durable = True
+    durable, one_state = True, False
 
     @pytest.fixture
     def open_store(self, three_nodes):
@@ -120,6 +120,14 @@ def test_views_spread_over_the_nodes_and_each_lies_on_one(three_nodes):
             assert all(client.exists(tag + b"}view") for tag in where[-1])
     assert sum(map(len, where)) == 30
     assert all(where)
+    for as_of, newest in ((None, 2), (1, 1)):
+        answer = [stored_row("B"), stored_row("A", newest)]
+        found = store.read_views({name: ["B", "A"] for name in names}, as_of)
+        assert list(found) == names
+        assert all(rows == answer for rows in found.values())
+    assert store.entities("view7") == ["A", "B", "C"]
+    assert store.drop("view7") == 3
+    assert store.views() == tuple(sorted(set(names) - {"view7"}))
     store.forget()
     assert store.views() == ()
     for node in nodes:
@@ -131,6 +139,27 @@ def test_views_spread_over_the_nodes_and_each_lies_on_one(three_nodes):
 def test_a_cluster_has_only_database_zero(one_node):
     with pytest.raises(ConfigurationError, match="database"):
         RedisStore(one_node[0].url.replace("/0", "/1"))
+
+
+def test_several_views_on_a_cluster_whose_nodes_forgot_the_scripts(one_node):
+    (node,) = emptied(one_node)
+    rows = {view: [stored_row("A", time) for time in (1, 5)] for view in ("fx", "news", "macro")}
+    store = RedisStore(node.url)
+    for view, written in rows.items():
+        store.write(view, written)
+    asked = {view: ["A", "B"] for view in rows}
+
+    async def awaited():
+        other = await AsyncRedisStore.open(node.url)
+        found = await other.read_views(asked, 4)
+        await other.close()
+        return found
+
+    for read in (lambda: store.read_views(asked, 4), lambda: asyncio.run(awaited())):
+        with client_of(node) as client:
+            client.script_flush()
+        assert read() == {view: [written[0], None] for view, written in rows.items()}
+    store.close()
 
 
 def test_an_awaited_store_works_on_a_cluster(one_node):

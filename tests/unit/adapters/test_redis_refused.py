@@ -215,4 +215,7 @@ def test_a_user_with_the_permissions_that_are_named_can_do_everything(start_redi
     assert store.read("fx", ["A"], 8) == [stored_row(event_time=7)]
     assert len(store.history("fx", "A")) == 2
     assert store.views() == ("fx",)
+    assert store.entities("fx") == ["A"]
+    assert store.drop("fx") == 1
+    assert store.views() == ()
     store.close()

@@ -23,7 +23,7 @@ from assay.testing.online_store import stored_row
 
 redis = pytest.importorskip("redis")
 
-from assay.adapters.redis import RedisStore, batches  # noqa: E402
+from assay.adapters.redis import RedisStore, batches, calls  # noqa: E402
 from assay.adapters.redis.keys import ViewKeys, moment_bytes, place_bytes  # noqa: E402
 
 NEWEST, EARLIER = "{assay:fx}newest:A", "{assay:fx}earlier:A"
@@ -86,6 +86,84 @@ def test_a_server_that_forgot_the_scripts_is_told_them_again(store, client):
         assert store.read("fx", ["A"], number) == [row]
         client.script_flush()
         assert store.history("fx", "A") == rows[: number + 1]
+
+
+def test_many_views_and_entities_are_one_command(store, client):
+    for view in ("fx", "news", "macro"):
+        store.write(view, [stored_row(name, time) for name in "ABC" for time in (1, 3)])
+    asked = {"fx": ["A", "B"], "macro": ["C"], "nothing": ["A"], "news": ["C", "B", "A"]}
+    store.read_views(asked, 1)  # the script is known from here on
+    for as_of, commands in ((None, {"mget": 1}), (3, {"mget": 1}), (2, {"mget": 1, "evalsha": 1})):
+        client.config_resetstat()
+        store.read_views(asked, as_of)
+        stats = client.info("commandstats")
+        sent = {"mget", "evalsha", "eval", "get", "multi"}
+        found = {name.removeprefix("cmdstat_"): one["calls"] for name, one in stats.items()}
+        inside = {"get"} if as_of == 2 else set()  # what the script does is no round trip
+        assert {name: n for name, n in found.items() if name in sent - inside} == commands
+
+
+def test_scripts_that_a_server_forgot_are_told_it_again_for_many_views(store, client):
+    for view in ("fx", "news"):
+        store.write(view, [stored_row("A", time) for time in (1, 3)])
+    client.script_flush()
+    assert store.read_views({"fx": ["A"], "news": ["A"]}, 2) == {
+        "fx": [stored_row("A", 1)],
+        "news": [stored_row("A", 1)],
+    }
+
+
+def test_a_dropped_view_leaves_no_key(store, client):
+    for view in ("fx", "fx@1"):
+        store.write(view, [stored_row(name, time) for name in "ABC" for time in (1, 2)])
+    client.set("{assay:fx}", "somebody else's")
+    assert store.drop("fx@1") == 3
+    assert not client.keys("{assay:fx@1}*")
+    assert not client.keys("{assay:fx%401}*")
+    assert client.smembers("{assay}views") == {b"fx"}
+    assert store.drop("fx") == 3
+    assert client.keys("*") == []
+
+
+def test_a_drop_that_is_cut_off_anywhere_is_found_and_finished(store, client, monkeypatch):
+    monkeypatch.setattr(calls, "AT_ONCE", 2)
+    rows = [stored_row(name, time) for name in "ABC" for time in (1, 2)]
+    answer = store._connection.answer
+    for requests in range(1, 8):
+        store.write("fx", rows)
+        store.write("other", rows)
+        left = [None] * requests
+
+        def cut_off(request, left=left):
+            if not left:
+                raise Unavailable("the process died here")
+            left.pop()
+            return answer(request)
+
+        monkeypatch.setattr(store._connection, "answer", cut_off)
+        finished = True
+        try:
+            store.drop("fx")
+        except Unavailable:
+            finished = False
+        monkeypatch.setattr(store._connection, "answer", answer)
+        has_rows = bool(client.keys("{assay:fx}*"))
+        assert ("fx" in store.views()) == has_rows
+        assert has_rows is (requests < 5)
+        assert finished is (requests >= 6)
+        store.drop("fx")
+        assert client.keys("{assay:fx}*") == []
+        assert store.history("other", "A") == [row for row in rows if row.entity == "A"]
+
+
+def test_another_process_that_wrote_before_a_drop_lists_the_view_again(redis_server, store):
+    other = RedisStore(redis_server.url)
+    other.write("fx", [stored_row("A")])
+    store.drop("fx")
+    assert other.write("fx", [stored_row("B")]) == 1
+    assert store.views() == ("fx",)
+    assert store.entities("fx") == ["B"]
+    other.close()
 
 
 def test_namespaces_do_not_see_each_other(redis_server):

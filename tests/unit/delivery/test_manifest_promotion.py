@@ -198,12 +198,14 @@ class Flipping(MemoryStore):
             rows[2] = self._flipped(rows[2])
         return rows
 
-    def read(self, name, entities, as_of=None):
-        rows = super().read(name, entities, as_of)
-        return [
-            self._flipped(row) if self.wrong_read and row and row.entity == "C" else row
-            for row in rows
-        ]
+    def read_views(self, asked, as_of=None):
+        return {
+            name: [
+                self._flipped(row) if self.wrong_read and row and row.entity == "C" else row
+                for row in rows
+            ]
+            for name, rows in super().read_views(asked, as_of).items()
+        }
 
 
 def test_one_wrong_bit_stops_it_before_anybody_reads_it(place) -> None:
@@ -219,6 +221,19 @@ def test_one_wrong_bit_stops_it_before_anybody_reads_it(place) -> None:
     made = place.promote(view(SECOND))
     assert made.namespace.endswith(".3"), "a new attempt does not write beside a failed one"
     assert made.everywhere
+
+
+def test_a_row_of_an_entity_that_history_does_not_know_stops_it(place) -> None:
+    class Haunted(MemoryStore):
+        def write(self, name, rows):
+            rows = list(rows)
+            ghosts = [row._replace(entity="ghost") for row in rows if row.entity == "B"][:1]
+            return super().write(name, [*rows, *ghosts]) - len(ghosts)
+
+    place.store = Haunted()
+    with pytest.raises(Refused, match=r"parity with history does not hold: .* [1-9][0-9]* extra"):
+        place.promote(view())
+    assert place.in_use() is None
 
 
 def test_a_canary_that_reads_something_else_stays_apart_and_production_keeps_the_old_one(

@@ -18,7 +18,7 @@ from assay.errors import (
 )
 from assay.features import Duration, FeatureView, Sessions, col
 from assay.features.offline.sessions import SessionCalendar
-from assay.features.online import MemoryStore, SqliteStore, read_as_of
+from assay.features.online import MemoryStore, SqliteStore, read_as_of, sqlite
 from assay.testing.online_store import stored_row
 
 FEATURES = {"mid": col("mid"), "ret_1": col("mid").simple_return(1)}
@@ -164,3 +164,28 @@ def test_reading_a_store_does_not_load_the_compiler():
     code = "import sys, assay.features.online, assay.testing.clocks; print('numba' in sys.modules)"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "False"
+
+
+def test_what_is_written_between_the_queries_of_one_read_is_not_seen(tmp_path, monkeypatch):
+    store, writer = (SqliteStore(tmp_path / "online.db") for _ in range(2))
+    views = ("a", "b", "c")
+    for view in views:
+        store.write(view, [stored_row("A", 1)])
+    newest = sqlite._newest
+    written = []
+
+    def between(connection, view, *rest):
+        found = newest(connection, view, *rest)
+        if view not in written:
+            written.append(view)
+            for other in views:
+                writer.write(other, [stored_row("A", 1 + len(written))])
+        return found
+
+    monkeypatch.setattr(sqlite, "_newest", between)
+    found = store.read_views({view: ["A", "B"] for view in views})
+    assert written == list(views)
+    assert found == {view: [stored_row("A", 1), None] for view in views}
+    assert store.read("b", ["A"]) == [stored_row("A", 4)]
+    for one in (store, writer):
+        one.close()

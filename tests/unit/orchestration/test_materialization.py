@@ -17,7 +17,7 @@ from assay.features.offline.arrivals import as_known_history
 from assay.features.online import MemoryStore, NamespacedStore, OnlineFeed, batches_of
 from assay.lake import Lake
 from assay.orchestration.feeding import FEED, all_arrivals
-from assay.orchestration.materialization import Materializer, Target
+from assay.orchestration.materialization import Freshness, Materializer, Target, freshness_of
 from assay.testing.clocks import FixedClock
 
 X = col("x")
@@ -75,6 +75,10 @@ class Stage:
         )
         target = Target(self.view.name, self.lake.root / "feed.checkpoint")
         return Materializer(desk, self.view, self.store, target)
+
+    def freshness(self) -> Freshness:
+        (found,) = freshness_of(self.store, [self.materializer])
+        return found
 
     def run(self, **options: Any) -> Any:
         return self.materializer.run(QUIET, **options)
@@ -247,16 +251,16 @@ def test_a_full_run_gives_the_rows_that_are_there(stage: Stage) -> None:
 
 def test_freshness_counts_what_is_not_there_yet(stage: Stage) -> None:
     stage.commit(*days(1, 20), at=20 * DAY)
-    before = stage.materializer.freshness()
+    before = stage.freshness()
     assert (before.entities, before.known, before.newest) == (0, 2, None)
     assert (before.behind, before.pending) == (19, 1)
     stage.run()
     stage.commit(*days(20, 23, "ABC"), at=23 * DAY)
-    found = stage.materializer.freshness()
+    found = stage.freshness()
     assert (found.entities, found.known, found.behind, found.pending) == (2, 3, 3, 1)
     assert (found.newest, found.source_newest) == (19 * DAY, 22 * DAY)
     stage.run()
-    found = stage.materializer.freshness()
+    found = stage.freshness()
     assert (found.entities, found.behind, found.pending) == (3, 0, 0)
 
 
@@ -297,25 +301,25 @@ def test_rows_that_a_store_lost_at_the_end_are_told_from_those_that_wait(
     stage: Stage, kept: int
 ) -> None:
     stage.commit(*days(1, 20), at=20 * DAY)
-    assert not stage.materializer.freshness().lost
+    assert not stage.freshness().lost
     stage.run()
     whole = stage.held()
-    assert not stage.materializer.freshness().lost
+    assert not stage.freshness().lost
     # A server without its power came back with what was on its disk.
     before, stage.store = stage.store, MemoryStore()
     stage.store.write("live", [row for name in "AB" for row in before.history("live", name)[:kept]])
-    found = stage.materializer.freshness()
+    found = stage.freshness()
     assert (found.behind, found.pending, found.lost) == (19 - kept, 0, True)
     stage.run(full=True)
     assert stage.held() == whole
-    assert not stage.materializer.freshness().lost
+    assert not stage.freshness().lost
 
 
 def test_an_event_time_that_is_still_open_is_not_lost(stage: Stage) -> None:
     stage.view = replace(VIEW, lateness=Lateness(event_times=32, closes_with_batch=False))
     stage.commit(*days(1, 20), at=20 * DAY)
     stage.run()
-    found = stage.materializer.freshness()
+    found = stage.freshness()
     assert (found.behind, found.pending, found.lost) == (1, 0, False)
 
 
@@ -345,7 +349,7 @@ def test_what_left_the_source_and_is_back_with_other_content_is_known_from_then_
         (11 * DAY + HOUR, 10.0),
         (15 * DAY, (9.0 + 10.0 + 7.0) / 3),
     ]
-    after = stage.materializer.freshness()
+    after = stage.freshness()
     assert (after.behind, after.pending) == (0, 0)
 
 
@@ -382,7 +386,7 @@ def test_a_column_that_the_source_gained_later_was_not_known_before(stage: Stage
 def test_an_empty_source_is_said(stage: Stage) -> None:
     for call in (
         stage.run,
-        stage.materializer.freshness,
+        stage.freshness,
         lambda: stage.materializer.backfill(0, 1, QUIET),
     ):
         with pytest.raises(NotFound, match="silver/source is empty"):

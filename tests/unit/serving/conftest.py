@@ -229,6 +229,7 @@ def make_stage(
     limits: Limits | None = None,
     killed: bool = False,
     queue: int = 1_000,
+    feature_log_rate: float = 1.0,
     rows: Rows | None = None,
     requests: Sequence[RequestInputs] = (),
 ) -> Stage:
@@ -254,6 +255,7 @@ def make_stage(
         version="0.0.0",
         body_bytes=20_000,
         queue=queue,
+        feature_log_rate=feature_log_rate,
     )
     return Stage(service, rows, shelf, clock, switch, folder)
 

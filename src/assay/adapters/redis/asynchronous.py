@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any, NoReturn, Protocol, Self, TypeVar, cast
 
 from redis import exceptions
@@ -11,7 +11,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from assay.adapters.redis.address import RedisAddress
-from assay.adapters.redis.calls import Calls, Request, Steps
+from assay.adapters.redis.calls import AT_ONCE, Calls, Listing, Request, Steps
 from assay.adapters.redis.connection import check_memory, settings, too_old
 from assay.adapters.redis.faults import FAILURES, explain
 from assay.domain.clock import Clock
@@ -27,6 +27,14 @@ class Client(Protocol):
 
     async def execute_command(self, *command: Any, **options: Any) -> Any:
         """One command and its answer."""
+        ...
+
+    def scan_iter(self, *, match: bytes, count: int) -> AsyncIterator[bytes]:
+        """Names of keys that fit a pattern, on every node."""
+        ...
+
+    def pipeline(self) -> Any:
+        """Collects commands that are sent together."""
         ...
 
     async def aclose(self) -> None:
@@ -45,6 +53,7 @@ class AsyncRedisStore:
         self._calls = calls
         self._address = address
         self._client: Client | None = client
+        self._is_cluster = isinstance(client, RedisCluster)
 
     @classmethod
     async def open(
@@ -86,13 +95,27 @@ class AsyncRedisStore:
         """See :meth:`assay.features.online.store.OnlineStore.read`."""
         return await self._finish(self._calls.read(view, entities, as_of))
 
+    async def read_views(
+        self, asked: Mapping[str, Sequence[str]], as_of: Instant | None = None
+    ) -> dict[str, list[StoredRow | None]]:
+        """See :meth:`assay.features.online.store.OnlineStore.read_views`."""
+        return await self._finish(self._calls.read_views(asked, as_of, spread=self._is_cluster))
+
     async def history(self, view: str, entity: str) -> list[StoredRow]:
         """See :meth:`assay.features.online.store.OnlineStore.history`."""
         return await self._finish(self._calls.history(view, entity))
 
+    async def entities(self, view: str) -> list[str]:
+        """See :meth:`assay.features.online.store.OnlineStore.entities`."""
+        return await self._finish(self._calls.entities(view))
+
     async def views(self) -> tuple[str, ...]:
         """Names of the views that have rows, sorted."""
-        return await self._finish(self._calls.views())
+        return await self._finish(self._calls.views(spread=self._is_cluster))
+
+    async def drop(self, view: str) -> int:
+        """See :meth:`assay.features.online.store.OnlineStore.drop`."""
+        return await self._finish(self._calls.drop(view))
 
     async def close(self) -> None:
         """Close every connection; further calls are refused."""
@@ -109,21 +132,31 @@ class AsyncRedisStore:
             result: T = end.value
             return result
 
-    async def _answer(self, request: Request) -> Any:
+    async def _answer(self, request: Request | tuple[Request, ...] | Listing) -> Any:
         client = self._client or self._refuse()
         try:
-            if request.script is None:
-                return await client.execute_command(*request.parts)
-            rest = (len(request.parts), *request.parts, *request.arguments)
+            if isinstance(request, Listing):
+                return [
+                    name async for name in client.scan_iter(match=request.pattern, count=AT_ONCE)
+                ]
             try:
-                return await client.execute_command("EVALSHA", request.script.sha, *rest)
+                return await _send(client, request, whole=False)
             except exceptions.NoScriptError:
-                return await client.execute_command("EVAL", request.script.source, *rest)
+                return await _send(client, request, whole=True)
         except FAILURES as error:
             raise explain(error, self._address) from error
 
     def _refuse(self) -> NoReturn:
         raise Unavailable(f"online store {self._address} is closed")
+
+
+async def _send(client: Client, request: Request | tuple[Request, ...], *, whole: bool) -> Any:
+    if isinstance(request, Request):
+        return await client.execute_command(*request.command(whole=whole))
+    pipeline = client.pipeline()
+    for one in request:
+        pipeline.execute_command(*one.command(whole=whole))
+    return await pipeline.execute()
 
 
 async def _open(

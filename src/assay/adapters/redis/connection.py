@@ -10,13 +10,11 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from assay.adapters.redis.address import RedisAddress
-from assay.adapters.redis.calls import Request
+from assay.adapters.redis.calls import AT_ONCE, Listing, Request
 from assay.adapters.redis.faults import FAILURES, explain
 from assay.errors import ConfigurationError, Unavailable
 
 OLDEST = "6.2"
-
-_AT_ONCE = 1_000
 
 
 class Client(Protocol):
@@ -28,6 +26,10 @@ class Client(Protocol):
 
     def scan_iter(self, *, match: bytes, count: int) -> Iterator[bytes]:
         """Names of keys that fit a pattern, on every node."""
+        ...
+
+    def pipeline(self) -> Any:
+        """Collects commands that are sent together."""
         ...
 
     def close(self) -> None:
@@ -63,27 +65,23 @@ class Connection:
         except FAILURES as error:
             raise explain(error, address) from error
 
-    def answer(self, request: Request) -> Any:
-        """The answer to one request; a script goes in full where the server does not have it."""
-        client = self._client or self._refuse()
-        try:
-            if request.script is None:
-                return client.execute_command(*request.parts)
-            rest = (len(request.parts), *request.parts, *request.arguments)
-            try:
-                return client.execute_command("EVALSHA", request.script.sha, *rest)
-            except exceptions.NoScriptError:
-                return client.execute_command("EVAL", request.script.source, *rest)
-        except FAILURES as error:
-            raise explain(error, self.address) from error
+    @property
+    def is_cluster(self) -> bool:
+        """Whether views may lie on several nodes."""
+        return isinstance(self._client, RedisCluster)
 
-    def remove(self, prefix: bytes) -> None:
-        """Delete every key that begins so, a thousand at a time; ``prefix`` is no pattern."""
+    def answer(self, request: Request | tuple[Request, ...] | Listing) -> Any:
+        """The answer to one request, or to several that are sent together; a script goes in full
+        where a server does not have it.
+        """
         client = self._client or self._refuse()
         try:
-            found = list(client.scan_iter(match=prefix + b"*", count=_AT_ONCE))
-            for start in range(0, len(found), _AT_ONCE):
-                client.execute_command("UNLINK", *found[start : start + _AT_ONCE])
+            if isinstance(request, Listing):
+                return list(client.scan_iter(match=request.pattern, count=AT_ONCE))
+            try:
+                return _send(client, request, whole=False)
+            except exceptions.NoScriptError:
+                return _send(client, request, whole=True)
         except FAILURES as error:
             raise explain(error, self.address) from error
 
@@ -95,6 +93,15 @@ class Connection:
 
     def _refuse(self) -> NoReturn:
         raise Unavailable(f"online store {self.address} is closed")
+
+
+def _send(client: Client, request: Request | tuple[Request, ...], *, whole: bool) -> Any:
+    if isinstance(request, Request):
+        return client.execute_command(*request.command(whole=whole))
+    pipeline = client.pipeline()
+    for one in request:
+        pipeline.execute_command(*one.command(whole=whole))
+    return pipeline.execute()
 
 
 def _open(address: RedisAddress, *, key: bytes, evictable: bool, timeout: float) -> Client:

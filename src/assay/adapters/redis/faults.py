@@ -11,8 +11,8 @@ FAILURES = (exceptions.RedisError, OSError)
 
 PERMITTED = (
     "+get +mget +set +del +exists +type +pttl +persist +pexpireat +zadd +zcard +zrange "
-    "+zrangebylex +zrevrangebylex +zremrangebyrank +sadd +smembers +smismember +eval +evalsha "
-    "+time +info +select +cluster"
+    "+zrangebylex +zrevrangebylex +zremrangebyrank +sadd +srem +smembers +smismember +scan +unlink "
+    "+eval +evalsha +time +info +select +cluster"
 )
 # How a server says it from inside a script, where the error has no name.
 _DENIED = ("NOPERM", "can't run this command", "can't access at least one of the keys")

@@ -82,19 +82,40 @@ class RedisStore:
         """
         return self._finish(self._calls.read(view, entities, as_of))
 
+    def read_views(
+        self, asked: Mapping[str, Sequence[str]], as_of: Instant | None = None
+    ) -> dict[str, list[StoredRow | None]]:
+        """See :meth:`assay.features.online.store.OnlineStore.read_views`.
+
+        One round trip, and a second one as for :meth:`read`. On a cluster one to each node that has
+        some of the views, all of them under way at once; each view is then of a state of its own.
+        """
+        return self._finish(
+            self._calls.read_views(asked, as_of, spread=self._connection.is_cluster)
+        )
+
     def history(self, view: str, entity: str) -> list[StoredRow]:
         """See :meth:`assay.features.online.store.OnlineStore.history`."""
         return self._finish(self._calls.history(view, entity))
 
+    def entities(self, view: str) -> list[str]:
+        """See :meth:`assay.features.online.store.OnlineStore.entities`.
+
+        The server's keys are gone through in pages, other views' too; the names are sorted here.
+        """
+        return self._finish(self._calls.entities(view))
+
     def views(self) -> tuple[str, ...]:
         """Names of the views that have rows, sorted."""
-        return self._finish(self._calls.views())
+        return self._finish(self._calls.views(spread=self._connection.is_cluster))
+
+    def drop(self, view: str) -> int:
+        """See :meth:`assay.features.online.store.OnlineStore.drop`."""
+        return self._finish(self._calls.drop(view))
 
     def forget(self) -> None:
         """Remove every row and view of the namespace."""
-        for view in self._finish(self._calls.names()):
-            self._connection.remove(self._calls.keys_of(view).tag)
-        self._finish(self._calls.forget_names())
+        self._finish(self._calls.forget())
 
     def close(self) -> None:
         """Close the connections of all threads."""

@@ -10,6 +10,7 @@
    :mod:`~assay.delivery.manifests.values` holds.
 4. :mod:`~assay.delivery.manifests.changelog` - the note that a change of schema needs.
 5. :mod:`~assay.delivery.manifests.rollback` - back to the manifest before, in one step.
+6. :mod:`~assay.delivery.manifests.unused` - the rows that no server reads any more are dropped.
 
 Servers need the first two: whatever computes is imported when it is first asked for.
 """
@@ -23,6 +24,7 @@ from assay.delivery.manifests.state import Attempt, InUse, ViewState, snapshot_b
 if TYPE_CHECKING:
     from assay.delivery.manifests.promotion import promote_manifest
     from assay.delivery.manifests.rollback import RolledBack, rollback_manifest
+    from assay.delivery.manifests.unused import StoredNamespace, drop_unused
     from assay.delivery.manifests.values import (
         FactSource,
         FeedRule,
@@ -37,7 +39,9 @@ _LATER = {
     "ManifestPromotion": "assay.delivery.manifests.values",
     "Promoted": "assay.delivery.manifests.values",
     "RolledBack": "assay.delivery.manifests.rollback",
+    "StoredNamespace": "assay.delivery.manifests.unused",
     "Span": "assay.delivery.manifests.values",
+    "drop_unused": "assay.delivery.manifests.unused",
     "promote_manifest": "assay.delivery.manifests.promotion",
     "rollback_manifest": "assay.delivery.manifests.rollback",
 }
@@ -52,8 +56,10 @@ __all__ = [
     "Promoted",
     "RolledBack",
     "Span",
+    "StoredNamespace",
     "ViewInUse",
     "ViewState",
+    "drop_unused",
     "promote_manifest",
     "rollback_manifest",
     "snapshot_begun",

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from assay.delivery.manifests.active import ActiveManifests
-from assay.delivery.manifests.state import ViewState
+from assay.delivery.manifests.state import InUse, ViewState
+from assay.delivery.manifests.unused import namespaces_locked
+from assay.domain.instants import Instant, render
 from assay.errors import ContractViolation, NotFound, Refused
 from assay.features import ManifestCatalogue
 from assay.features.online import OnlineStore
@@ -63,41 +65,67 @@ def rollback_manifest(
     ------
     ContractViolation: no reason is given.
     NotFound: nothing was in use before, there is no canary, or the manifest is not published.
-    Refused: the store has no rows of it any more. Tampered: the manifest is not what it was.
+    Refused: the store has no rows of it any more, or they are being dropped.
+    Tampered: the manifest is not what it was.
     Conflict: somebody else changed what is in use meanwhile.
     """
     if not reason.strip():
         raise ContractViolation("a rollback needs a reason: expected a sentence for the log")
-    state = active.follow().get(view, ViewState(view))
-    if canary:
-        if state.canary is None:
-            raise NotFound(f"view {view} has no canary", hint=f"assay features manifests {view}")
-        event, withdrawn, back = EventType.MANIFEST_WITHDRAW, state.canary.manifest, state.active
-        about = withdrawn
-    else:
-        if state.active is None or not state.before:
-            raise NotFound(
-                f"view {view}: no manifest was in use before "
-                f"{state.active.manifest[:12] if state.active else 'any promotion'}",
-                hint=f"assay features manifests {view}; --canary gives up the canary alone",
-            )
-        event, withdrawn, back = (
-            EventType.MANIFEST_ROLLBACK, state.active.manifest, state.before[-1],
+    # Nothing is given up meanwhile; whoever removes rows holds this for a moment only.
+    with namespaces_locked(registry) as dropped:
+        state = active.follow().get(view, ViewState(view))
+        back: InUse | None
+        if canary:
+            back, withdrawn = _canary_of(state)
+            event, about = EventType.MANIFEST_WITHDRAW, withdrawn
+        else:
+            target, withdrawn = _way_back(state)
+            catalogue.get(target.manifest)
+            _check_rows(view, target, store, dropped.get(target.namespace))
+            event, back, about = EventType.MANIFEST_ROLLBACK, target, target.manifest
+        entry = registry.record_manifest(
+            event, view, about, after=state.last, initiated_by=initiated_by,
+            evidence={"withdrawn": withdrawn}, reason=reason,
         )  # fmt: skip
-        catalogue.get(back.manifest)
-        if store is None or back.namespace not in store.views():
-            raise Refused(
-                f"view {view}: the online store has no rows in {back.namespace}, which manifest "
-                f"{back.manifest[:12]} was read from",
-                hint="feed it again, or define the view as it was and promote that",
-            )
-        about = back.manifest
-    entry = registry.record_manifest(
-        event, view, about, after=state.last, initiated_by=initiated_by,
-        evidence={"withdrawn": withdrawn}, reason=reason,
-    )  # fmt: skip
     active.publish(f"the rollback of view {view} (log entry {entry.seq})")
     return RolledBack(
         view, withdrawn, back.manifest if back else None, back.namespace if back else None,
         of_canary=canary, entry=entry.seq,
     )  # fmt: skip
+
+
+def _canary_of(state: ViewState) -> tuple[InUse | None, str]:
+    """What is read when the canary is given up, and its manifest."""
+    if state.canary is None:
+        raise NotFound(
+            f"view {state.view} has no canary", hint=f"assay features manifests {state.view}"
+        )
+    return state.active, state.canary.manifest
+
+
+def _way_back(state: ViewState) -> tuple[InUse, str]:
+    """What was in use before, and the manifest that is."""
+    if state.active is None or not state.before:
+        raise NotFound(
+            f"view {state.view}: no manifest was in use before "
+            f"{state.active.manifest[:12] if state.active else 'any promotion'}",
+            hint=f"assay features manifests {state.view}; --canary gives up the canary alone",
+        )
+    return state.before[-1], state.active.manifest
+
+
+def _check_rows(
+    view: str, back: InUse, store: OnlineStore | None, dropped_at: Instant | None
+) -> None:
+    where = f"{back.namespace}, which manifest {back.manifest[:12]} was read from"
+    if dropped_at is not None:
+        raise Refused(
+            f"view {view}: nothing needed the rows in {where}, and they were dropped at "
+            f"{render(dropped_at)}",
+            hint="define the view as it was and promote that",
+        )
+    if store is None or back.namespace not in store.views():
+        raise Refused(
+            f"view {view}: the online store has no rows in {where}",
+            hint="feed it again, or define the view as it was and promote that",
+        )

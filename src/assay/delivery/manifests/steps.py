@@ -15,7 +15,7 @@ import polars as pl
 
 from assay.delivery.manifests.state import Attempt, InUse, ViewState
 from assay.delivery.manifests.values import ManifestPromotion, largest
-from assay.domain.instants import render
+from assay.domain.instants import Instant, render
 from assay.domain.order import ORDER_COLUMNS
 from assay.errors import Refused
 from assay.features import FeatureView, Manifest, compare
@@ -26,7 +26,7 @@ from assay.features.online import (
     ServedView,
     StoredRow,
     batches_of,
-    read_as_of,
+    readings_of,
 )
 from assay.registry import EventType
 
@@ -138,45 +138,48 @@ class Steps:
         wanted = {
             str(row[0]): np.array(row[1:], dtype=np.float64) for row in self._newest().iter_rows()
         }
-        entities = sorted(wanted)
         read = NamedRows(self.where.catalogue.get(taken.manifest), self.where.catalogue.get)
-        rows = self.where.store.read(taken.namespace, entities, moment)
-        for entity, row in zip(entities, rows, strict=True):
+        every = self.arrivals[self.view.entity].cast(pl.String).unique().sort().to_list()
+        both = [taken] if state.active is None else [taken, state.active]
+        found = self.where.store.read_views({one.namespace: every for one in both}, moment)
+        canary = dict(zip(every, found[taken.namespace], strict=True))
+        for entity in sorted(wanted):
+            row = canary[entity]
             values = None if row is None else read.values(row)
             if values is None or values.tobytes() != wanted[entity].tobytes():
                 self._refuse(
                     f"the canary reads {None if values is None else values.tolist()} for {entity} "
                     f"as of {render(moment)}, history says {wanted[entity].tolist()}"
                 )
-        return {
-            "as_of": render(moment),
-            "entities": len(entities),
-            **self._against_production(state.active, dict(zip(entities, rows, strict=True))),
-        }
+        against = {"compared": 0, "differ": 0}
+        if state.active is not None:
+            production = dict(zip(every, found[state.active.namespace], strict=True))
+            against = self._against_production(state.active, production, canary, moment)
+        return {"as_of": render(moment), "entities": len(wanted), **against}
 
     def _against_production(
-        self, active: InUse | None, canary: Mapping[str, StoredRow | None]
-    ) -> dict[str, Any]:
+        self,
+        active: InUse,
+        production: Mapping[str, StoredRow | None],
+        canary: Mapping[str, StoredRow | None],
+        moment: Instant,
+    ) -> dict[str, int]:
         """How many rows both have of one event time, and how many of those differ by a bit.
 
         That they differ is reported and no reason to stop: history is what the canary was held
         against, and it may be production that is wrong.
         """
-        if active is None:
-            return {"compared": 0, "differ": 0}
         manifest = self.where.catalogue.get(active.manifest)
-        moment = largest(self.arrivals["known_time"])
-        entities = self.arrivals[self.view.entity].cast(pl.String).unique().sort().to_list()
-        readings = read_as_of(
-            self.where.store, ServedView(active.namespace, manifest.ttl), entities, moment,
+        readings = readings_of(
+            ServedView(active.namespace, manifest.ttl), list(production.values()), moment,
             calendar=SessionCalendar.of(self.arrivals),
         )  # fmt: skip
         as_before = NamedRows(manifest, self.where.catalogue.get)
         compared = differ = 0
-        for entity, reading in zip(entities, readings, strict=True):
+        for entity, reading in zip(production, readings, strict=True):
             if reading is None or reading.stale:
                 continue
-            row = canary.get(entity)
+            row = canary[entity]
             if row is None:
                 self._refuse(
                     f"production answers for {entity} as of {render(moment)}, and the canary has "
@@ -223,8 +226,8 @@ class Steps:
         return newest.select(self.view.entity, *self.view.feature_names)
 
     def _held(self) -> list[StoredRow]:
-        names = self.arrivals[self.view.entity].cast(pl.String).unique().sort().to_list()
         store, namespace = self.where.store, self.attempt.namespace
+        names = store.entities(namespace)
         return [row for entity in names for row in store.history(namespace, entity)]
 
     def _refuse(self, reason: str, hint: str | None = None) -> NoReturn:

@@ -30,6 +30,7 @@ from assay.features.online.store import (
     ServedView,
     StoredRow,
     read_as_of,
+    readings_of,
 )
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ __all__ = [
     "StoredRow",
     "batches_of",
     "read_as_of",
+    "readings_of",
 ]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from operator import itemgetter
 from threading import Lock
 
@@ -16,6 +16,7 @@ from assay.features.online.store import (
     conflicting,
     pack_row,
     unpack_row,
+    unpack_rows,
 )
 
 _key = itemgetter(0)
@@ -58,13 +59,18 @@ class MemoryStore:
         self, view: str, entities: Sequence[str], as_of: Instant | None = None
     ) -> list[StoredRow | None]:
         """See :meth:`assay.features.online.store.OnlineStore.read`."""
+        return self.read_views({view: entities}, as_of)[view]
+
+    def read_views(
+        self, asked: Mapping[str, Sequence[str]], as_of: Instant | None = None
+    ) -> dict[str, list[StoredRow | None]]:
+        """See :meth:`assay.features.online.store.OnlineStore.read_views`."""
+        found: dict[str, list[bytes | None]] = {}
         with self._lock:
-            kept = self._rows.get(view, {})
-            found = [_newest(kept.get(entity, ()), as_of) for entity in entities]
-        return [
-            None if data is None else unpack_row(entity, data)
-            for entity, data in zip(entities, found, strict=True)
-        ]
+            for view, entities in asked.items():
+                kept = self._rows.get(view, {})
+                found[view] = [_newest(kept.get(entity, ()), as_of) for entity in entities]
+        return {view: unpack_rows(asked[view], packed) for view, packed in found.items()}
 
     def history(self, view: str, entity: str) -> list[StoredRow]:
         """See :meth:`assay.features.online.store.OnlineStore.history`."""
@@ -72,10 +78,20 @@ class MemoryStore:
             versions = list(self._rows.get(view, {}).get(entity, ()))
         return [unpack_row(entity, data) for _, data in versions]
 
+    def entities(self, view: str) -> Iterable[str]:
+        """See :meth:`assay.features.online.store.OnlineStore.entities`."""
+        with self._lock:
+            return sorted(self._rows.get(view, ()))
+
     def views(self) -> tuple[str, ...]:
         """Names of the views that have rows, sorted."""
         with self._lock:
             return tuple(sorted(self._rows))
+
+    def drop(self, view: str) -> int:
+        """See :meth:`assay.features.online.store.OnlineStore.drop`."""
+        with self._lock:
+            return len(self._rows.pop(view, ()))
 
     def close(self) -> None:
         """Forget everything."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from functools import lru_cache
 from pathlib import Path
@@ -19,6 +19,7 @@ from assay.features.online.store import (
     conflicting,
     pack_row,
     unpack_row,
+    unpack_rows,
 )
 from assay.storage.sqlite import SqliteFile
 
@@ -63,6 +64,19 @@ AND (event_time, known_time, source_rank, sequence) < (
     ORDER BY event_time DESC, known_time DESC, source_rank DESC, sequence DESC
     LIMIT 1 OFFSET ?3)
 """
+# From one entity to the next by a seek: listing costs the same however long histories are.
+_ENTITIES = """
+WITH RECURSIVE listed(entity) AS (
+    SELECT min(entity) FROM online_rows WHERE view = ?1 AND entity > ?2
+    UNION ALL
+    SELECT (SELECT min(entity) FROM online_rows WHERE view = ?1 AND entity > listed.entity)
+    FROM listed WHERE listed.entity IS NOT NULL LIMIT ?3
+)
+SELECT entity FROM listed WHERE entity IS NOT NULL
+"""
+_PAGE = 1_000  # entities that are listed at once
+_DROP = "DELETE FROM online_rows WHERE view = ? AND entity = ?"
+_DROPPED_AT_ONCE = 100  # entities in one transaction: a feed that writes beside it waits no longer
 _VIEWS = "SELECT DISTINCT view FROM online_rows ORDER BY view"
 
 
@@ -108,47 +122,89 @@ class SqliteStore:
         self, view: str, entities: Sequence[str], as_of: Instant | None = None
     ) -> list[StoredRow | None]:
         """See :meth:`assay.features.online.store.OnlineStore.read`."""
+        if len(entities) != 1:
+            return self.read_views({view: entities}, as_of)[view]
+        # The most frequent read, written out: it costs little more than a bare lookup.
+        (entity,) = entities
         connection = self._reader()
-        several = len(entities) > _AT_ONCE
-        found: list[bytes | None] = []
         try:
-            if len(entities) == 1:
-                # The most frequent read, written out: it costs little more than a bare lookup.
-                (entity,) = entities
-                if as_of is None:
-                    row = connection.execute(_ONE, (view, entity)).fetchone()
-                else:
-                    row = connection.execute(_ONE_VISIBLE, (view, entity, as_of, as_of)).fetchone()
-                return [None if row is None else unpack_row(entity, row[0])]
-            if several:
+            if as_of is None:
+                row = connection.execute(_ONE, (view, entity)).fetchone()
+            else:
+                row = connection.execute(_ONE_VISIBLE, (view, entity, as_of, as_of)).fetchone()
+        except UnicodeEncodeError:
+            return [None]  # a name without UTF-8 cannot have been written
+        except sqlite3.DatabaseError as error:
+            raise self._explain(error) from error
+        return [None if row is None else unpack_row(entity, row[0])]
+
+    def read_views(
+        self, asked: Mapping[str, Sequence[str]], as_of: Instant | None = None
+    ) -> dict[str, list[StoredRow | None]]:
+        """See :meth:`assay.features.online.store.OnlineStore.read_views`."""
+        connection = self._reader()
+        parts = [
+            (view, entities[start : start + _AT_ONCE])
+            for view, entities in asked.items()
+            for start in range(0, len(entities), _AT_ONCE)
+        ]
+        found: dict[str, list[bytes | None]] = {view: [] for view in asked}
+        try:
+            if len(parts) > 1:
                 connection.execute("BEGIN")  # one state of the store for all queries
-            for start in range(0, len(entities), _AT_ONCE):
-                found += _newest(connection, view, entities[start : start + _AT_ONCE], as_of)
-            if several:
+            for view, entities in parts:
+                found[view] += _newest(connection, view, entities, as_of)
+            if len(parts) > 1:
                 connection.execute("COMMIT")
         except UnicodeEncodeError:
             with suppress(sqlite3.Error):
                 connection.rollback()
-            # A name without UTF-8 cannot have been written, and no entity is called "".
-            names = ["" if _SURROGATE.search(name) else name for name in entities]
-            known = names != list(entities)  # else it is the view that has such a name
-            return self.read(view, names, as_of) if known else [None] * len(names)
+            return self._read_writable(asked, as_of)
         except sqlite3.DatabaseError as error:
             with suppress(sqlite3.Error):
                 connection.rollback()
             raise self._explain(error) from error
-        return [
-            None if data is None else unpack_row(entity, data)
-            for entity, data in zip(entities, found, strict=True)
-        ]
+        return {view: unpack_rows(asked[view], packed) for view, packed in found.items()}
+
+    def _read_writable(
+        self, asked: Mapping[str, Sequence[str]], as_of: Instant | None
+    ) -> dict[str, list[StoredRow | None]]:
+        """The same without names that have no UTF-8: under them nothing can have been written."""
+        writable = {
+            # No entity is called "".
+            view: ["" if _SURROGATE.search(name) else name for name in entities]
+            for view, entities in asked.items()
+            if not _SURROGATE.search(view)
+        }
+        found = self.read_views(writable, as_of)
+        return {view: found.get(view, [None] * len(entities)) for view, entities in asked.items()}
 
     def history(self, view: str, entity: str) -> list[StoredRow]:
         """See :meth:`assay.features.online.store.OnlineStore.history`."""
         return [unpack_row(entity, data) for (data,) in self._all(_HISTORY, view, entity)]
 
+    def entities(self, view: str) -> Iterator[str]:
+        """See :meth:`assay.features.online.store.OnlineStore.entities`."""
+        page = [""]  # no entity is called so
+        while page:
+            page = [name for (name,) in self._all(_ENTITIES, view, page[-1], _PAGE)]
+            yield from page
+
     def views(self) -> tuple[str, ...]:
         """Names of the views that have rows, sorted."""
         return tuple(name for (name,) in self._all(_VIEWS))
+
+    def drop(self, view: str) -> int:
+        """See :meth:`assay.features.online.store.OnlineStore.drop`.
+
+        The file does not shrink; what is written next takes the room.
+        """
+        entities = list(self.entities(view))
+        for start in range(0, len(entities), _DROPPED_AT_ONCE):
+            with self._file.write() as connection:
+                for entity in entities[start : start + _DROPPED_AT_ONCE]:
+                    connection.execute(_DROP, (view, entity))
+        return len(entities)
 
     def close(self) -> None:
         """Close the connections of all threads."""
@@ -158,9 +214,11 @@ class SqliteStore:
                 connection.close()
             self._readers.clear()
 
-    def _all(self, query: str, *values: str) -> list[tuple[Any]]:
+    def _all(self, query: str, *values: str | int) -> list[tuple[Any]]:
         try:
             return self._reader().execute(query, values).fetchall()
+        except UnicodeEncodeError:
+            return []  # a name without UTF-8 cannot have been written
         except sqlite3.DatabaseError as error:
             raise self._explain(error) from error
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
@@ -105,12 +105,40 @@ class OnlineStore(Protocol):
         """
         ...
 
+    def read_views(
+        self, asked: Mapping[str, Sequence[str]], as_of: Instant | None = None
+    ) -> dict[str, list[StoredRow | None]]:
+        """The newest rows of several views, each for its own entities, in one round trip.
+
+        The answers are those of one :meth:`read` for each view, and belong to one state of the
+        store. Where views lie on several machines, the answers of each view belong to one state of
+        its own.
+        """
+        ...
+
     def history(self, view: str, entity: str) -> list[StoredRow]:
         """The versions kept for an entity, oldest first: what could have been served, and when."""
         ...
 
+    def entities(self, view: str) -> Iterable[str]:
+        """Names of the entities that have rows of a view, each once, in the order of code points.
+
+        They may be fetched in pages while the caller goes through them; what is written or dropped
+        meanwhile may be among them or not.
+        """
+        ...
+
     def views(self) -> tuple[str, ...]:
         """Names of the views that have rows, sorted."""
+        ...
+
+    def drop(self, view: str) -> int:
+        """Remove all rows of a view; how many entities had some.
+
+        Not in one step: who reads or writes the view meanwhile finds any part of it. A view
+        without rows is left as it is. After a call that was killed, the view is listed as long as
+        it has rows, and another call removes the rest.
+        """
         ...
 
     def close(self) -> None:
@@ -173,7 +201,22 @@ def read_as_of(
     ------
     ConfigurationError: the view counts sessions and there is no calendar.
     """
-    rows = store.read(view.name, entities, moment)
+    return readings_of(view, store.read(view.name, entities, moment), moment, calendar=calendar)
+
+
+def readings_of(
+    view: FeatureView | ServedView,
+    rows: Sequence[StoredRow | None],
+    moment: Instant,
+    *,
+    calendar: SessionCount | None = None,
+) -> list[Reading | None]:
+    """Rows that were read as of a moment, with their ages; as :func:`read_as_of` gives them.
+
+    Raises
+    ------
+    ConfigurationError: the view counts sessions and there is no calendar.
+    """
     if not isinstance(view.ttl, Sessions):
         limit = view.ttl.nanos
         return [
@@ -263,6 +306,19 @@ def unpack_row(
     values = np.frombuffer(data, "<f8", -1, _size)
     row = (entity, event_time, known_time, rank, sequence, manifest.hex(), values)
     return _new_tuple(StoredRow, row)  # half the time of StoredRow(...), and reads are many
+
+
+def unpack_rows(entities: Sequence[str], packed: Sequence[bytes | None]) -> list[StoredRow | None]:
+    """The rows of several entities from their bytes, None where there are none.
+
+    Raises
+    ------
+    Tampered, IncompatibleVersion: as :func:`unpack_row`.
+    """
+    return [
+        None if data is None else unpack_row(entity, data)
+        for entity, data in zip(entities, packed, strict=True)
+    ]
 
 
 def conflicting(view: str, row: StoredRow) -> Conflict:

@@ -1,7 +1,8 @@
 """What an online store holds against what history says, version by version.
 
-1. :func:`read_stored` takes every version that the store keeps of the entities of history. A row
-   that the store refuses to give is found by asking for the moments around it, and named.
+1. :func:`read_stored` takes every version that the store keeps, of entities that history does not
+   know as well. A row that the store refuses to give is found by asking for the moments around it,
+   and named.
 2. :func:`complete_since` tells from when on a store that was warmed up, or keeps a bounded number
    of versions, can hold everything.
 3. :func:`compare_store` compares both by key and bits, and day by day under Merkle roots.
@@ -134,25 +135,28 @@ class StoreComparison:
 
 
 def read_stored(view: FeatureView, store: OnlineStore, history: pl.DataFrame) -> Stored:
-    """Every version that the store keeps of the entities of history.
+    """Every version that the store keeps, of the entities of history and of any others.
 
     Parameters
     ----------
-    history: the view's entity and order columns at least. A store cannot list its entities: rows of
-        an entity that history does not know are not seen, and nobody asks for them either.
+    history: the view's entity and order columns at least.
     """
     manifest = Manifest.of(view).hash
     kept: list[StoredRow] = []
     foreign: list[tuple[RowKey, str]] = []
     refused: list[RefusedRow] = []
     counts: dict[str, int] = {}
-    for (entity,), own in history.group_by(view.entity, maintain_order=True):
-        name = str(entity)
+    known = {
+        str(entity): own.select(ORDER_COLUMNS).rows()
+        for (entity,), own in history.group_by(view.entity, maintain_order=True)
+    }
+    strangers = [name for name in store.entities(view.name) if name not in known]
+    for name in (*known, *strangers):
         try:
             rows = store.history(view.name, name)
             counts[name] = len(rows)
         except IntegrityError as error:
-            rows, damaged = _probe(view, store, name, own.select(ORDER_COLUMNS).rows())
+            rows, damaged = _probe(view, store, name, known.get(name, []))
             counts[name] = len(rows) + len(damaged)
             refused += damaged or [RefusedRow(name, None, error.message)]
         for row in rows:
@@ -173,13 +177,17 @@ def complete_since(history: pl.DataFrame, stored: Stored, *, max_versions: int) 
     Rows that were known before the first one the store got were part of its warm-up, and of an
     entity with ``max_versions`` rows older ones may have been dropped. Where no midnight lies among
     its rows, as with bars of a minute, it is the moment after what may have been dropped.
+    Entities that history does not know tell nothing about it.
 
     Parameters
     ----------
     max_versions: how many rows of an entity the store keeps.
     """
-    rows = stored.places
-    if rows.is_empty() or history.is_empty():
+    if history.is_empty():
+        return None
+    known = history[stored.rows.columns[0]].cast(pl.String).unique().to_list()
+    rows = stored.places.filter(pl.col("entity").is_in(known))
+    if rows.is_empty():
         return None
     floors: list[Instant] = []
     before = history.filter(pl.col("known_time") < int(rows["known_time"].to_numpy().min()))

@@ -67,10 +67,9 @@ def prove_features(
     view: FeatureView, store: OnlineStore, offline: pl.DataFrame, *, since: Instant
 ) -> ParityReport:
     """Every version of every row that the store holds since a moment, against the offline ones."""
-    entities = offline[view.entity].unique().sort().to_list()
     rows = [
         row
-        for entity in entities
+        for entity in store.entities(view.name)
         for row in store.history(view.name, entity)
         if row.known_time >= since
     ]

@@ -27,6 +27,7 @@ from assay.features import FeatureView, Manifest, ManifestSet, RequestFeatures, 
 from assay.orchestration.desk import Desk
 from assay.orchestration.parity.proving import SHOWN, history_as_known
 from assay.orchestration.progress import Progress
+from assay.serving.feature_rate import FeatureRate, asked_of_store
 
 _OTHER: Final = "features of a definition that the desk no longer has"
 _NO_VERSION: Final = "a version that the registry cannot open"
@@ -47,6 +48,8 @@ class _Line(msgspec.Struct):
     known_time: str | None = None
     features: list[float | None] | None = None
     request: dict[str, float] | None = None
+    timestamp: str | None = None
+    feature_log_rate: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +76,10 @@ class ServedProof:
 
     Attributes
     ----------
-    lines: predictions in the log from stored rows in the horizon; rows: distinct ones of them.
+    lines: predictions in the log from stored rows in the horizon.
+    logged: those whose features are in the log; rows: distinct ones of them. Nothing is said about
+        the others. rates: the shares of features that the lines say were to be logged, ascending.
+    withheld: predictions whose features the rate takes, and the log does not have.
     values, equal: numbers that were compared, and those with the same bits.
     unknown: rows that history never had, ``differing``: values of another number, both in words and
         the first of them only; ``unknown_rows`` and ``values - equal`` count them.
@@ -81,6 +87,9 @@ class ServedProof:
     """
 
     lines: int
+    logged: int
+    rates: tuple[float, ...]
+    withheld: int
     rows: int
     values: int
     equal: int
@@ -92,8 +101,10 @@ class ServedProof:
 
     @property
     def verdict(self) -> Verdict:
-        """FAIL where a number differs or a row is unknown; nothing to judge is INDETERMINATE."""
-        if self.equal != self.values or self.unknown_rows:
+        """FAIL where a number differs, a row is unknown or features are withheld; nothing to judge
+        is INDETERMINATE.
+        """
+        if self.equal != self.values or self.unknown_rows or self.withheld:
             return Verdict.FAIL
         return Verdict.PASS if self.values and not self.skipped else Verdict.INDETERMINATE
 
@@ -101,6 +112,9 @@ class ServedProof:
         return {
             "verdict": str(self.verdict),
             "lines": self.lines,
+            "logged": self.logged,
+            "rates": list(self.rates),
+            "withheld": self.withheld,
             "rows": self.rows,
             "values": self.values,
             "equal": self.equal,
@@ -140,6 +154,9 @@ def prove_served(
         found.compare(*definition, rows)
     return ServedProof(
         lines=found.lines,
+        logged=found.logged,
+        rates=tuple(sorted(found.rates)),
+        withheld=found.withheld,
         rows=len(given),
         values=found.values,
         equal=found.equal,
@@ -157,7 +174,8 @@ class _Found:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self._names: dict[tuple[str, str], Sequence[str] | None] = {}
-        self.lines = self.values = self.equal = self.unknown_rows = 0
+        self.rates: set[float] = set()
+        self.lines = self.logged = self.withheld = self.values = self.equal = self.unknown_rows = 0
         self.unknown: list[str] = []
         self.differing: list[str] = []
         self.skipped: Counter[str] = Counter()
@@ -176,9 +194,14 @@ class _Found:
             except AssayError:
                 self.skipped[_UNREADABLE] += 1
                 continue
-            if line.manifest is None or line.features is None or not begin <= event_time < end:
+            if line.manifest is None or not begin <= event_time < end:
                 continue
             self.lines += 1
+            self.rates.add(line.feature_log_rate)
+            if line.features is None:
+                self._note_withheld(line, line.instrument)
+                continue
+            self.logged += 1
             names = self._schema(line.model, line.version)
             if names is None or len(names) != len(line.features):
                 self.skipped[_NO_VERSION] += 1
@@ -192,6 +215,12 @@ class _Found:
             same = (line.manifest, row.model, row.version, row.key, request, _bits(values))
             rows[same] = (line.manifest, row)
         return list(rows.values())
+
+    def _note_withheld(self, line: _Line, instrument: str) -> None:
+        try:
+            self.withheld += _is_taken(line, instrument)
+        except AssayError:  # its moment cannot be read
+            self.skipped[_UNREADABLE] += 1
 
     def compare(self, view: FeatureView, asked: RequestView | None, rows: list[Given]) -> None:
         history = history_as_known(self._desk, view).rows
@@ -247,6 +276,14 @@ def _definition(desk: Desk, manifest: str) -> tuple[FeatureView, RequestView | N
         ):
             return asked.stored[0], asked
     return None
+
+
+def _is_taken(line: _Line, instrument: str) -> bool:
+    """Whether the features of a prediction were to be logged, by its line's own rate."""
+    if line.timestamp is None or not 0.0 <= line.feature_log_rate < 1.0:
+        return True
+    asked = asked_of_store(line.model, instrument, parse(line.timestamp), line.request)
+    return FeatureRate(line.feature_log_rate).takes(asked)
 
 
 def _lines(log: Path) -> Iterator[_Line | None]:
