@@ -1,23 +1,20 @@
-"""How the registry changes, and how it recovers: log first, index second, the rest from both.
+"""How the registry changes, and how it recovers: log and index first, the rest from both.
 
-1. Take the lock. Finish or drop a torn last line; replay entries that the index has not seen.
-2. Apply the event to the index inside a transaction: a move that is not allowed ends here.
-3. Append the entry to the log and sync it. From here on the event has happened.
-4. Commit the transaction.
-5. Publish: the new version's folder gets its name, the link ``latest/<name>`` moves, a signed
+1. Take the lock; make the index follow the log, and the rest follow the index.
+2. Let the event happen in log and index, as one change (:mod:`~assay.registry.ledger`): a move
+   that is not allowed ends here.
+3. Publish: the new version's folder gets its name, the link ``latest/<name>`` moves, a signed
    head, the manifest of the whole registry and the audit export are written.
 
-Dying before 3 leaves nothing but a pending folder, which the next registration removes. Dying
-after it leaves the log ahead of the index by a whole entry, or a folder, link, manifest or export
-that is behind: step 1 of the next writer, or of the next process that opens the registry, makes
-them follow. So a version's folder never stands in its place without an entry, and an index that
-is ahead of the log means that the log was cut, which is refused.
+Dying before 2 leaves nothing but a pending folder, which the next registration removes. Dying
+after it leaves a folder, link, manifest or export that is behind: step 1 of the next writer, or of
+the next process that opens the registry, makes them follow. So a version's folder never stands in
+its place without an entry.
 """
 
 from __future__ import annotations
 
 import re
-import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -28,11 +25,12 @@ from assay.domain.canonical import canonical_bytes
 from assay.domain.clock import Clock
 from assay.domain.versions import Stage
 from assay.errors import AssayError, Tampered
-from assay.registry.catalogue import Catalogue
+from assay.registry.chained_file import ChainedFile
 from assay.registry.folders import pending_folder, put_in_place
 from assay.registry.keyring import LOG_HEAD, KeyRing
+from assay.registry.ledger import Ledger
 from assay.registry.lifecycle import MANIFEST_MOVES, MOVES, EventOutcome, EventType
-from assay.registry.log import ChainedFile, Entry, EventLog, LogHead
+from assay.registry.log import Entry, LogHead, SignedHeads
 from assay.storage.files import replace_link, sync_directory, write_atomic
 
 _MANIFEST_FORMAT = 1
@@ -57,36 +55,39 @@ class Journal:
 
     Parameters
     ----------
-    root: the registry's folder. audit_path: the exported audit file, None for no export.
+    root: the registry's folder. ledger: where its log and catalogue are.
+    audit_path: the exported audit file, None for no export.
     """
 
-    def __init__(self, root: Path, keyring: KeyRing, clock: Clock, audit_path: Path | None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        ledger: Ledger,
+        keyring: KeyRing,
+        clock: Clock,
+        audit_path: Path | None,
+    ) -> None:
         self._root = root
         self._keyring = keyring
         self._clock = clock
         self._audit = None if audit_path is None else AuditExport(audit_path)
-        self.log = EventLog(root / "log")
-        self.catalogue = Catalogue(root / "registry.db")
+        self._heads = SignedHeads(root / "log" / "heads")
+        self.ledger = ledger
+        self.catalogue = ledger.catalogue
 
     def open(self) -> None:
         """Bring index, links, manifest and export up to the log, if they are behind."""
-        try:
-            if not self._is_settled():
-                with self.locked():
-                    pass
-        except Tampered as error:
-            if not isinstance(error.__cause__, sqlite3.DatabaseError):
-                raise
-            raise Tampered(
-                error.message, hint="assay models rebuild makes the index again from the log"
-            ) from error.__cause__
+        if not self._is_settled():
+            with self.locked():
+                pass
 
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the writer's lock over a recovered registry."""
         self._root.mkdir(parents=True, exist_ok=True)
-        with self.catalogue.file.lock():
-            self._recover()
+        with self.ledger.lock():
+            self.ledger.recover()
+            self._follow()
             yield
 
     def append(self, event: NewEvent) -> Entry:
@@ -96,7 +97,7 @@ class Journal:
         ------
         Refused: the lifecycle has no such move; nothing was written.
         """
-        head = self.log.head()
+        head = self.ledger.head()
         champion = self.catalogue.current(event.model)
         entry = Entry(
             seq=head.seq + 1,
@@ -111,11 +112,7 @@ class Journal:
             evidence=dict(event.evidence or {}),
             previous=head.hash,
         ).sealed()
-        with self.catalogue.file.write(locked=True) as connection:
-            self.catalogue.apply(connection, entry)
-            after = self.log.append(entry)
-            self.catalogue.set_applied(connection, after)
-        self._publish(entry, after)
+        self._publish(entry, self.ledger.append(entry))
         return entry
 
     def rebuild(self) -> LogHead:
@@ -126,17 +123,8 @@ class Journal:
         Tampered: the log was cut or replaced under the index; a new index would forget that.
         """
         self._root.mkdir(parents=True, exist_ok=True)
-        with self.catalogue.file.lock():
-            self.log.repair_tail()
-            try:
-                self._refuse_cut_log()
-                head = self._replay(None)
-            except Tampered as error:
-                if not isinstance(error.__cause__, sqlite3.DatabaseError):
-                    raise  # the log is at fault, not the index
-                for suffix in ("", "-wal", "-shm"):
-                    self._root.joinpath(f"registry.db{suffix}").unlink(missing_ok=True)
-                head = self._replay(None)
+        with self.ledger.lock():
+            head = self.ledger.rebuild()
             self._follow()
         return head
 
@@ -168,15 +156,12 @@ class Journal:
     # -- recovery -------------------------------------------------------------------------------
 
     def _is_settled(self) -> bool:
-        applied = self.catalogue.applied()
         return (
-            applied is not None
-            and not self.log.is_torn()
-            and self.log.head() == applied
+            self.ledger.is_settled()
             and self._described() == self.catalogue.described_seq()
             and not self._stale_links()
             and not self._is_pending()
-            and (self._audit is None or self._audit.last_seq() == applied.seq)
+            and (self._audit is None or self._audit.last_seq() == self.ledger.head().seq)
         )
 
     def _is_pending(self) -> bool:
@@ -190,37 +175,6 @@ class Journal:
         folder = self.folder(last.name, last.version)
         return not folder.exists() and pending_folder(folder, last.digest).exists()
 
-    def _recover(self) -> None:
-        self.log.repair_tail()
-        applied = self._refuse_cut_log()
-        if applied != self.log.head():
-            self._replay(applied)
-        self._follow()
-
-    def _refuse_cut_log(self) -> LogHead | None:
-        """How far the index has applied the log, when the log still holds that entry."""
-        applied, head = self.catalogue.applied(), self.log.head()
-        if applied is not None and (
-            applied.seq > head.seq
-            or (applied.seq == head.seq and applied != head)
-            or applied.offset > head.offset
-        ):
-            raise Tampered(
-                f"the index has applied entry {applied.seq} of {self.log.path}, which ends at "
-                f"entry {head.seq} ({head.hash[:12]}): the log was cut or replaced",
-                hint="assay audit verify says where; restore the log from a backup",
-            )
-        return applied
-
-    def _replay(self, applied: LogHead | None) -> LogHead:
-        with self.catalogue.file.write(locked=True) as connection:
-            head = self.catalogue.create(connection) if applied is None else applied
-            for entry, after in self.log.entries_after(head):
-                self.catalogue.apply(connection, entry)
-                head = after
-            self.catalogue.set_applied(connection, head)
-        return head
-
     def _follow(self) -> None:
         """Make folders, links, manifest and audit export follow the index."""
         last = self.catalogue.last_registered()
@@ -231,7 +185,7 @@ class Journal:
         if self._described() != self.catalogue.described_seq():
             self._write_manifest()
         if self._audit is not None:
-            self._audit.follow(self.log)
+            self._audit.follow(self.ledger)
 
     # -- publishing -----------------------------------------------------------------------------
 
@@ -246,11 +200,11 @@ class Journal:
             # still roll back at night: the next head covers this entry too.
             with suppress(AssayError):
                 if self._keyring.can_sign(entry.initiated_by, LOG_HEAD):
-                    self.log.sign_head(head, self._keyring, entry.initiated_by)
+                    self._heads.sign(head, self._keyring, entry.initiated_by)
         if self._described() != self.catalogue.described_seq():
             self._write_manifest()
         if self._audit is not None:
-            self._audit.follow(self.log)
+            self._audit.follow(self.ledger)
 
     def _write_manifest(self) -> None:
         write_atomic(self._root / "manifest.json", canonical_bytes(self.describe()) + b"\n")
@@ -309,7 +263,7 @@ class AuditExport:
         except Tampered:
             return -1
 
-    def follow(self, log: EventLog) -> None:
+    def follow(self, ledger: Ledger) -> None:
         """Append what is missing. The caller holds the registry's lock.
 
         An export that is not the beginning of the log stays as it is, for verification to name:
@@ -318,7 +272,7 @@ class AuditExport:
         with suppress(Tampered):
             self._copy.repair_tail()
             mine = self._copy.head()
-            if mine.offset < log.head().offset:
+            if mine.seq < ledger.head().seq:
                 # Entries are read through the chain: they must follow what was exported last.
-                lines = [entry.to_line() + b"\n" for entry, _ in log.entries_after(mine)]
+                lines = [entry.to_line() + b"\n" for entry, _ in ledger.entries_after(mine)]
                 self._copy.extend(b"".join(lines))

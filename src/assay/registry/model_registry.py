@@ -13,6 +13,7 @@ from assay.domain.verdicts import GateResult, Outcome, decide
 from assay.domain.versions import Stage, check_name
 from assay.errors import Conflict, ContractViolation, Refused, Tampered
 from assay.registry.catalogue import VersionRecord
+from assay.registry.file_ledger import FileLedger
 from assay.registry.folders import (
     Candidate,
     digests_of,
@@ -21,6 +22,7 @@ from assay.registry.folders import (
 )
 from assay.registry.journal import Journal, NewEvent
 from assay.registry.keyring import KeyRing, check_identity
+from assay.registry.ledger import Ledger
 from assay.registry.lifecycle import (
     MANIFEST_EVENTS,
     EventOutcome,
@@ -53,6 +55,7 @@ class ModelRegistry(RegistryReader):
     keyring: the desk's keys and trust policy.
     clock: where the times of events come from.
     audit_path: where the audit is exported to (``model_events.jsonl``); None for no export.
+    ledger: where log and catalogue are; a file and SQLite in ``root`` when not given.
 
     Raises
     ------
@@ -61,7 +64,13 @@ class ModelRegistry(RegistryReader):
 
     @classmethod
     def rebuilt(
-        cls, root: Path, keyring: KeyRing, clock: Clock, *, audit_path: Path | None = None
+        cls,
+        root: Path,
+        keyring: KeyRing,
+        clock: Clock,
+        *,
+        audit_path: Path | None = None,
+        ledger: Ledger | None = None,
     ) -> ModelRegistry:
         """Open a registry whose catalogue may be damaged, after building it again from the log.
 
@@ -69,8 +78,9 @@ class ModelRegistry(RegistryReader):
         ------
         Tampered: the log was cut or replaced under the index; a new index would forget that.
         """
-        Journal(root, keyring, clock, audit_path).rebuild()
-        return cls(root, keyring, clock, audit_path=audit_path)
+        kept = ledger or FileLedger(root)
+        Journal(root, kept, keyring, clock, audit_path).rebuild()
+        return cls(root, keyring, clock, audit_path=audit_path, ledger=kept)
 
     def register(
         self, candidate: Candidate, *, signer: str | None = None, reason: str = ""
@@ -105,7 +115,7 @@ class ModelRegistry(RegistryReader):
                     hint=f"the next free version is {self.next_version(metadata.name)}",
                 )
             author = signer or metadata.author
-            head = self._journal.log.head()
+            head = self._journal.ledger.head()
             sealed = seal(candidate, digests, self.keyring, author, head.to_json())
             folder = self._journal.folder(metadata.name, metadata.version)
             if folder.exists():

@@ -12,6 +12,7 @@ from assay.domain.verdicts import Outcome, Severity, Verdict
 from assay.domain.versions import SemanticVersion, Stage, check_name
 from assay.errors import NotFound, Tampered, did_you_mean
 from assay.registry.catalogue import VersionRecord
+from assay.registry.file_ledger import FileLedger
 from assay.registry.folders import (
     ValidationReport,
     VerifiedVersion,
@@ -20,6 +21,7 @@ from assay.registry.folders import (
 )
 from assay.registry.journal import Journal
 from assay.registry.keyring import KeyRing
+from assay.registry.ledger import Ledger
 from assay.registry.lifecycle import (
     MANIFEST_EVENTS,
     EventOutcome,
@@ -53,6 +55,7 @@ class RegistryReader:
     keyring: the desk's keys and trust policy.
     clock: where the times of events come from.
     audit_path: where the audit is exported to (``model_events.jsonl``); None for no export.
+    ledger: where log and catalogue are; a file and SQLite in ``root`` when not given.
 
     Raises
     ------
@@ -60,20 +63,38 @@ class RegistryReader:
     """
 
     def __init__(
-        self, root: Path, keyring: KeyRing, clock: Clock, *, audit_path: Path | None = None
+        self,
+        root: Path,
+        keyring: KeyRing,
+        clock: Clock,
+        *,
+        audit_path: Path | None = None,
+        ledger: Ledger | None = None,
     ) -> None:
         self.root = root
         self.keyring = keyring
         self.clock = clock
         self._audit_path = audit_path
-        self._journal = Journal(root, keyring, clock, audit_path)
+        self._journal = Journal(root, ledger or FileLedger(root), keyring, clock, audit_path)
         self._catalogue = self._journal.catalogue
         self._journal.open()
 
     def list(
-        self, name: str | None = None, stage: Stage | None = None
+        self,
+        name: str | None = None,
+        stage: Stage | None = None,
+        *,
+        at: Instant | None = None,
     ) -> tuple[VersionRecord, ...]:
-        """Versions by name and number, ascending; all of them by default."""
+        """Versions by name and number, ascending; all of them by default.
+
+        Parameters
+        ----------
+        at: the registry as it was then: versions registered by that nanosecond, each with the
+            stage of that moment and since when; None for now.
+        """
+        if at is not None:
+            return self._catalogue.select_at(at, name, stage)
         return self._catalogue.select(name, stage)
 
     def names(self) -> tuple[str, ...]:
@@ -153,7 +174,7 @@ class RegistryReader:
 
     def latest(self, last: int) -> tuple[Entry, ...]:
         """The last entries of the log, whatever they are about, oldest first."""
-        return self._catalogue.events(None, after=max(0, self._journal.log.head().seq - last))
+        return self._catalogue.events(None, after=max(0, self._journal.ledger.head().seq - last))
 
     def promotions(self, after: int = 0) -> tuple[Entry, ...]:
         """Every promotion of every model behind entry ``after``, with broken glass or without."""
@@ -319,11 +340,15 @@ class RegistryReader:
 
     def now(self) -> Instant:
         """The time that an event would get now: never before the last one, whatever the clock."""
-        return max(self.clock.now(), self._journal.log.head().at)
+        return max(self.clock.now(), self._journal.ledger.head().at)
 
     def verify_log(self) -> LogReport:
         """Walk the log and hold it against signed heads, versions, index and audit export."""
-        return verify_registry(self.root, self.keyring, self._audit_path)
+        return verify_registry(self.root, self.keyring, self._audit_path, self._journal.ledger)
+
+    def close(self) -> None:
+        """Let go of connections that a database has open for it; files keep none."""
+        self._journal.ledger.close()
 
     def _champion_digest(self, name: str) -> str:
         champion = self.current(name)

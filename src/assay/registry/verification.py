@@ -8,14 +8,14 @@ from itertools import zip_longest
 from pathlib import Path
 
 from assay.errors import AssayError, Tampered
-from assay.registry.catalogue import Catalogue
+from assay.registry.file_ledger import FileLedger
 from assay.registry.folders import SIGNATURE, pending_folder
 from assay.registry.keyring import PROMOTION, VERSION, KeyRing
+from assay.registry.ledger import Ledger
 from assay.registry.lifecycle import EventOutcome, EventType
-from assay.registry.log import EMPTY, Entry, EventLog, LogProblem, LogReport
+from assay.registry.log import EMPTY, Entry, LogProblem, LogReport, SignedHeads
 from assay.registry.records import PromotionClaim
 from assay.registry.signing import Envelope
-from assay.storage.sqlite import SqliteFile
 
 
 def read_claim(envelope: Envelope, keyring: KeyRing) -> PromotionClaim:
@@ -51,20 +51,27 @@ def verify_promotion(entry: Entry, digest: str, keyring: KeyRing) -> PromotionCl
     return claim
 
 
-def verify_registry(root: Path, keyring: KeyRing, audit_path: Path | None) -> LogReport:
+def verify_registry(
+    root: Path, keyring: KeyRing, audit_path: Path | None, ledger: Ledger | None = None
+) -> LogReport:
     """Walk the log; hold it against signed heads, version folders, the index and the export.
 
     It only reads, and works on a registry too broken to be opened.
+
+    Parameters
+    ----------
+    ledger: where log and catalogue are; a file and SQLite in ``root`` when not given.
     """
-    log = EventLog(root / "log")
-    with SqliteFile(root / "registry.db").lock():
-        report = log.verify(keyring, _heads_in_versions(root, keyring))
+    kept = ledger or FileLedger(root)
+    with kept.lock():
+        heads = SignedHeads(root / "log" / "heads")
+        report = heads.verify(kept.lines(), keyring, _heads_in_versions(root, keyring))
         problems = [*report.problems]
-        problems.extend(_index_problems(root, report))
+        problems.extend(_index_problems(kept, report))
         if not problems:
-            problems.extend(_entry_problems(root, log, keyring))
+            problems.extend(_entry_problems(root, kept, keyring))
         if audit_path is not None:
-            problems.extend(_export_problems(audit_path, log))
+            problems.extend(_export_problems(audit_path, kept))
     return LogReport(report.entries, report.head, report.signed_up_to, tuple(problems))
 
 
@@ -80,9 +87,9 @@ def _heads_in_versions(root: Path, keyring: KeyRing) -> Iterator[tuple[int, str,
             continue  # validating the version names this; it says nothing about the log
 
 
-def _index_problems(root: Path, report: LogReport) -> Iterator[LogProblem]:
+def _index_problems(ledger: Ledger, report: LogReport) -> Iterator[LogProblem]:
     try:
-        applied = Catalogue(root / "registry.db").applied()
+        applied = ledger.catalogue.applied()
     except AssayError as error:
         yield LogProblem(0, f"the index cannot be read: {error.message}")
         return
@@ -99,9 +106,9 @@ def _index_problems(root: Path, report: LogReport) -> Iterator[LogProblem]:
         yield LogProblem(0, f"the index has applied another entry {applied.seq}: replaced")
 
 
-def _entry_problems(root: Path, log: EventLog, keyring: KeyRing) -> Iterator[LogProblem]:
+def _entry_problems(root: Path, ledger: Ledger, keyring: KeyRing) -> Iterator[LogProblem]:
     registered: dict[tuple[str, str | None], str] = {}
-    for entry, _ in log.entries_after(EMPTY):
+    for entry, _ in ledger.entries_after(EMPTY):
         if entry.outcome is not EventOutcome.DONE:
             continue
         key = (entry.model, entry.to_version)
@@ -126,12 +133,11 @@ def _entry_problems(root: Path, log: EventLog, keyring: KeyRing) -> Iterator[Log
             )
 
 
-def _export_problems(audit_path: Path, log: EventLog) -> Iterator[LogProblem]:
+def _export_problems(audit_path: Path, ledger: Ledger) -> Iterator[LogProblem]:
     """The export is a copy of the log, byte for byte; the first line that is not is named."""
-    ours = log.path.open("rb") if log.path.exists() else BytesIO()
     theirs = audit_path.open("rb") if audit_path.exists() else BytesIO()
-    with ours, theirs:
-        for number, (line, copy) in enumerate(zip_longest(ours, theirs), start=1):
+    with theirs:
+        for number, (line, copy) in enumerate(zip_longest(ledger.lines(), theirs), start=1):
             if line != copy:
                 what = "ends before" if copy is None else "differs from the log at"
                 yield LogProblem(number, f"audit export {audit_path.name} {what} line {number}")

@@ -7,6 +7,7 @@ import pytest
 from assay.domain.versions import Stage
 from assay.errors import Tampered
 from assay.registry import ModelRegistry, PromotionClaim
+from assay.storage.sqlite import SqliteFile
 from assay.testing.clocks import FixedClock
 from assay.testing.versions import AUTHOR, make_candidate, make_registry, pass_gates
 
@@ -129,7 +130,7 @@ def test_a_damaged_index_is_built_anew(registry, damage):
 def test_an_index_damaged_in_the_middle_is_built_anew(registry):
     before = dump(registry)
     path = registry.root / "registry.db"
-    with registry._catalogue.file.write() as connection:
+    with SqliteFile(path).write() as connection:
         connection.execute("PRAGMA user_version")
     connection = sqlite3.connect(path)
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
