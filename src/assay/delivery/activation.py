@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from assay.errors import AssayError, IncompatibleVersion
 from assay.registry import ModelRegistry, VerifiedVersion
-from assay.registry.folders import GOLDEN
+from assay.registry.sealed import GOLDEN
 from assay.serving import OnnxModel
 
 GOLDEN_TOLERANCE = 1e-5

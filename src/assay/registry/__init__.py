@@ -1,6 +1,6 @@
 """Immutable signed versions, and the record of what became of them.
 
-1. A candidate (:mod:`~assay.registry.folders`, :mod:`~assay.registry.metadata`) becomes a folder
+1. A candidate (:mod:`~assay.registry.sealed`, :mod:`~assay.registry.metadata`) becomes a folder
    that never changes: every file has a digest, and a signature covers all digests.
 2. Signatures (:mod:`~assay.registry.signing`) are statements made by a key that the desk's policy
    trusts for that purpose (:mod:`~assay.registry.keyring`).
@@ -15,7 +15,6 @@
 
 from assay.registry.catalogue import VersionRecord
 from assay.registry.compatibility import CompatibilityResult, VersionCompatibilityChecker
-from assay.registry.folders import Candidate, Problem, ValidationReport, VerifiedVersion
 from assay.registry.keyring import KeyRing, TrustedKey, create_key, revoke_key
 from assay.registry.lifecycle import EventOutcome, EventType, PromotionGateError
 from assay.registry.log import Entry, LogHead, LogProblem, LogReport
@@ -23,6 +22,7 @@ from assay.registry.metadata import ModelMetadata, capture_environment, compute_
 from assay.registry.model_registry import ModelRegistry
 from assay.registry.reading import RegistryReader
 from assay.registry.records import GateRecord, LiveAnswer, PromotionClaim, Registration
+from assay.registry.sealed import Candidate, Problem, ValidationReport, VerifiedVersion
 from assay.registry.verification import verify_registry
 
 __all__ = [

@@ -6,7 +6,7 @@
 3. Publish: the new version's folder gets its name, the link ``latest/<name>`` moves, a signed
    head, the manifest of the whole registry and the audit export are written.
 
-Dying before 2 leaves nothing but a pending folder, which the next registration removes. Dying
+Dying before 2 leaves nothing but prepared files, which the next registration removes. Dying
 after it leaves a folder, link, manifest or export that is behind: step 1 of the next writer, or of
 the next process that opens the registry, makes them follow. So a version's folder never stands in
 its place without an entry.
@@ -25,13 +25,13 @@ from assay.domain.canonical import canonical_bytes
 from assay.domain.clock import Clock
 from assay.domain.versions import Stage
 from assay.errors import AssayError, Tampered
+from assay.registry.artifacts import Artifacts
 from assay.registry.chained_file import ChainedFile
-from assay.registry.folders import pending_folder, put_in_place
 from assay.registry.keyring import LOG_HEAD, KeyRing
 from assay.registry.ledger import Ledger
 from assay.registry.lifecycle import MANIFEST_MOVES, MOVES, EventOutcome, EventType
 from assay.registry.log import Entry, LogHead, SignedHeads
-from assay.storage.files import replace_link, sync_directory, write_atomic
+from assay.storage.files import write_atomic
 
 _MANIFEST_FORMAT = 1
 _MANIFEST_START = re.compile(rb'\{"format":%d,"log_seq":(\d+),' % _MANIFEST_FORMAT)
@@ -56,6 +56,7 @@ class Journal:
     Parameters
     ----------
     root: the registry's folder. ledger: where its log and catalogue are.
+    artifacts: where the files of versions are.
     audit_path: the exported audit file, None for no export.
     """
 
@@ -63,6 +64,7 @@ class Journal:
         self,
         root: Path,
         ledger: Ledger,
+        artifacts: Artifacts,
         keyring: KeyRing,
         clock: Clock,
         audit_path: Path | None,
@@ -73,6 +75,7 @@ class Journal:
         self._audit = None if audit_path is None else AuditExport(audit_path)
         self._heads = SignedHeads(root / "log" / "heads")
         self.ledger = ledger
+        self.artifacts = artifacts
         self.catalogue = ledger.catalogue
 
     def open(self) -> None:
@@ -128,10 +131,6 @@ class Journal:
             self._follow()
         return head
 
-    def folder(self, name: str, version: str) -> Path:
-        """Where a version's files are."""
-        return self._root / "artifacts" / name / version
-
     def describe(self) -> dict[str, Any]:
         """The whole registry as one document: what ``manifest.json`` holds."""
         models: dict[str, Any] = {}
@@ -159,7 +158,7 @@ class Journal:
         return (
             self.ledger.is_settled()
             and self._described() == self.catalogue.described_seq()
-            and not self._stale_links()
+            and self.artifacts.is_following(self.catalogue.champions())
             and not self._is_pending()
             and (self._audit is None or self._audit.last_seq() == self.ledger.head().seq)
         )
@@ -172,16 +171,15 @@ class Journal:
         last = self.catalogue.last_registered()
         if last is None:
             return False
-        folder = self.folder(last.name, last.version)
-        return not folder.exists() and pending_folder(folder, last.digest).exists()
+        version = (last.name, last.version, last.digest)
+        return self.artifacts.is_prepared(*version) and not self.artifacts.is_there(*version)
 
     def _follow(self) -> None:
         """Make folders, links, manifest and audit export follow the index."""
         last = self.catalogue.last_registered()
         if last is not None:
-            put_in_place(self.folder(last.name, last.version), last.digest)
-        for name, version in self._stale_links():
-            self._point(name, version)
+            self.artifacts.put_in_place(last.name, last.version, last.digest)
+        self.artifacts.follow(self.catalogue.champions())
         if self._described() != self.catalogue.described_seq():
             self._write_manifest()
         if self._audit is not None:
@@ -191,10 +189,11 @@ class Journal:
 
     def _publish(self, entry: Entry, head: LogHead) -> None:
         if entry.type is EventType.REGISTER:
-            put_in_place(self.folder(entry.model, str(entry.to_version)), entry.evidence["digest"])
+            self.artifacts.put_in_place(
+                entry.model, str(entry.to_version), entry.evidence["digest"]
+            )
         if entry.outcome is EventOutcome.DONE and entry.type in MOVES:
-            champion = self.catalogue.current(entry.model)
-            self._point(entry.model, champion.version if champion else None)
+            self.artifacts.follow(self.catalogue.champions())
         if entry.outcome is EventOutcome.DONE and entry.type in MOVES | MANIFEST_MOVES:
             # Whoever may sign heads does. A person whose key is not here, or not usable, can
             # still roll back at night: the next head covers this entry too.
@@ -220,31 +219,6 @@ class Journal:
         except FileNotFoundError:
             return -1
         return int(start[1]) if start else -1
-
-    def _stale_links(self) -> list[tuple[str, str | None]]:
-        """Models whose link is not what the index says, with the version it should name."""
-        wanted = self.catalogue.champions()
-        folder = self._root / "latest"
-        present = {path.name: path for path in folder.iterdir()} if folder.is_dir() else {}
-        stale: list[tuple[str, str | None]] = []
-        for name, version in wanted.items():
-            link = present.get(name)
-            if link is None or not link.is_symlink() or link.readlink() != _target(name, version):
-                stale.append((name, version))
-        stale.extend((name, None) for name in present if name not in wanted)
-        return stale
-
-    def _point(self, name: str, version: str | None) -> None:
-        link = self._root / "latest" / name
-        if version is not None:
-            replace_link(link, _target(name, version))
-        elif link.is_symlink() or link.exists():
-            link.unlink()
-            sync_directory(link.parent)
-
-
-def _target(name: str, version: str) -> Path:
-    return Path("..", "artifacts", name, version)
 
 
 class AuditExport:

@@ -11,14 +11,10 @@ from assay.domain.instants import Instant
 from assay.domain.verdicts import Outcome, Severity, Verdict
 from assay.domain.versions import SemanticVersion, Stage, check_name
 from assay.errors import NotFound, Tampered, did_you_mean
+from assay.registry.artifacts import Artifacts
 from assay.registry.catalogue import VersionRecord
 from assay.registry.file_ledger import FileLedger
-from assay.registry.folders import (
-    ValidationReport,
-    VerifiedVersion,
-    open_folder,
-    validate_folder,
-)
+from assay.registry.folders import FolderArtifacts
 from assay.registry.journal import Journal
 from assay.registry.keyring import KeyRing
 from assay.registry.ledger import Ledger
@@ -35,6 +31,7 @@ from assay.registry.records import (
     LiveAnswer,
     evidence_digest,
 )
+from assay.registry.sealed import ValidationReport, VerifiedVersion, validate, verified
 from assay.registry.verification import verify_promotion, verify_registry
 
 CHAMPION = "champion"
@@ -56,6 +53,7 @@ class RegistryReader:
     clock: where the times of events come from.
     audit_path: where the audit is exported to (``model_events.jsonl``); None for no export.
     ledger: where log and catalogue are; a file and SQLite in ``root`` when not given.
+    artifacts: where the files of versions are; folders in ``root`` when not given.
 
     Raises
     ------
@@ -70,12 +68,16 @@ class RegistryReader:
         *,
         audit_path: Path | None = None,
         ledger: Ledger | None = None,
+        artifacts: Artifacts | None = None,
     ) -> None:
         self.root = root
         self.keyring = keyring
         self.clock = clock
         self._audit_path = audit_path
-        self._journal = Journal(root, ledger or FileLedger(root), keyring, clock, audit_path)
+        self._journal = Journal(
+            root, ledger or FileLedger(root), artifacts or FolderArtifacts(root), keyring, clock,
+            audit_path,
+        )  # fmt: skip
         self._catalogue = self._journal.catalogue
         self._journal.open()
 
@@ -217,13 +219,10 @@ class RegistryReader:
     def validate(self, name: str, version: str) -> ValidationReport:
         """Check every file and the signature of a version; the report names what is wrong."""
         record = self.get(name, version)
-        return validate_folder(
-            self._journal.folder(name, record.version),
-            name,
-            record.version,
-            record.digest,
-            self.keyring,
-        )
+        return validate(
+            *self._journal.artifacts.read(name, record.version, record.digest),
+            name, record.version, record.digest, self.keyring,
+        )  # fmt: skip
 
     def open_version(self, name: str, version: str) -> VerifiedVersion:
         """A version's verified bytes.
@@ -233,13 +232,10 @@ class RegistryReader:
         Tampered: a file is not what was sealed and signed; the message names it.
         """
         record = self.get(name, version)
-        return open_folder(
-            self._journal.folder(name, record.version),
-            name,
-            record.version,
-            record.digest,
-            self.keyring,
-        )
+        return verified(
+            *self._journal.artifacts.read(name, record.version, record.digest),
+            name, record.version, record.digest, self.keyring,
+        )  # fmt: skip
 
     def open_production(self, name: str) -> VerifiedVersion:
         """The version in production, its bytes and the promotion that put it there verified.
@@ -344,7 +340,9 @@ class RegistryReader:
 
     def verify_log(self) -> LogReport:
         """Walk the log and hold it against signed heads, versions, index and audit export."""
-        return verify_registry(self.root, self.keyring, self._audit_path, self._journal.ledger)
+        return verify_registry(
+            self.root, self.keyring, self._audit_path, self._journal.ledger, self._journal.artifacts
+        )
 
     def close(self) -> None:
         """Let go of connections that a database has open for it; files keep none."""

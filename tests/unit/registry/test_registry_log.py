@@ -184,7 +184,7 @@ def test_a_cut_off_end_is_found_without_heads_and_index(registry):
 def test_an_unregistered_folder_is_named(registry):
     folder = registry.root / "artifacts" / "fx_vol"
     shutil.copytree(folder / "1.0.0", folder / "9.0.0")
-    assert "fx_vol/9.0.0 was never registered" in problems(registry)[0].detail
+    assert "version fx_vol 9.0.0 stands in" in problems(registry)[0].detail
 
 
 def test_a_changed_or_foreign_head_is_named(registry):

@@ -164,7 +164,7 @@ def test_a_rebuild_does_not_forget_that_the_log_was_cut(registry):
 def test_verification_names_a_registered_version_whose_folder_is_gone(registry):
     shutil.rmtree(registry.root / "artifacts" / "fx_vol" / "1.1.0")
     (problem,) = registry.verify_log().problems
-    assert "fx_vol/1.1.0 is gone" in problem.detail
+    assert "version fx_vol 1.1.0 is gone" in problem.detail
 
 
 def test_a_rebuild_from_a_broken_log_is_refused_and_keeps_the_index(registry):
