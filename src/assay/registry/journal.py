@@ -73,7 +73,7 @@ class Journal:
         self._keyring = keyring
         self._clock = clock
         self._audit = None if audit_path is None else AuditExport(audit_path)
-        self._heads = SignedHeads(root / "log" / "heads")
+        self.heads = SignedHeads(root / "log" / "heads")
         self.ledger = ledger
         self.artifacts = artifacts
         self.catalogue = ledger.catalogue
@@ -199,7 +199,7 @@ class Journal:
             # still roll back at night: the next head covers this entry too.
             with suppress(AssayError):
                 if self._keyring.can_sign(entry.initiated_by, LOG_HEAD):
-                    self._heads.sign(head, self._keyring, entry.initiated_by)
+                    self.heads.sign(head, self._keyring, entry.initiated_by)
         if self._described() != self.catalogue.described_seq():
             self._write_manifest()
         if self._audit is not None:

@@ -7,11 +7,11 @@ from typing import Any, Literal
 
 from assay.domain.clock import Clock
 from assay.domain.evidence import Evidence
-from assay.domain.instants import Instant
+from assay.domain.instants import Instant, render
 from assay.domain.verdicts import Outcome, Severity, Verdict
 from assay.domain.versions import SemanticVersion, Stage, check_name
 from assay.errors import NotFound, Tampered, did_you_mean
-from assay.registry.artifacts import Artifacts
+from assay.registry.artifacts import Artifacts, ReadFiles
 from assay.registry.catalogue import VersionRecord
 from assay.registry.file_ledger import FileLedger
 from assay.registry.folders import FolderArtifacts
@@ -219,10 +219,8 @@ class RegistryReader:
     def validate(self, name: str, version: str) -> ValidationReport:
         """Check every file and the signature of a version; the report names what is wrong."""
         record = self.get(name, version)
-        return validate(
-            *self._journal.artifacts.read(name, record.version, record.digest),
-            name, record.version, record.digest, self.keyring,
-        )  # fmt: skip
+        files = self._files(record)
+        return validate(*files, name, record.version, record.digest, self.keyring)
 
     def open_version(self, name: str, version: str) -> VerifiedVersion:
         """A version's verified bytes.
@@ -232,10 +230,36 @@ class RegistryReader:
         Tampered: a file is not what was sealed and signed; the message names it.
         """
         record = self.get(name, version)
-        return verified(
-            *self._journal.artifacts.read(name, record.version, record.digest),
-            name, record.version, record.digest, self.keyring,
-        )  # fmt: skip
+        files = self._files(record)
+        return verified(*files, name, record.version, record.digest, self.keyring)
+
+    def is_whole(self, record: VersionRecord) -> bool:
+        """Whether every file of a version is there and what was registered."""
+        try:
+            return self.validate(record.name, record.version).ok
+        except (NotFound, Tampered):
+            return False
+
+    def held(self, record: VersionRecord) -> Entry | None:
+        """The entry that holds a version's files, None where they are not held."""
+        return self._last_of(record, EventType.HOLD, EventType.RELEASE)
+
+    def collected(self, record: VersionRecord) -> Entry | None:
+        """The entry that collected a version's files, None where they are there."""
+        return self._last_of(record, EventType.COLLECT, EventType.RESTORE)
+
+    def _last_of(self, record: VersionRecord, begins: EventType, ends: EventType) -> Entry | None:
+        events = self._catalogue.events(record.name, record.version, (begins, ends))
+        return events[-1] if events and events[-1].type is begins else None
+
+    def _files(self, record: VersionRecord) -> ReadFiles:
+        try:
+            return self._journal.artifacts.read(record.name, record.version, record.digest)
+        except NotFound:
+            collected = self.collected(record)
+            if collected is None:
+                raise
+            raise collected_error(record, collected) from None
 
     def open_production(self, name: str) -> VerifiedVersion:
         """The version in production, its bytes and the promotion that put it there verified.
@@ -334,6 +358,15 @@ class RegistryReader:
             hint=f"assay models history {name} shows what was ever in production",
         )
 
+    def productions(self, name: str) -> tuple[str | None, ...]:
+        """What was in production, in order; None where nothing was."""
+        return self._catalogue.productions(name)
+
+    @property
+    def journal(self) -> Journal:
+        """The one writer, for what else changes or copies the registry."""
+        return self._journal
+
     def now(self) -> Instant:
         """The time that an event would get now: never before the last one, whatever the clock."""
         return max(self.clock.now(), self._journal.ledger.head().at)
@@ -351,3 +384,12 @@ class RegistryReader:
     def _champion_digest(self, name: str) -> str:
         champion = self.current(name)
         return champion.digest if champion else ""
+
+
+def collected_error(record: VersionRecord, collected: Entry) -> NotFound:
+    """The error of asking for files that were collected."""
+    return NotFound(
+        f"the files of {record.name} {record.version} were collected at {render(collected.at)} by "
+        f"{collected.initiated_by} (log entry {collected.seq}): {collected.reason}",
+        hint=f"assay models bring-back {record.name} {record.version} --from BACKUP",
+    )

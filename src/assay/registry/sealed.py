@@ -35,17 +35,19 @@ MANIFEST = "manifest.json"
 CHECKSUMS = "checksum.sha256"
 SIGNATURE = "signature"
 GOLDEN = "golden.json"
+ORIGIN = "origin.json"
+"""What a version was elsewhere, where it came from in a package."""
 
 REQUIRED = (ONNX, "parity.json", "bench.json", "CHANGES.md")
 NATIVE = ("model.ubj", "model.json", "model.txt", "model.zip")
 """Native models that can be loaded without running code. Pickles are not among them."""
-OPTIONAL = (*NATIVE, GOLDEN)
+OPTIONAL = (*NATIVE, GOLDEN, ORIGIN)
 GENERATED = (METADATA, SIDECAR)
 SEALS = (MANIFEST, CHECKSUMS, SIGNATURE)
 
 # Measurements of this machine and words about the change: two runs that differ only there made
 # the same model.
-_CIRCUMSTANCES = frozenset({"bench.json", "CHANGES.md", METADATA})
+_CIRCUMSTANCES = frozenset({"bench.json", "CHANGES.md", METADATA, ORIGIN})
 _MANIFEST_FORMAT = 1
 
 
@@ -71,7 +73,7 @@ class Candidate:
                 f"not allowed {foreign}",
                 hint="expected " + ", ".join(REQUIRED) + "; allowed besides " + ", ".join(OPTIONAL),
             )
-        for name in sorted(set(self.files) & {"parity.json", "bench.json", GOLDEN}):
+        for name in sorted(set(self.files) & {"parity.json", "bench.json", GOLDEN, ORIGIN}):
             try:
                 document = json.loads(self.files[name])
             except ValueError as error:

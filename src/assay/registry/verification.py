@@ -116,12 +116,17 @@ def _index_problems(ledger: Ledger, report: LogReport) -> Iterator[LogProblem]:
 
 def _entry_problems(artifacts: Artifacts, ledger: Ledger, keyring: KeyRing) -> Iterator[LogProblem]:
     registered: dict[tuple[str, str | None], str] = {}
+    collected: set[tuple[str, str | None]] = set()
     for entry, _ in ledger.entries_after(EMPTY):
         if entry.outcome is not EventOutcome.DONE:
             continue
         key = (entry.model, entry.to_version)
         if entry.type is EventType.REGISTER:
             registered[key] = entry.evidence["digest"]
+        elif entry.type is EventType.COLLECT:
+            collected.add(key)
+        elif entry.type is EventType.RESTORE:
+            collected.discard(key)
         elif entry.type in {EventType.PROMOTE, EventType.BREAK_GLASS}:
             try:
                 verify_promotion(entry, registered.get(key, ""), keyring)
@@ -130,6 +135,8 @@ def _entry_problems(artifacts: Artifacts, ledger: Ledger, keyring: KeyRing) -> I
     for (name, version), digest in registered.items():
         place = (name, str(version), digest)
         # A registration that was killed is given its place by the next opening.
+        if (name, version) in collected:
+            continue
         if not artifacts.is_there(*place) and not artifacts.is_prepared(*place):
             yield LogProblem(0, f"version {name} {version} is gone, though it was registered")
     for found in artifacts.places():
