@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -9,6 +10,7 @@ import typer
 from assay.cli import definitions, manifests
 from assay.cli.options import HERE, DeskOption, JsonOption, open_desk
 from assay.cli.output import Output
+from assay.errors import ConfigurationError
 
 features = typer.Typer(
     name="features", no_args_is_help=True, help="Compute feature views and look at them."
@@ -71,29 +73,40 @@ def features_check(
         int, typer.Option("--event-times", min=8, help="The last so many event times are used.")
     ] = 1_500,
     cuts: Annotated[int, typer.Option(min=1, help="Moments at which history is cut.")] = 3,
+    data: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Rows (.parquet, .csv) instead of the desk's history."),
+    ] = None,
     desk: DeskOption = HERE,
     as_json: JsonOption = False,
 ) -> None:
-    """Cut and change the future and see that no value knew it; exits 1 if one did."""
-    from assay.orchestration.building import check_look_ahead
+    """Cut and change the future, replay what was known, measure the warm-up; exits 1 on a leak."""
+    from assay.orchestration.leaks import check_view
 
     output = Output(as_json=as_json)
     opened = open_desk(desk)
-    reports = {
-        name: check_look_ahead(opened, name, output, event_times=event_times, cuts=cuts)
+    if data is not None and view is None:
+        raise ConfigurationError(
+            f"--data {data} without a view", hint=f"assay features check VIEW --data {data}"
+        )
+    checks = {
+        name: check_view(opened, name, output, event_times=event_times, cuts=cuts, data=data)
         for name in ([view] if view else opened.views)
     }
-    for name, report in reports.items():
-        words = "no value changed" if report.holds else "VALUES CHANGED"
+    for name, check in checks.items():
+        words = "no value changed" if check.holds else "VALUES CHANGED"
         output.line(
-            f"{name}: {report.values_compared:,} values with the future cut off, with another "
-            f"future, and after warming up on the look-back alone: {words}"
+            f"{name}: {check.report.values_compared:,} values with the future cut off, with "
+            "another future, with what was known, and after warming up on the look-back alone: "
+            f"{words}"
         )
-        for question, names in report.suspects.items():
-            output.line(f"  {question}: {', '.join(names)}")
+        for line in check.report.explain():
+            output.line(f"  {line}")
+        needed = "more than there are" if check.measured is None else f"{check.measured:,} needed"
+        output.line(f"  look-back: {check.declared:,} rows declared, {needed} by measurement")
     output.next_step("assay features build")
-    output.result({name: report.to_json() for name, report in reports.items()})
-    if not all(report.holds for report in reports.values()):
+    output.result({name: check.to_json() for name, check in checks.items()})
+    if not all(check.holds for check in checks.values()):
         raise typer.Exit(1)
 
 

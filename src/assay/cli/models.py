@@ -15,6 +15,7 @@ from assay.errors import ContractViolation
 
 if TYPE_CHECKING:
     from assay.domain.verdicts import GateResult
+    from assay.orchestration.desk import Desk
 
 models = typer.Typer(
     name="models", no_args_is_help=True, help="Versions: look, approve, promote, withdraw, verify."
@@ -45,6 +46,15 @@ def train(
             help="Hold back what became known later, such as 2026-06-30T00:00Z. Default: nothing.",
         ),
     ] = None,
+    shuffles: Annotated[
+        int | None,
+        typer.Option(
+            "--shuffle-labels",
+            metavar="TIMES",
+            min=1,
+            help="Train on shuffled labels instead, see that nothing is learnt, register nothing.",
+        ),
+    ] = None,
     identity: IdentityOption = None,
     desk: DeskOption = HERE,
     as_json: JsonOption = False,
@@ -54,6 +64,9 @@ def train(
 
     output = Output(as_json=as_json)
     opened = open_desk(desk)
+    if shuffles is not None:
+        _train_on_shuffled_labels(opened, recipe, shuffles, output)
+        return
     cut_off = None if known_by is None else parse(known_by)
     run = train_recipe(opened, recipe, output, known_by=cut_off)
     made = register_run(opened, run, author=_identity(identity))
@@ -62,6 +75,21 @@ def train(
     output.line(f"{state} {made.name} {made.version} ({made.stage}), digest {made.digest[:12]}")
     output.next_step(f"assay gates check {made.name} {made.version}")
     output.result({"run": run.to_json(), "version": made.to_json()})
+
+
+def _train_on_shuffled_labels(desk: Desk, recipe: str, shuffles: int, output: Output) -> None:
+    from assay.orchestration.leaks import shuffle_labels_of
+
+    found = shuffle_labels_of(desk, recipe, output, shuffles=shuffles)
+    for number, score in enumerate(found.scores, start=1):
+        output.line(
+            f"shuffle {number}: rank correlation of {found.rows:,} predictions with labels that "
+            f"nobody can know: {score:+.1f} standard deviations from none"
+        )
+    output.line("nothing was learnt" if found.holds else "LABELS WERE KNOWN OUT OF SAMPLE")
+    output.result(found.to_json())
+    if not found.holds:
+        raise typer.Exit(1)
 
 
 @gates.command("check")

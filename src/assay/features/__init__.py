@@ -66,7 +66,11 @@ if TYPE_CHECKING:
     from assay.features.offline.driver import OfflineDriver
     from assay.features.online.driver import FeatureRow, OnlineDriver
     from assay.features.parity.comparison import ParityReport, compare
-    from assay.features.parity.look_ahead import LookAheadReport, detect_look_ahead
+    from assay.features.parity.look_ahead import (
+        LookAheadReport,
+        detect_look_ahead,
+        measure_look_back,
+    )
 
 _LATER = {
     "BuildFingerprint": "assay.features.kernel.fingerprint",
@@ -80,6 +84,7 @@ _LATER = {
     "ParityReport": "assay.features.parity.comparison",
     "compare": "assay.features.parity.comparison",
     "detect_look_ahead": "assay.features.parity.look_ahead",
+    "measure_look_back": "assay.features.parity.look_ahead",
     "warm_kernel": "assay.features.kernel.warming",
 }
 
@@ -127,6 +132,7 @@ __all__ = [
     "in_session",
     "lit",
     "load_windows",
+    "measure_look_back",
     "month_end",
     "month_start",
     "quarter_end",

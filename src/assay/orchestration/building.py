@@ -18,13 +18,11 @@ import polars as pl
 from assay.errors import Conflict, NotFound
 from assay.features import (
     FeatureView,
-    LookAheadReport,
     Manifest,
     OfflineDriver,
     OnlineDriver,
     ParityReport,
     compare,
-    detect_look_ahead,
 )
 from assay.lake import Snapshot, Table, as_first_known, by_year
 from assay.orchestration.desk import Desk
@@ -245,25 +243,6 @@ def build_features(desk: Desk, name: str, progress: Progress) -> FeatureBuild:
         entities=len(entities),
         changed=before is None or before.id != snapshot.id,
         seconds=time.monotonic() - started,
-    )
-
-
-def check_look_ahead(
-    desk: Desk, name: str, progress: Progress, *, event_times: int, cuts: int
-) -> LookAheadReport:
-    """Ask whether any value of a view knew the future, over the end of its history.
-
-    Raises
-    ------
-    NotFound: silver is empty. ContractViolation: there are too few event times.
-    """
-    view = desk.view(name)
-    frame, _, _ = read_source(desk, view)
-    moments = frame["event_time"].unique().sort()
-    frame = frame.filter(pl.col("event_time") >= moments[max(0, moments.len() - event_times)])
-    progress.event(f"{name}: computing {frame.height:,} rows with other futures")
-    return detect_look_ahead(
-        OfflineDriver(view).run, frame, entity=view.entity, look_back=view.remembered, cuts=cuts
     )
 
 

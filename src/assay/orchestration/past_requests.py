@@ -8,11 +8,12 @@ from typing import Any, Final
 
 import polars as pl
 
-from assay.domain.instants import parse, render
-from assay.errors import ConfigurationError, Conflict, ContractViolation, DefinitionError, NotFound
+from assay.domain.instants import render
+from assay.errors import Conflict, ContractViolation, DefinitionError, NotFound
 from assay.features import Manifest, RequestView
 from assay.features.offline.past_requests import PastRequests, check_past_requests
 from assay.orchestration.desk import Desk
+from assay.orchestration.tabular import moments, read_table
 from assay.storage.locks import FileLock
 from assay.training import Recipe
 
@@ -105,28 +106,17 @@ def read_requests(path: Path) -> pl.DataFrame:
     NotFound: there is no such file. ConfigurationError: it is of another kind.
     ContractViolation: it cannot be read, or a timestamp is no moment.
     """
-    if path.suffix not in {".parquet", ".csv"}:
-        raise ConfigurationError(f"{path}: expected a file .parquet or .csv")
-    if not path.is_file():
-        raise NotFound(f"no file {path}")
-    try:
-        if path.suffix == ".csv":
-            # All of it decides what a column is: sizes may be whole for a thousand rows.
-            frame = pl.read_csv(path, infer_schema_length=None)
-        else:
-            frame = pl.read_parquet(path)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise ContractViolation(f"{path} cannot be read: {error}") from error
+    frame = read_table(path)
     if "timestamp" not in frame.columns or "as_of" in frame.columns:
         return frame
     if frame.schema["timestamp"] != pl.String:
+        # A number would have to say whether it counts seconds.
         raise ContractViolation(
             f"{path}: column timestamp is {frame.schema['timestamp']}, expected text such as "
             "2026-01-15T10:30:00Z",
             hint="or give the column as_of, nanoseconds since the epoch",
         )
-    moments = [None if text is None else parse(text) for text in frame["timestamp"]]
-    return frame.with_columns(pl.Series("as_of", moments, pl.Int64))
+    return frame.with_columns(moments(path, frame["timestamp"]).alias("as_of"))
 
 
 def past_requests(desk: Desk, view: RequestView) -> PastRequests:

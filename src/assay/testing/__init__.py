@@ -10,4 +10,5 @@
    :mod:`~assay.testing.offline_rows` makes the rows.
 7. :mod:`~assay.testing.order` - one generator and one oracle of which version of a fact wins.
 8. :mod:`~assay.testing.objects` - the promises of objects that are written once, likewise.
+9. :mod:`~assay.testing.look_ahead` - a fixture that fails where a feature knows the future.
 """

@@ -14,8 +14,11 @@
    (:mod:`~assay.training.onnx_checks`).
 6. :func:`train` does 2 to 5 and returns a frozen :class:`TrainingResult`
    (:mod:`~assay.training.run`).
+7. :func:`train_on_shuffled_labels` sees that nothing is learnt where there is nothing to learn
+   (:mod:`~assay.training.label_shuffle`).
 """
 
+from assay.training.label_shuffle import ShuffledLabels, train_on_shuffled_labels
 from assay.training.recipe import (
     Baseline,
     Boosting,
@@ -43,6 +46,7 @@ __all__ = [
     "Recipe",
     "RiseProbability",
     "RowTimes",
+    "ShuffledLabels",
     "Split",
     "TrainingResult",
     "VarianceCorrection",
@@ -51,5 +55,6 @@ __all__ = [
     "purged_k_fold",
     "train",
     "train_baseline",
+    "train_on_shuffled_labels",
     "walk_forward",
 ]

@@ -9,7 +9,8 @@
    :func:`check_answers` asks the store as a service does, at every moment at which answers change.
 5. :class:`OfflineStoreValidator` does that on a schedule.
 
-:func:`detect_look_ahead` uses the same comparison to see whether a value knew the future.
+:func:`detect_look_ahead` uses the same comparison to see whether a value knew the future, and
+:func:`measure_look_back` to find how much of the past it needs.
 """
 
 from assay.features.parity.answers import Answers, WrongAnswer, check_answers
@@ -29,7 +30,7 @@ from assay.features.parity.days import (
     row_leaf,
 )
 from assay.features.parity.horizon import Horizon
-from assay.features.parity.look_ahead import LookAheadReport, detect_look_ahead
+from assay.features.parity.look_ahead import LookAheadReport, detect_look_ahead, measure_look_back
 from assay.features.parity.merkle import (
     Blocks,
     InclusionProof,
@@ -80,6 +81,7 @@ __all__ = [
     "day_trees",
     "detect_look_ahead",
     "first_difference",
+    "measure_look_back",
     "proves_inclusion",
     "read_stored",
     "row_leaf",
