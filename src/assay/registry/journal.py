@@ -26,6 +26,7 @@ from assay.domain.clock import Clock
 from assay.domain.versions import Stage
 from assay.errors import AssayError, Tampered
 from assay.registry.chained_file import ChainedFile
+from assay.registry.file_ledger import log_file
 from assay.registry.folders import pending_folder, put_in_place
 from assay.registry.keyring import LOG_HEAD, KeyRing
 from assay.registry.ledger import Ledger
@@ -126,6 +127,19 @@ class Journal:
         with self.ledger.lock():
             head = self.ledger.rebuild()
             self._follow()
+        return head
+
+    def adopt(self, path: Path) -> LogHead:
+        """Take over the log in a file of chained lines, where the ledger has none.
+
+        The file that a log was kept in before is put aside, so that nothing is added to it.
+        """
+        with self.ledger.lock():
+            head = self.ledger.adopt(ChainedFile(path).lines())
+            self._follow()
+        former = log_file(self._root)
+        if path.absolute() == former.absolute():
+            path.rename(path.with_name(f"{path.name}.adopted"))
         return head
 
     def folder(self, name: str, version: str) -> Path:

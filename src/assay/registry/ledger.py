@@ -12,7 +12,7 @@ whose tables, questions and rules are written once, and keeps lines in order. Th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -69,6 +69,15 @@ class Ledger(Protocol):
         Raises
         ------
         Tampered: the log was cut or replaced; a new catalogue would forget that.
+        """
+        ...
+
+    def adopt(self, lines: Iterable[bytes]) -> LogHead:
+        """Take over the whole log of another ledger, where this one is empty.
+
+        Raises
+        ------
+        Conflict: this log has entries. Tampered: the other one does not verify.
         """
         ...
 
