@@ -106,10 +106,13 @@ class FileLedger:
 
     def append(self, entry: Entry) -> LogHead:
         """Apply, append and sync, commit."""
-        with self._file.write(locked=True) as connection:
-            self.catalogue.apply(connection, entry)
-            after = self.log.append(entry)
-            self.catalogue.set_applied(connection, after)
+        try:
+            with self._file.write(locked=True) as connection:
+                self.catalogue.apply(connection, entry)
+                after = self.log.append(entry)
+                self.catalogue.set_applied(connection, after)
+        except sqlite3.IntegrityError as error:
+            raise Conflict(f"the catalogue refuses entry {entry.seq}: {error}") from error
         return after
 
     def rebuild(self) -> LogHead:

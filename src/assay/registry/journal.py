@@ -24,7 +24,7 @@ from typing import Any
 from assay.domain.canonical import canonical_bytes
 from assay.domain.clock import Clock
 from assay.domain.versions import Stage
-from assay.errors import AssayError, Tampered
+from assay.errors import AssayError, NotFound, Tampered
 from assay.registry.chained_file import ChainedFile
 from assay.registry.file_ledger import log_file
 from assay.registry.folders import pending_folder, put_in_place
@@ -255,6 +255,30 @@ class Journal:
         elif link.is_symlink() or link.exists():
             link.unlink()
             sync_directory(link.parent)
+
+
+def adopt_log(
+    root: Path,
+    keyring: KeyRing,
+    clock: Clock,
+    source: Path,
+    *,
+    ledger: Ledger,
+    audit_path: Path | None = None,
+) -> LogHead:
+    """Take over a registry's log from a file of chained lines into a ledger that has none.
+
+    Where ``source`` is the file in which a registry keeps its log, it is put aside afterwards, so
+    that nothing can be added to it any more.
+
+    Raises
+    ------
+    NotFound: there is no such file. Conflict: the ledger has a log. Tampered: the file does not
+    verify.
+    """
+    if not source.is_file():
+        raise NotFound(f"no log to take over at {source}")
+    return Journal(root, ledger, keyring, clock, audit_path).adopt(source)
 
 
 def _target(name: str, version: str) -> Path:

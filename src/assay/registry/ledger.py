@@ -59,7 +59,8 @@ class Ledger(Protocol):
 
         Raises
         ------
-        Refused: the lifecycle has no such move. Unavailable: it could not be written.
+        Refused: the lifecycle has no such move. Conflict: it contradicts what is there, such as a
+        second version of one number. Unavailable: it could not be written.
         """
         ...
 

@@ -10,4 +10,6 @@
    :mod:`~assay.testing.offline_rows` makes the rows.
 7. :mod:`~assay.testing.order` - one generator and one oracle of which version of a fact wins.
 8. :mod:`~assay.testing.objects` - the promises of objects that are written once, likewise.
+9. :mod:`~assay.testing.ledger` - the promises of where a registry keeps its log and catalogue.
+10. :mod:`~assay.testing.postgres_server` - a real PostgreSQL server of one's own.
 """

@@ -113,7 +113,7 @@ class PostgresServer:
                 "stderr": output,
                 "cwd": self._own,
                 # Its messages are looked for in English.
-                "env": {"PATH": os.environ.get("PATH", ""), "LC_ALL": "C"},
+                "env": {"PATH": os.defpath, "LC_ALL": "C"},
                 **self._as_nobody,
             }
             if not (self.data / "PG_VERSION").exists():
