@@ -15,7 +15,7 @@ from assay.domain.evidence import Evidence
 from assay.domain.instants import Instant
 from assay.domain.verdicts import GateResult, Outcome, Severity, Verdict
 from assay.domain.versions import RISK_MODEL, InputSchema
-from assay.registry import Candidate, KeyRing, ModelMetadata, ModelRegistry, create_key
+from assay.registry import Candidate, KeyRing, Ledger, ModelMetadata, ModelRegistry, create_key
 
 AUTHOR = "author"
 FIRST_APPROVER = "first.approver"
@@ -109,7 +109,9 @@ def pass_gates(registry: ModelRegistry, name: str, version: str, *, loss: float 
     )
 
 
-def make_registry(folder: Path, clock: Clock, *, audit: bool = True) -> ModelRegistry:
+def make_registry(
+    folder: Path, clock: Clock, *, audit: bool = True, ledger: Ledger | None = None
+) -> ModelRegistry:
     """A registry of its own desk with the keys of :data:`PEOPLE`."""
     audit_path = folder / "desk" / "observability" / "audit" / "model_events.jsonl"
     return ModelRegistry(
@@ -117,4 +119,5 @@ def make_registry(folder: Path, clock: Clock, *, audit: bool = True) -> ModelReg
         make_keys(folder),
         clock,
         audit_path=audit_path if audit else None,
+        ledger=ledger,
     )
