@@ -59,7 +59,7 @@ def opened(url):
         ledger.close()
 
 
-def check(made):
+def check(made, *, validate=slice(None)):
     """Everything that must hold after any kill; returns the opened registry."""
     report = made.verify_log()
     assert report.ok, report.problems
@@ -74,7 +74,7 @@ def check(made):
         assert made.open_production("fx_vol").version == champions[0].version
     else:
         assert not link.is_symlink()
-    for record in made.list("fx_vol"):
+    for record in made.list("fx_vol")[validate]:
         assert made.validate("fx_vol", record.version).ok
     described = json.loads((made.root / "manifest.json").read_bytes())
     stages = {item["version"]: item["stage"] for item in described["models"]["fx_vol"]["versions"]}
@@ -167,7 +167,7 @@ def contend(folder, worker, opened, url, rounds, processes=8):
             )
         )
         assert [answer["exit"] for answer in answers] == [0] * processes
-        after = check(made)
+        after = check(made, validate=slice(-processes, None))
         # No registration is lost: each process made one, whatever its number.
         registered = [entry for entry in after.history("fx_vol") if entry.type == "register"]
         assert len(registered) == 1 + (turn + 1) * processes
