@@ -23,6 +23,7 @@ from assay.orchestration.desk import Desk, DeskLayout, OnlineStores
 from assay.settings import FILE, Settings, load_settings
 
 if TYPE_CHECKING:
+    from assay.registry.ledger import Ledger
     from assay.serving import KillSwitch
     from assay.serving.service import Service
     from assay.storage.objects import ObjectStore
@@ -182,7 +183,33 @@ def _desk(path: Path, settings: Settings, clock: Clock | None) -> Desk:
     keyring = KeyRing(settings.keys.public, private if private.is_dir() else None)
     layout, url = _layout(path.absolute(), settings), settings.features.manifests
     opened = None if url is None else partial(_objects, path.absolute(), url)
-    return Desk(layout, keyring, clock or SystemClock(), _stores(settings), open_manifests=opened)
+    return Desk(
+        layout,
+        keyring,
+        clock or SystemClock(),
+        _stores(settings),
+        open_manifests=opened,
+        ledger=_ledger(settings),
+    )
+
+
+def _ledger(settings: Settings) -> Ledger | None:
+    """Where the settings put the registry's log and catalogue; None for its own folder."""
+    if settings.registry.catalogue == "sqlite":
+        return None
+    try:
+        from assay.adapters.postgres import PostgresLedger
+    except ModuleNotFoundError as error:
+        if error.name != "psycopg":
+            raise
+        raise Unavailable(
+            "registry.catalogue names PostgreSQL, whose client is not installed",
+            hint="pip install 'assay[postgres]'",
+        ) from error
+    from assay.registry.file_ledger import log_file
+
+    root = settings.registry.root
+    return PostgresLedger(settings.registry.catalogue, former=log_file(root))
 
 
 def _stores(settings: Settings) -> OnlineStores:

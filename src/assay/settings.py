@@ -84,9 +84,18 @@ class TrainingSettings:
 
 @dataclass(frozen=True, slots=True)
 class RegistrySettings:
-    """``registry``: the folder of versions, log and catalogue, and the exported audit."""
+    """``registry``: the folder of versions, where log and catalogue are, and the exported audit.
+
+    ``catalogue`` may hold a password, so no representation shows it. ``sqlite`` keeps the log in a
+    file; PostgreSQL keeps both.
+    """
 
     root: Path = Path("data/models")
+    catalogue: str = field(
+        default="sqlite",
+        repr=False,
+        metadata={"words": ("sqlite",), "schemes": ("postgresql", "postgres")},
+    )
     audit: Path = Path("observability/audit/model_events.jsonl")
 
 

@@ -20,7 +20,7 @@ from assay.delivery.approvals import approve
 from assay.delivery.promotion import break_glass, promote
 from assay.delivery.rollback import rollback
 from assay.domain.versions import Stage
-from assay.errors import AssayError
+from assay.errors import AssayError, Conflict
 from assay.registry import KeyRing, ModelRegistry
 from assay.testing.clocks import FixedClock
 from assay.testing.versions import (
@@ -32,20 +32,26 @@ from assay.testing.versions import (
 )
 
 
-def open_registry(folder, clock):
+def open_registry(folder, clock, order):
     desk = folder / "desk"
+    ledger = None
+    if order.get("url"):
+        from assay.adapters.postgres import PostgresLedger
+
+        ledger = PostgresLedger(order["url"])
     return ModelRegistry(
         desk / "data" / "models",
         KeyRing(desk / "keys", folder / "private"),
         clock,
         audit_path=desk / "observability" / "audit" / "model_events.jsonl",
+        ledger=ledger,
     )
 
 
 def journey(folder, order):
     """Register a version, judge, approve and promote it, and roll back every second time."""
     clock = FixedClock(10**18 + order["round"] * 10**9)
-    registry = open_registry(folder, clock)
+    registry = open_registry(folder, clock, order)
     version = str(registry.next_version("fx_vol"))
     registry.register(make_candidate(version=version, weights=(order["round"], 1)))
     pass_gates(registry, "fx_vol", version)
@@ -60,10 +66,17 @@ def journey(folder, order):
 
 
 def contend(folder, order):
-    """Try to put every staged version into production, and to roll back, against others."""
+    """Register one, try to put every staged one into production, and to roll back, with others."""
     clock = FixedClock(10**18)
-    registry = open_registry(folder, clock)
-    for record in registry.list("fx_vol")[-8:]:
+    registry = open_registry(folder, clock, order)
+    while True:
+        version = str(registry.next_version("fx_vol"))
+        try:
+            registry.register(make_candidate(version=version, weights=(10_000 + order["round"], 1)))
+            break
+        except Conflict:
+            continue  # another took that number; this content is new
+    for record in registry.list("fx_vol")[-2:]:
         try:
             if (order["round"] + record.semantic.minor) % 3 == 0:
                 rollback(

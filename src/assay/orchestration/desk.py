@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from assay.features.online import OnlineStore
     from assay.lake import Lake
     from assay.orchestration.sources import SourcesConfig
-    from assay.registry import ModelRegistry
+    from assay.registry import Ledger, LogHead, LogReport, ModelRegistry
     from assay.registry.keyring import KeyRing
     from assay.storage.objects import ObjectStore
     from assay.training.recipe import Recipe
@@ -101,6 +101,7 @@ class Desk:
     stores: opens its online store.
     open_manifests: opens the objects that manifests are published to; by default they are files in
         the folder ``manifests`` of the lake.
+    ledger: where the registry's log and catalogue are; by default files in the registry's folder.
     """
 
     def __init__(
@@ -111,12 +112,14 @@ class Desk:
         stores: OnlineStores,
         *,
         open_manifests: Callable[[], ObjectStore] | None = None,
+        ledger: Ledger | None = None,
     ) -> None:
         self.layout = layout
         self.keyring = keyring
         self.clock = clock
         self.stores = stores
         self._open_manifests = open_manifests
+        self._ledger = ledger
 
     @cached_property
     def lake(self) -> Lake:
@@ -149,7 +152,11 @@ class Desk:
         from assay.registry import ModelRegistry
 
         return ModelRegistry(
-            self.layout.registry, self.keyring, self.clock, audit_path=self.layout.audit
+            self.layout.registry,
+            self.keyring,
+            self.clock,
+            audit_path=self.layout.audit,
+            ledger=self._ledger,
         )
 
     def rebuilt_registry(self) -> ModelRegistry:
@@ -157,8 +164,36 @@ class Desk:
         from assay.registry import ModelRegistry
 
         return ModelRegistry.rebuilt(
-            self.layout.registry, self.keyring, self.clock, audit_path=self.layout.audit
+            self.layout.registry,
+            self.keyring,
+            self.clock,
+            audit_path=self.layout.audit,
+            ledger=self._ledger,
         )
+
+    def adopt_log(self, source: Path | None = None) -> LogHead:
+        """Take over the registry's log from a file, into a ledger that has none.
+
+        By default from the file in which a registry keeps its log, into a database; and from the
+        audit export, back into such a file.
+        """
+        from assay.registry import FileLedger, adopt_log, log_file
+
+        former = self.layout.audit if self._ledger is None else log_file(self.layout.registry)
+        return adopt_log(
+            self.layout.registry,
+            self.keyring,
+            self.clock,
+            source or former,
+            audit_path=self.layout.audit,
+            ledger=self._ledger or FileLedger(self.layout.registry),
+        )
+
+    def verify_log(self) -> LogReport:
+        """Verify the registry's log, also where the registry refuses to open on it."""
+        from assay.registry import verify_registry
+
+        return verify_registry(self.layout.registry, self.keyring, self.layout.audit, self._ledger)
 
     @cached_property
     def sources(self) -> SourcesConfig:

@@ -13,15 +13,16 @@ the log was cut, which is refused.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from assay.errors import Tampered
+from assay.errors import Conflict, Tampered
 from assay.registry.catalogue import Catalogue, Dialect, Rows
 from assay.registry.chained_file import ChainedFile
 from assay.registry.ledger import applied_head, replay
-from assay.registry.log import Entry, LogHead
+from assay.registry.log import EMPTY, Entry, LogHead, chained
+from assay.storage.files import write_atomic
 from assay.storage.sqlite import SqliteFile
 
 SQLITE = Dialect(
@@ -30,6 +31,11 @@ SQLITE = Dialect(
     clustered=" WITHOUT ROWID",
     find_table="SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?",
 )
+
+
+def log_file(root: Path) -> Path:
+    """Where a registry keeps its log, if it keeps it in a file."""
+    return root / "log" / "events.jsonl"
 
 
 class SqliteDatabase:
@@ -72,7 +78,7 @@ class FileLedger:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._file = SqliteFile(root / "registry.db")
-        self.log = ChainedFile(root / "log" / "events.jsonl")
+        self.log = ChainedFile(log_file(root))
         self.catalogue = Catalogue(SqliteDatabase(self._file))
 
     def lock(self) -> AbstractContextManager[None]:
@@ -100,10 +106,13 @@ class FileLedger:
 
     def append(self, entry: Entry) -> LogHead:
         """Apply, append and sync, commit."""
-        with self._file.write(locked=True) as connection:
-            self.catalogue.apply(connection, entry)
-            after = self.log.append(entry)
-            self.catalogue.set_applied(connection, after)
+        try:
+            with self._file.write(locked=True) as connection:
+                self.catalogue.apply(connection, entry)
+                after = self.log.append(entry)
+                self.catalogue.set_applied(connection, after)
+        except sqlite3.IntegrityError as error:
+            raise Conflict(f"the catalogue refuses entry {entry.seq}: {error}") from error
         return after
 
     def rebuild(self) -> LogHead:
@@ -118,6 +127,15 @@ class FileLedger:
             for suffix in ("", "-wal", "-shm"):
                 self._root.joinpath(f"registry.db{suffix}").unlink(missing_ok=True)
             return self._replay(None)
+
+    def adopt(self, lines: Iterable[bytes]) -> LogHead:
+        """Write the file from the lines of another log."""
+        if self.head() != EMPTY:
+            raise Conflict(f"{self.log.path} has entries of its own: expected an empty log")
+        entries = chained(lines, EMPTY, "the log to be taken over")
+        data = b"".join(entry.to_line() + b"\n" for entry, _ in entries)
+        write_atomic(self.log.path, data)
+        return self._replay(None)
 
     def head(self) -> LogHead:
         """The last entry that ends in a line break."""

@@ -24,9 +24,11 @@ from typing import Any
 from assay.domain.canonical import canonical_bytes
 from assay.domain.clock import Clock
 from assay.domain.versions import Stage
-from assay.errors import AssayError, Tampered
+from assay.errors import AssayError, NotFound, Tampered
 from assay.registry.artifacts import Artifacts
 from assay.registry.chained_file import ChainedFile
+from assay.registry.file_ledger import log_file
+from assay.registry.folders import FolderArtifacts
 from assay.registry.keyring import LOG_HEAD, KeyRing
 from assay.registry.ledger import Ledger
 from assay.registry.lifecycle import MANIFEST_MOVES, MOVES, EventOutcome, EventType
@@ -131,6 +133,19 @@ class Journal:
             self._follow()
         return head
 
+    def adopt(self, path: Path) -> LogHead:
+        """Take over the log in a file of chained lines, where the ledger has none.
+
+        The file that a log was kept in before is put aside, so that nothing is added to it.
+        """
+        with self.ledger.lock():
+            head = self.ledger.adopt(ChainedFile(path).lines())
+            self._follow()
+        former = log_file(self._root)
+        if path.absolute() == former.absolute():
+            path.rename(path.with_name(f"{path.name}.adopted"))
+        return head
+
     def describe(self) -> dict[str, Any]:
         """The whole registry as one document: what ``manifest.json`` holds."""
         models: dict[str, Any] = {}
@@ -219,6 +234,33 @@ class Journal:
         except FileNotFoundError:
             return -1
         return int(start[1]) if start else -1
+
+
+def adopt_log(
+    root: Path,
+    keyring: KeyRing,
+    clock: Clock,
+    source: Path,
+    *,
+    ledger: Ledger,
+    artifacts: Artifacts | None = None,
+    audit_path: Path | None = None,
+) -> LogHead:
+    """Take over a registry's log from a file of chained lines into a ledger that has none.
+
+    Where ``source`` is the file in which a registry keeps its log, it is put aside afterwards, so
+    that nothing can be added to it any more.
+
+    Raises
+    ------
+    NotFound: there is no such file. Conflict: the ledger has a log. Tampered: the file does not
+    verify.
+    """
+    if not source.is_file():
+        raise NotFound(f"no log to take over at {source}")
+    return Journal(
+        root, ledger, artifacts or FolderArtifacts(root), keyring, clock, audit_path
+    ).adopt(source)
 
 
 class AuditExport:

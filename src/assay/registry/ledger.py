@@ -12,7 +12,7 @@ whose tables, questions and rules are written once, and keeps lines in order. Th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -59,7 +59,8 @@ class Ledger(Protocol):
 
         Raises
         ------
-        Refused: the lifecycle has no such move. Unavailable: it could not be written.
+        Refused: the lifecycle has no such move. Conflict: it contradicts what is there, such as a
+        second version of one number. Unavailable: it could not be written.
         """
         ...
 
@@ -69,6 +70,15 @@ class Ledger(Protocol):
         Raises
         ------
         Tampered: the log was cut or replaced; a new catalogue would forget that.
+        """
+        ...
+
+    def adopt(self, lines: Iterable[bytes]) -> LogHead:
+        """Take over the whole log of another ledger, where this one is empty.
+
+        Raises
+        ------
+        Conflict: this log has entries. Tampered: the other one does not verify.
         """
         ...
 

@@ -19,6 +19,7 @@ from assay.registry import (
     Candidate,
     Entry,
     KeyRing,
+    Ledger,
     ModelMetadata,
     ModelRegistry,
     PromotionClaim,
@@ -117,7 +118,9 @@ def pass_gates(registry: ModelRegistry, name: str, version: str, *, loss: float 
     )
 
 
-def make_registry(folder: Path, clock: Clock, *, audit: bool = True) -> ModelRegistry:
+def make_registry(
+    folder: Path, clock: Clock, *, audit: bool = True, ledger: Ledger | None = None
+) -> ModelRegistry:
     """A registry of its own desk with the keys of :data:`PEOPLE`."""
     audit_path = folder / "desk" / "observability" / "audit" / "model_events.jsonl"
     return ModelRegistry(
@@ -125,6 +128,7 @@ def make_registry(folder: Path, clock: Clock, *, audit: bool = True) -> ModelReg
         make_keys(folder),
         clock,
         audit_path=audit_path if audit else None,
+        ledger=ledger,
     )
 
 
