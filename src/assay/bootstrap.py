@@ -23,6 +23,7 @@ from assay.orchestration.desk import Desk, DeskLayout, OnlineStores
 from assay.settings import FILE, Settings, load_settings
 
 if TYPE_CHECKING:
+    from assay.registry.artifacts import Artifacts
     from assay.registry.ledger import Ledger
     from assay.serving import KillSwitch
     from assay.serving.service import Service
@@ -182,7 +183,7 @@ def _desk(path: Path, settings: Settings, clock: Clock | None) -> Desk:
     private = settings.keys.private or private_key_folder(os.environ)
     keyring = KeyRing(settings.keys.public, private if private.is_dir() else None)
     layout, url = _layout(path.absolute(), settings), settings.features.manifests
-    opened = None if url is None else partial(_objects, path.absolute(), url)
+    opened = None if url is None else partial(open_objects, path.absolute(), url)
     return Desk(
         layout,
         keyring,
@@ -190,7 +191,16 @@ def _desk(path: Path, settings: Settings, clock: Clock | None) -> Desk:
         _stores(settings),
         open_manifests=opened,
         ledger=_ledger(settings),
+        artifacts=_artifacts(path.absolute(), settings),
     )
+
+
+def _artifacts(root: Path, settings: Settings) -> Artifacts | None:
+    """Where the settings put the files of versions; None for the registry's own folders."""
+    from assay.registry.objects import ObjectArtifacts
+
+    url = settings.registry.artifacts
+    return None if url is None else ObjectArtifacts(open_objects(root, url))
 
 
 def _ledger(settings: Settings) -> Ledger | None:
@@ -238,8 +248,13 @@ def _stores(settings: Settings) -> OnlineStores:
     return RedisStores(chosen.online_store, retention=retention)
 
 
-def _objects(root: Path, url: str) -> ObjectStore:
-    """The objects in a folder, or behind a URL that needs an adapter."""
+def open_objects(root: Path, url: str) -> ObjectStore:
+    """The objects in a folder, relative to ``root``, or behind a URL that needs an adapter.
+
+    Raises
+    ------
+    Unavailable: the adapter's package is not installed.
+    """
     from assay.storage.objects import LocalObjects
 
     parts = urlsplit(url)
@@ -249,7 +264,7 @@ def _objects(root: Path, url: str) -> ObjectStore:
         from assay.adapters.objects import FsspecObjects
     except ModuleNotFoundError as error:
         raise Unavailable(
-            f"features.manifests is a URL {parts.scheme}://, for which {error.name} is missing",
+            f"objects behind a URL {parts.scheme}:// need {error.name}, which is missing",
             hint="pip install 'assay[object-storage]'",
         ) from error
     return FsspecObjects(url)
@@ -275,6 +290,12 @@ def _layout(root: Path, settings: Settings) -> DeskLayout:
         approval_nanos=int(settings.delivery.approval_hours * 3_600 * NANOS_PER_SECOND),
         namespace=settings.features.online_namespace or settings.desk.name,
         lock=_released_lock(),
+        retention_days=(
+            settings.registry.staged_days,
+            settings.registry.failed_days,
+            settings.registry.archived_days,
+        ),
+        rollbacks=settings.registry.rollbacks,
         parity_rule=settings.parity.rule,
         parity_wasserstein=settings.parity.wasserstein,
     )

@@ -87,10 +87,17 @@ class RegistrySettings:
     """``registry``: the folder of versions, where log and catalogue are, and the exported audit.
 
     ``catalogue`` may hold a password, so no representation shows it. ``sqlite`` keeps the log in a
-    file; PostgreSQL keeps both.
+    file; PostgreSQL keeps both. ``artifacts`` is a folder or URL of objects for the files of
+    versions, none for folders in ``root``. The days say how long files stay after a version came
+    into a stage, before they may be collected.
     """
 
     root: Path = Path("data/models")
+    artifacts: str | None = None
+    staged_days: int = field(default=180, metadata={"minimum": 1})
+    failed_days: int = field(default=180, metadata={"minimum": 1})
+    archived_days: int = field(default=730, metadata={"minimum": 1})
+    rollbacks: int = field(default=3, metadata={"minimum": 1})
     catalogue: str = field(
         default="sqlite",
         repr=False,

@@ -157,3 +157,70 @@ def test_the_commands_of_promoting_a_manifest_do_what_the_page_says(
     person.follow(PAGES / "promote-a-manifest.md")
     assert person.port
     assert "fx_daily" in (desk / "configs/features/active_manifest.yaml").read_text()
+
+
+@pytest.mark.xdist_group("journey")
+def test_each_disaster_of_the_registry_is_recovered_from_as_the_page_says(
+    travelled: tuple[Path, Any, Any], tmp_path: Path, reader: Any, shell: Any
+) -> None:
+    desk = tmp_path / "my-desk"
+    shutil.copytree(travelled[0], desk, symlinks=True)
+    registry, export = desk / "data/models", desk / "observability/audit/model_events.jsonl"
+
+    def damage_a_file() -> None:
+        path = registry / "artifacts/fx_vol/1.0.0/model.onnx"
+        path.chmod(0o644)
+        path.write_bytes(path.read_bytes()[:-1] + b"x")
+
+    def lose_the_catalogue() -> None:
+        (registry / "registry.db").write_bytes(b"no database")
+        for one in registry.glob("registry.db-*"):
+            one.unlink()
+
+    def change_the_log() -> None:
+        log = registry / "log/events.jsonl"
+        log.write_bytes(log.read_bytes().replace(b"fx_vol", b"fx_vol_2", 1))
+
+    def lose_the_machine() -> None:
+        shutil.rmtree(registry)
+        export.unlink()
+
+    def state() -> Any:
+        listed = shell.json("models", "list", "--desk", str(desk))
+        live = shell.json("models", "live", "fx_vol", "--desk", str(desk))
+        return listed, {**live, "at": None}, export.read_bytes()
+
+    disasters = {
+        "Every day": None,
+        "A file of a version is damaged or gone": damage_a_file,
+        "The catalogue is damaged or gone": lose_the_catalogue,
+        "The log was changed, cut or lost": change_the_log,
+        "The registry is gone, or the machine is": lose_the_machine,
+        "Disk space is short": None,
+        "A version has to go to another desk": None,
+    }
+    text = (PAGES / "recover-the-registry.md").read_text(encoding="utf-8")
+    sections = dict(
+        re.findall(r"^## (.*?)\n(.*?)(?=^## |\Z)", text, flags=re.MULTILINE | re.DOTALL)
+    )
+    assert set(disasters) == {title for title, body in sections.items() if "```" in body}
+    for number, (title, strike) in enumerate(disasters.items()):
+        before = state()
+        if strike is not None:
+            strike()
+            noticed = shell.run("models", "validate", "--desk", str(desk)).returncode
+            # Where nothing is left, nothing contradicts that there was nothing.
+            assert noticed == (0 if strike is lose_the_machine else 1)
+        page = tmp_path / f"section{number}.md"
+        page.write_text(sections[title], encoding="utf-8")
+        reader(desk).follow(page)
+        if strike in {lose_the_catalogue, change_the_log, None}:
+            assert state()[1] == before[1]
+        if strike is not None and strike is not damage_a_file:
+            assert state()[0] == before[0]
+        assert shell.json("models", "validate", "--desk", str(desk))["ok"] is True
+        shell.run("models", "backup", str(desk / "backups"))
+        if title == "Every day":
+            assert "everything verifies" in (desk / "reports/models/registry_summary.md").read_text(
+                encoding="utf-8"
+            )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from assay.cli import care
 from assay.cli.options import HERE, DeskOption, JsonOption, open_desk
 from assay.cli.output import Output
 from assay.domain.instants import parse, render
@@ -321,13 +322,23 @@ def models_rollback(
 
 @models.command("validate")
 def models_validate(
-    name: NameArgument,
-    version: VersionArgument,
+    name: Annotated[str | None, typer.Argument(help="The model's name; all when left out.")] = None,
+    version: Annotated[str | None, typer.Argument(help="The version, such as 1.2.0.")] = None,
     desk: DeskOption = HERE,
     as_json: JsonOption = False,
 ) -> None:
-    """Check every file and the signature of a version; exits 1 and names what is wrong."""
+    """Check every file and the signature of a version; exits 1 and names what is wrong.
+
+    Without a version: those of all, and the log; writes reports/models/registry_summary.md.
+    """
     output = Output(as_json=as_json)
+    if name is None:
+        _validate_all(open_desk(desk), output)
+        return
+    if version is None:
+        raise ContractViolation(
+            f"which version of {name}?", hint=f"assay models list {name} shows them"
+        )
     report = open_desk(desk).registry.validate(name, version)
     for problem in report.problems:
         output.line(f"{problem.file}: {problem.reason}")
@@ -339,6 +350,37 @@ def models_validate(
     output.result(report.to_json())
     if not report.ok:
         raise typer.Exit(1)
+
+
+def _validate_all(desk: Desk, output: Output) -> None:
+    from assay.orchestration.registry_summary import PAGE, summarize_registry
+
+    summary = summarize_registry(desk, output)
+    for problem in summary.log.problems:
+        output.line(f"log: {problem}")
+    for one in summary.versions:
+        for wrong in one.problems:
+            output.line(f"{one.record.name} {one.record.version}: {wrong}")
+    state = "everything verifies" if summary.ok else "NOT everything verifies"
+    output.line(
+        f"{len(summary.versions)} versions and {summary.log.entries} entries of the log: {state}"
+    )
+    output.line(f"report: {PAGE}")
+    output.result(summary.to_json())
+    if not summary.ok:
+        raise typer.Exit(1)
+
+
+models.command("hold")(care.hold)
+models.command("release")(care.release)
+models.command("gc")(care.collect)
+models.command("backup")(care.backup)
+models.command("backups")(care.backups)
+models.command("restore")(care.restore)
+models.command("drill")(care.drill)
+models.command("bring-back")(care.bring_back)
+models.command("export")(care.export)
+models.command("import")(care.import_)
 
 
 @models.command("live")

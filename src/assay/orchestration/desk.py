@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from assay.lake import Lake
     from assay.orchestration.sources import SourcesConfig
     from assay.registry import Ledger, LogHead, LogReport, ModelRegistry
+    from assay.registry.artifacts import Artifacts
+    from assay.registry.backup import Backup, BackupStore, Restored
     from assay.registry.keyring import KeyRing
+    from assay.registry.retention import Retention
     from assay.storage.objects import ObjectStore
     from assay.training.recipe import Recipe
 
@@ -34,8 +37,10 @@ class DeskLayout:
 
     ``namespace`` keeps its rows apart on a server that several desks share; ``threads`` bounds a
     training run, ``workers`` the offline driver; ``approval_nanos`` is how long an approval is good
-    for; ``lock`` pins the packages that this release was tested with. ``parity_rule`` and
-    ``parity_wasserstein`` are the policy of parity.
+    for; ``retention_days`` is how long the files of staged, failed and archived versions stay, and
+    ``rollbacks`` how many earlier ones of each model stay in any case; ``lock`` pins the packages
+    that this release was tested with. ``parity_rule`` and ``parity_wasserstein`` are the policy of
+    parity.
     """
 
     root: Path
@@ -55,6 +60,8 @@ class DeskLayout:
     workers: int
     approval_nanos: int
     namespace: str
+    retention_days: tuple[int, int, int] = (180, 180, 730)
+    rollbacks: int = 3
     lock: Path | None = None
     parity_rule: str = "bits"
     parity_wasserstein: float = 0.02
@@ -102,6 +109,7 @@ class Desk:
     open_manifests: opens the objects that manifests are published to; by default they are files in
         the folder ``manifests`` of the lake.
     ledger: where the registry's log and catalogue are; by default files in the registry's folder.
+    artifacts: where the files of versions are; by default folders there.
     """
 
     def __init__(
@@ -113,6 +121,7 @@ class Desk:
         *,
         open_manifests: Callable[[], ObjectStore] | None = None,
         ledger: Ledger | None = None,
+        artifacts: Artifacts | None = None,
     ) -> None:
         self.layout = layout
         self.keyring = keyring
@@ -120,6 +129,7 @@ class Desk:
         self.stores = stores
         self._open_manifests = open_manifests
         self._ledger = ledger
+        self._artifacts = artifacts
 
     @cached_property
     def lake(self) -> Lake:
@@ -157,6 +167,7 @@ class Desk:
             self.clock,
             audit_path=self.layout.audit,
             ledger=self._ledger,
+            artifacts=self._artifacts,
         )
 
     def rebuilt_registry(self) -> ModelRegistry:
@@ -169,6 +180,7 @@ class Desk:
             self.clock,
             audit_path=self.layout.audit,
             ledger=self._ledger,
+            artifacts=self._artifacts,
         )
 
     def adopt_log(self, source: Path | None = None) -> LogHead:
@@ -187,13 +199,40 @@ class Desk:
             source or former,
             audit_path=self.layout.audit,
             ledger=self._ledger or FileLedger(self.layout.registry),
+            artifacts=self._artifacts,
         )
 
     def verify_log(self) -> LogReport:
         """Verify the registry's log, also where the registry refuses to open on it."""
         from assay.registry import verify_registry
 
-        return verify_registry(self.layout.registry, self.keyring, self.layout.audit, self._ledger)
+        return verify_registry(
+            self.layout.registry,
+            self.keyring,
+            self.layout.audit,
+            self._ledger,
+            self._artifacts,
+        )
+
+    @property
+    def retention(self) -> Retention:
+        """How long the files of versions stay."""
+        from assay.registry.retention import Retention
+
+        staged, failed, archived = self.layout.retention_days
+        return Retention(staged, failed, archived, self.layout.rollbacks)
+
+    def restore_registry(self, store: BackupStore, backup: Backup) -> Restored:
+        """Make the registry from a backup, where the desk has none."""
+        return store.restore(
+            backup,
+            self.layout.registry,
+            self.keyring,
+            self.clock,
+            audit_path=self.layout.audit,
+            ledger=self._ledger,
+            artifacts=self._artifacts,
+        )
 
     @cached_property
     def sources(self) -> SourcesConfig:
