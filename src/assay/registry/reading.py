@@ -11,7 +11,7 @@ from assay.domain.instants import Instant
 from assay.domain.verdicts import Outcome, Severity, Verdict
 from assay.domain.versions import SemanticVersion, Stage, check_name
 from assay.errors import NotFound, Tampered, did_you_mean
-from assay.registry.catalogue import VersionRecord
+from assay.registry.catalogue import Catalogue, VersionRecord
 from assay.registry.file_ledger import FileLedger
 from assay.registry.folders import (
     ValidationReport,
@@ -78,6 +78,11 @@ class RegistryReader:
         self._journal = Journal(root, ledger or FileLedger(root), keyring, clock, audit_path)
         self._catalogue = self._journal.catalogue
         self._journal.open()
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """The index behind the answers, for whoever asks in bulk."""
+        return self._catalogue
 
     def list(
         self,
