@@ -23,6 +23,7 @@ from assay.orchestration.desk import Desk, DeskLayout, OnlineStores
 from assay.settings import FILE, Settings, load_settings
 
 if TYPE_CHECKING:
+    from assay.adapters.duckdb import SqlAnswer
     from assay.registry.artifacts import Artifacts
     from assay.registry.ledger import Ledger
     from assay.serving import KillSwitch
@@ -104,6 +105,26 @@ def open_kill_switch(path: Path) -> KillSwitch:
     serving = load_settings(path, os.environ).serving
     record = ServiceRecord(serving.record, SystemClock(), process=os.getpid())
     return KillSwitch(serving.kill_file, record)
+
+
+def query_registry(desk: Desk, statement: str) -> SqlAnswer:
+    """Answer one SELECT over the versions, evidence, verdicts and events of a desk's registry.
+
+    Raises
+    ------
+    Unavailable: DuckDB is not installed. ConfigurationError: it is no statement.
+    Refused: it would change something, or reach beyond these tables.
+    """
+    try:
+        from assay.adapters import duckdb
+    except ModuleNotFoundError as error:
+        if error.name != "duckdb":
+            raise
+        raise Unavailable(
+            "SQL over the registry needs DuckDB, which is not installed",
+            hint="pip install 'assay[sql]'",
+        ) from error
+    return duckdb.query_registry(desk.registry, statement)
 
 
 def prediction_log(path: Path) -> Path:

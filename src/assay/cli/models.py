@@ -11,7 +11,7 @@ import typer
 from assay.cli import care
 from assay.cli.options import HERE, DeskOption, JsonOption, open_desk
 from assay.cli.output import Output
-from assay.domain.instants import parse, render
+from assay.domain.instants import Instant, parse, render
 from assay.errors import ContractViolation
 
 if TYPE_CHECKING:
@@ -170,15 +170,24 @@ def show_gates(output: Output, results: tuple[GateResult, ...]) -> None:
 @models.command("list")
 def models_list(
     name: Annotated[str | None, typer.Argument(help="One model only.")] = None,
+    at: Annotated[
+        str | None,
+        typer.Option(
+            "--at", metavar="TIME", help="As it was then, such as 2026-01-15T10:30Z. Default: now."
+        ),
+    ] = None,
     desk: DeskOption = HERE,
     as_json: JsonOption = False,
 ) -> None:
-    """List versions and their stages."""
+    """List versions and their stages, now or at a moment of the past."""
     output = Output(as_json=as_json)
     registry = open_desk(desk).registry
     if name is not None:
         registry.check_model(name)
-    records = registry.list(name)
+    instant = None if at is None else _past(at, registry.now())
+    records = registry.list(name, at=instant)
+    if instant is not None:
+        output.line(f"as it was at {render(instant)}")
     output.table(
         ("model", "version", "stage", "kind", "author", "registered", "digest"),
         (
@@ -186,10 +195,20 @@ def models_list(
             for r in records
         ),
     )
-    if not records:
+    if not records and instant is not None:
+        output.line("no versions by then")
+    elif not records:
         output.line("no versions yet")
         output.next_step("assay train RECIPE")
     output.result([record.to_json() for record in records])
+
+
+def _past(text: str, now: Instant) -> Instant:
+    """A moment that a command was given; one that has not come yet is refused."""
+    instant = parse(text)
+    if instant > now:
+        raise ContractViolation(f"--at {text} has not come yet: expected {render(now)} or earlier")
+    return instant
 
 
 @models.command("show")
@@ -398,10 +417,7 @@ def models_live(
     registry.check_model(name)
     # Not the bare clock: one that was set back would hide the latest entries.
     now = registry.now()
-    instant = now if at is None else parse(at)
-    if instant > now:
-        raise ContractViolation(f"--at {at} has not come yet: expected {render(now)} or earlier")
-    answer = registry.live_at(name, instant)
+    answer = registry.live_at(name, now if at is None else _past(at, now))
     if answer.version is None:
         output.line(f"at {render(answer.at)} nothing was live for {name}")
     else:

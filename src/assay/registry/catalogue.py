@@ -406,6 +406,22 @@ class Catalogue:
             ).fetchall()
         return tuple(row[0] for row in rows)
 
+    def timeline(self) -> tuple[tuple[str, str | None, Instant, int], ...]:
+        """What was in production from when on, by which entry, by model and then in order."""
+        with self._database.read() as connection:
+            rows = connection.execute(
+                "SELECT name, version, at, seq FROM production ORDER BY name, at, seq"
+            ).fetchall()
+        return tuple(rows)
+
+    def stages(self) -> tuple[tuple[str, str, str, Instant, int], ...]:
+        """Every stage that a version has come into: model, version, stage, when, by which entry."""
+        with self._database.read() as connection:
+            rows = connection.execute(
+                "SELECT name, version, stage, at, seq FROM stages ORDER BY seq, stage"
+            ).fetchall()
+        return tuple(rows)
+
     def events(
         self,
         name: str | None,

@@ -12,7 +12,7 @@ from assay.domain.verdicts import Outcome, Severity, Verdict
 from assay.domain.versions import SemanticVersion, Stage, check_name
 from assay.errors import NotFound, Tampered, did_you_mean
 from assay.registry.artifacts import Artifacts, ReadFiles
-from assay.registry.catalogue import VersionRecord
+from assay.registry.catalogue import Catalogue, VersionRecord
 from assay.registry.file_ledger import FileLedger
 from assay.registry.folders import FolderArtifacts
 from assay.registry.journal import Journal
@@ -80,6 +80,11 @@ class RegistryReader:
         )  # fmt: skip
         self._catalogue = self._journal.catalogue
         self._journal.open()
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """The index behind the answers, for whoever asks in bulk."""
+        return self._catalogue
 
     def list(
         self,
