@@ -22,6 +22,10 @@ from assay.delivery.rollback import rollback
 from assay.domain.versions import Stage
 from assay.errors import AssayError, Conflict
 from assay.registry import KeyRing, ModelRegistry
+from assay.registry.backup import BackupStore
+from assay.registry.collection import collect, hold, release
+from assay.registry.retention import Retention
+from assay.storage.objects import LocalObjects
 from assay.testing.clocks import FixedClock
 from assay.testing.versions import (
     AUTHOR,
@@ -100,6 +104,30 @@ def contend(folder, order):
             continue  # somebody else was first
 
 
+def care(folder, order):
+    """Register and promote, hold, collect, back up, rebuild, restore; each round five days on."""
+    clock = FixedClock(10**18 + order["round"] * 5 * 86_400 * 10**9)
+    registry = open_registry(folder, clock, order)
+    made = registry.register(
+        make_candidate(version=str(registry.next_version("fx_vol")), weights=(order["round"], 1))
+    )
+    if made.stage is Stage.STAGED:  # else a round that was killed came that far
+        break_glass(
+            registry, "fx_vol", made.version, initiated_by=AUTHOR, reason="test", clock=clock,
+            monotonic=time.monotonic,
+        )  # fmt: skip
+    first = next(one for one in registry.list("fx_vol") if registry.collected(one) is None)
+    if registry.held(first):
+        release(registry, "fx_vol", first.version, initiated_by=AUTHOR, reason="over")
+    else:
+        hold(registry, "fx_vol", first.version, initiated_by=AUTHOR, reason="audit")
+    collect(registry, Retention(1, 1, 1, rollbacks=2), initiated_by=AUTHOR)
+    store = BackupStore(LocalObjects(folder / "backups"))
+    store.take(registry)
+    registry.rebuild()
+    store.restore(store.get(), folder / "restored" / str(order["round"]), registry.keyring, clock)
+
+
 def run(order):
     folder = Path(order["folder"])
     calls = 0
@@ -114,7 +142,7 @@ def run(order):
 
     if kill_at is not None or order.get("count"):
         sys.setprofile(count)
-    {"journey": journey, "contend": contend}[order["work"]](folder, order)
+    {"journey": journey, "contend": contend, "care": care}[order["work"]](folder, order)
     sys.setprofile(None)
     return calls
 

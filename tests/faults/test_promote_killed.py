@@ -11,6 +11,8 @@ import pytest
 
 from assay.domain.versions import Stage
 from assay.registry import ModelRegistry
+from assay.registry.backup import BackupStore, drill
+from assay.storage.objects import LocalObjects
 from assay.testing.clocks import FixedClock
 from assay.testing.versions import make_candidate, make_registry
 
@@ -75,7 +77,7 @@ def check(made, *, validate=slice(None)):
     else:
         assert not link.is_symlink()
     for record in made.list("fx_vol")[validate]:
-        assert made.validate("fx_vol", record.version).ok
+        assert made.collected(record) or made.validate("fx_vol", record.version).ok
     described = json.loads((made.root / "manifest.json").read_bytes())
     stages = {item["version"]: item["stage"] for item in described["models"]["fx_vol"]["versions"]}
     assert stages == {item.version: str(item.stage) for item in made.list("fx_vol")}
@@ -130,6 +132,44 @@ def test_a_kill_at_two_hundred_random_calls_leaves_nothing_half_done(tmp_path, w
     generator = random.Random(7)
     points = [(part + generator.random()) / 200 for part in range(200)]
     assert run_kills(tmp_path, worker, opened, url, points) >= 150
+
+
+def run_care(folder, worker, opened, url, points):
+    """Kills while a registry is collected, backed up, rebuilt and restored."""
+    start(folder, opened)
+    for turn in range(1, 5):
+        order = {"work": "care", "folder": str(folder), "round": turn, "count": True, "url": url}
+        (answer,) = worker(order)
+        assert answer["exit"] == 0
+    calls, killed = answer["calls"], 0
+    for turn, point in enumerate(points, start=5):
+        order = {"work": "care", "folder": str(folder), "round": turn, "url": url}
+        (answer,) = worker(order | {"kill_at": 1 + int(point * calls)})
+        killed += answer["exit"] == -9
+        check(opened(folder, FixedClock(10**18)))
+        (answer,) = worker(order)  # the same round again, also over what was half restored
+        assert answer["exit"] == 0
+    made = check(opened(folder, FixedClock(10**18)))
+    assert made.collected(made.list("fx_vol")[1])
+    assert made.journal.artifacts.leftovers() == {}
+    store = BackupStore(LocalObjects(folder / "backups"))
+    assert store.verify(store.get(), made.keyring) == ()
+    assert drill(made, store).ok
+    made.close()
+    return killed
+
+
+def test_a_kill_anywhere_in_the_care_of_a_registry_loses_nothing(tmp_path, worker, opened, url):
+    generator = random.Random(20260116)
+    points = [(part + generator.random()) / 10 for part in range(10)]
+    assert run_care(tmp_path, worker, opened, url, points) >= 8
+
+
+@pytest.mark.long
+def test_a_hundred_kills_in_the_care_of_a_registry_lose_nothing(tmp_path, worker, opened, url):
+    generator = random.Random(9)
+    points = [(part + generator.random()) / 100 for part in range(100)]
+    assert run_care(tmp_path, worker, opened, url, points) >= 75
 
 
 @pytest.mark.long
