@@ -288,7 +288,9 @@ class BackupStore:
             for name, place in backup.heads.items():
                 write_atomic(root / "log" / "heads" / name, self._head(name, place), mode=0o444)
             head = ledger.head()
-            for entry in entries[head.seq :]:
+            if head == EMPTY:
+                head = ledger.adopt(entry.to_line() + b"\n" for entry in entries)
+            for entry in entries[head.seq :]:  # an earlier backup was restored here before
                 head = ledger.append(entry)
         registry = ModelRegistry(
             root, keyring, clock, audit_path=audit_path, ledger=ledger, artifacts=artifacts

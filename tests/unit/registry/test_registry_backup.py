@@ -195,21 +195,21 @@ def test_a_restoration_goes_on_where_it_was_killed_and_into_no_other_registry(
     from assay.registry.file_ledger import FileLedger
 
     store.take(registry)
-    root, done = tmp_path / "new", [0]
-    append = FileLedger.append
+    root = tmp_path / "new"
 
-    def dying(ledger: FileLedger, entry):  # type: ignore[no-untyped-def]
-        done[0] += 1
-        if done[0] == 4:
-            raise KeyboardInterrupt
-        return append(ledger, entry)
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch:
-        patch.setattr(FileLedger, "append", dying)
-        with pytest.raises(KeyboardInterrupt):
-            store.restore(store.get(), root, registry.keyring, registry.clock)
+    for method in ("recover", "adopt"):
+        with monkeypatch.context() as patch:
+            patch.setattr(FileLedger, method, die)
+            with pytest.raises(KeyboardInterrupt):
+                store.restore(store.get(), root, registry.keyring, registry.clock)
     assert rows(restored(store, root, registry)) == rows(registry)
-    assert rows(restored(store, root, registry)) == rows(registry)
+    registry.register(make_candidate("later", "1.0.0"))
+    store.take(registry)
+    for _ in range(2):
+        assert rows(restored(store, root, registry)) == rows(registry)
     different = make_registry(tmp_path / "different", registry.clock)
     different.register(make_candidate(version="5.0.0"))
     with pytest.raises(Conflict, match="there is a registry"):
