@@ -317,6 +317,7 @@ def _layout(root: Path, settings: Settings) -> DeskLayout:
             settings.registry.archived_days,
         ),
         rollbacks=settings.registry.rollbacks,
+        pickles=settings.registry.pickles == "scanned",
         parity_rule=settings.parity.rule,
         parity_wasserstein=settings.parity.wasserstein,
     )

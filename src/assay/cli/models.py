@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from assay.cli import care
+from assay.cli import care, carry
 from assay.cli.options import HERE, DeskOption, JsonOption, open_desk
 from assay.cli.output import Output
 from assay.domain.instants import Instant, parse, render
@@ -398,8 +398,9 @@ models.command("backups")(care.backups)
 models.command("restore")(care.restore)
 models.command("drill")(care.drill)
 models.command("bring-back")(care.bring_back)
-models.command("export")(care.export)
-models.command("import")(care.import_)
+models.command("register")(carry.register)
+models.command("export")(carry.export)
+models.command("import")(carry.import_)
 
 
 @models.command("live")

@@ -38,9 +38,9 @@ class DeskLayout:
     ``namespace`` keeps its rows apart on a server that several desks share; ``threads`` bounds a
     training run, ``workers`` the offline driver; ``approval_nanos`` is how long an approval is good
     for; ``retention_days`` is how long the files of staged, failed and archived versions stay, and
-    ``rollbacks`` how many earlier ones of each model stay in any case; ``lock`` pins the packages
-    that this release was tested with. ``parity_rule`` and ``parity_wasserstein`` are the policy of
-    parity.
+    ``rollbacks`` how many earlier ones of each model stay in any case; ``pickles`` says whether
+    versions may hold some; ``lock`` pins the packages that this release was tested with.
+    ``parity_rule`` and ``parity_wasserstein`` are the policy of parity.
     """
 
     root: Path
@@ -62,6 +62,7 @@ class DeskLayout:
     namespace: str
     retention_days: tuple[int, int, int] = (180, 180, 730)
     rollbacks: int = 3
+    pickles: bool = False
     lock: Path | None = None
     parity_rule: str = "bits"
     parity_wasserstein: float = 0.02
@@ -159,6 +160,15 @@ class Desk:
     @cached_property
     def registry(self) -> ModelRegistry:
         """The registry; opening it replays what a crash left undone."""
+        return self.open_registry()
+
+    @property
+    def has_links(self) -> bool:
+        """Whether the registry's folder has a link to each version in production."""
+        return self._artifacts is None
+
+    def open_registry(self) -> ModelRegistry:
+        """The registry opened anew: that brings it up to date after another process's crash."""
         from assay.registry import ModelRegistry
 
         return ModelRegistry(

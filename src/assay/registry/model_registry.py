@@ -129,6 +129,7 @@ class ModelRegistry(RegistryReader):
                         "author": metadata.author,
                         "baseline": metadata.baseline,
                         "created_at": metadata.created_at,
+                        "schema_crc32": candidate.schema.crc32 if candidate.schema else None,
                     },
                 )
             )

@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from assay.domain.canonical import canonical_bytes, sha256_hex
-from assay.domain.versions import InputSchema
 from assay.errors import AssayError, ContractViolation, NotFound, Tampered
 from assay.registry.keyring import KeyRing
 from assay.registry.metadata import ModelMetadata
@@ -32,7 +31,6 @@ from assay.registry.sealed import (
     METADATA,
     ORIGIN,
     SEALS,
-    SIDECAR,
     SIGNATURE,
     Candidate,
     VerifiedVersion,
@@ -82,8 +80,10 @@ class Package:
                 }
             )
         document = self.version.metadata.to_json() | {"version": number}
-        schema = InputSchema.from_json(json.loads(self.version.files[SIDECAR]))
-        return Candidate(ModelMetadata.from_json(document), schema, files)
+        # Pickles were taken or refused where it was made; whoever trusts its signer trusts that.
+        return Candidate(
+            ModelMetadata.from_json(document), self.version.inputs, files, pickles=True
+        )
 
 
 def tarball(files: Mapping[str, bytes]) -> bytes:

@@ -214,7 +214,8 @@ class RegistryReader:
         return {
             "record": self.get(name, version).to_json(),
             "metadata": opened.metadata.to_json(),
-            "schema": opened.schema.to_json(),
+            "schema": None if opened.inputs is None else opened.inputs.to_json(),
+            "contents": list(opened.contents),
             "signed_by": opened.signed_by,
             "evidence": [item.to_json() for item in self.evidence(name, version)],
             "gates": None if report is None else report.to_json(),
@@ -237,6 +238,12 @@ class RegistryReader:
         record = self.get(name, version)
         files = self._files(record)
         return verified(*files, name, record.version, record.digest, self.keyring)
+
+    def is_model(self, record: VersionRecord) -> bool:
+        """Whether a version can predict, as it was registered; else it is files of another kind."""
+        (entry,) = self._catalogue.events(record.name, record.version, (EventType.REGISTER,))
+        # Every version was a model before that was recorded.
+        return entry.evidence.get("schema_crc32", 0) is not None
 
     def is_whole(self, record: VersionRecord) -> bool:
         """Whether every file of a version is there and what was registered."""

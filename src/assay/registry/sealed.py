@@ -22,7 +22,8 @@ from typing import Any
 
 from assay.domain.canonical import canonical_bytes, content_hash, sha256_hex
 from assay.domain.versions import InputSchema
-from assay.errors import AssayError, ContractViolation, Tampered
+from assay.errors import AssayError, ContractViolation, IncompatibleVersion, Tampered
+from assay.registry.formats import check_files
 from assay.registry.keyring import VERSION, Attestation, KeyRing
 from assay.registry.metadata import ModelMetadata
 from assay.registry.onnx_check import check_onnx
@@ -38,7 +39,8 @@ GOLDEN = "golden.json"
 ORIGIN = "origin.json"
 """What a version was elsewhere, where it came from in a package."""
 
-REQUIRED = (ONNX, "parity.json", "bench.json", "CHANGES.md")
+CHANGES = "CHANGES.md"
+REQUIRED = (ONNX, "parity.json", "bench.json", CHANGES)
 NATIVE = ("model.ubj", "model.json", "model.txt", "model.zip")
 """Native models that can be loaded without running code. Pickles are not among them."""
 OPTIONAL = (*NATIVE, GOLDEN, ORIGIN)
@@ -47,7 +49,7 @@ SEALS = (MANIFEST, CHECKSUMS, SIGNATURE)
 
 # Measurements of this machine and words about the change: two runs that differ only there made
 # the same model.
-_CIRCUMSTANCES = frozenset({"bench.json", "CHANGES.md", METADATA, ORIGIN})
+_CIRCUMSTANCES = frozenset({"bench.json", CHANGES, METADATA, ORIGIN})
 _MANIFEST_FORMAT = 1
 
 
@@ -55,16 +57,37 @@ _MANIFEST_FORMAT = 1
 class Candidate:
     """Everything that becomes a version: its record, its input, and its files by name.
 
-    ``files`` holds ``model.onnx``, ``parity.json``, ``bench.json`` and ``CHANGES.md``; a native
-    model (``model.ubj``, ``model.json`` or ``model.txt``) and ``golden.json`` may come with them.
+    A model's ``files`` are ``model.onnx``, ``parity.json``, ``bench.json`` and ``CHANGES.md``; a
+    native model (``model.ubj``, ``model.json`` or ``model.txt``) and ``golden.json`` may come with
+    them. Definitions, weights and transforms have no model and no ``schema``: their files are
+    ``CHANGES.md`` and others of the kinds in :mod:`~assay.registry.formats`; ``pickles`` says
+    whether pickles may be among them that import nothing unusual.
     """
 
     metadata: ModelMetadata
-    schema: InputSchema
+    schema: InputSchema | None
     files: Mapping[str, bytes]
+    pickles: bool = False
 
     def check(self) -> None:
         """Refuse a candidate that could not be served, or whose files are not what they say."""
+        if self.schema is None:
+            self._check_definitions()
+        else:
+            self._check_model(self.schema)
+
+    def _check_definitions(self) -> None:
+        what = f"files of {self.metadata.name} {self.metadata.version}"
+        if ONNX in self.files:
+            raise ContractViolation(f"{what}: {ONNX} needs the schema of its input")
+        reserved = sorted(set(self.files) & {*SEALS, *GENERATED})
+        if reserved:
+            raise ContractViolation(f"{what}: {', '.join(reserved)} are written by the registry")
+        if CHANGES not in self.files or not set(self.files) - {CHANGES, ORIGIN}:
+            raise ContractViolation(f"{what}: expected {CHANGES} and at least one other")
+        check_files(self.files, pickles=self.pickles)
+
+    def _check_model(self, schema: InputSchema) -> None:
         missing = sorted(set(REQUIRED) - set(self.files))
         foreign = sorted(set(self.files) - set(REQUIRED) - set(OPTIONAL))
         if missing or foreign:
@@ -80,15 +103,14 @@ class Candidate:
                 raise ContractViolation(f"{name} is not JSON: {error}") from None
             if not isinstance(document, dict):
                 raise ContractViolation(f"{name} holds {type(document).__name__}: expected object")
-        check_onnx(self.files[ONNX], self.schema)
+        check_onnx(self.files[ONNX], schema)
 
     def sealed_files(self) -> dict[str, bytes]:
         """All files that the manifest lists."""
-        return {
-            **self.files,
-            METADATA: canonical_bytes(self.metadata.to_json()),
-            SIDECAR: canonical_bytes(self.schema.to_json()),
-        }
+        files = {**self.files, METADATA: canonical_bytes(self.metadata.to_json())}
+        if self.schema is not None:
+            files[SIDECAR] = canonical_bytes(self.schema.to_json())
+        return files
 
     def identity(self, digests: Mapping[str, str]) -> str:
         """One hash for what the model is; equal for two registrations of the same model.
@@ -156,19 +178,49 @@ class ValidationReport:
 
 @dataclass(frozen=True, slots=True)
 class VerifiedVersion:
-    """A version whose every byte was checked, with those bytes."""
+    """A version whose every byte was checked, with those bytes.
+
+    ``inputs`` is the schema of a model's input, None where the version is no model.
+    """
 
     name: str
     version: str
     digest: str
     metadata: ModelMetadata
-    schema: InputSchema
+    inputs: InputSchema | None
     signed_by: str
     files: Mapping[str, bytes] = field(repr=False)
 
     @property
+    def is_model(self) -> bool:
+        """Whether it can predict; else it is definitions, weights or transforms."""
+        return self.inputs is not None
+
+    @property
+    def schema(self) -> InputSchema:
+        """The schema of its input.
+
+        Raises
+        ------
+        IncompatibleVersion: it is no model.
+        """
+        if self.inputs is None:
+            raise IncompatibleVersion(
+                f"{self.name} {self.version} is of kind {self.metadata.kind} and holds "
+                f"{', '.join(self.contents)}: it is no model and predicts nothing"
+            )
+        return self.inputs
+
+    @property
     def onnx(self) -> bytes:
+        """The model's bytes; raises as :attr:`schema` does."""
+        self.schema  # noqa: B018  # says that it is no model
         return self.files[ONNX]
+
+    @property
+    def contents(self) -> tuple[str, ...]:
+        """The files that were registered, without those that the registry wrote."""
+        return tuple(sorted(set(self.files) - {*SEALS, *GENERATED}))
 
 
 def seal(
@@ -258,7 +310,7 @@ def verified(
         version=version,
         digest=report.digest,
         metadata=ModelMetadata.from_bytes(files[METADATA]),
-        schema=InputSchema.from_json(json.loads(files[SIDECAR])),
+        inputs=InputSchema.from_json(json.loads(files[SIDECAR])) if SIDECAR in files else None,
         signed_by=attestation.identity,
         files=files,
     )
@@ -379,6 +431,9 @@ def _check_meaning(
         metadata = ModelMetadata.from_bytes(content[METADATA])
         if (metadata.name, metadata.version) != (name, version):
             problems.append(Problem(METADATA, f"is about {metadata.name} {metadata.version}"))
-        InputSchema.from_json(json.loads(content[SIDECAR]))
+        if SIDECAR in content:
+            InputSchema.from_json(json.loads(content[SIDECAR]))
+        elif ONNX in content:
+            problems.append(Problem(SIDECAR, "is missing: a model has a schema"))
     except (AssayError, ValueError, KeyError, TypeError, AttributeError) as error:
         problems.append(Problem(METADATA, f"the sealed documents cannot be read: {error}"))
