@@ -231,6 +231,7 @@ def test_whatever_does_more_is_refused(filed, statement):
     [
         ("selec 1", "selec"),
         ("select shape from versions", "shape"),
+        ("select metrics.sharp from versions", "sharpe"),
         ("select * from version", "version"),
         ("select * from '/etc/passwd'", "passwd"),
         ("select 1; select 2", "2 statements"),
