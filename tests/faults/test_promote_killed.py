@@ -48,12 +48,14 @@ def opened(url):
     made = []
 
     def open_it(folder, clock):
+        for before in made:
+            before.close()  # a server has so many connections and no more
         ledger = None
         if url:
             from assay.adapters.postgres import PostgresLedger
 
             ledger = PostgresLedger(url)
-            made.append(ledger)
+            made[:] = [ledger]
         return make_registry(folder, clock, ledger=ledger)
 
     yield open_it

@@ -219,8 +219,8 @@ class Catalogue:
         )
         return EMPTY
 
-    def apply(self, connection: Rows, entry: Entry) -> None:
-        """The rows that follow from one entry.
+    def apply(self, connection: Rows, entry: Entry) -> bool:
+        """Write the rows that follow from one entry; whether a version came or moved.
 
         Raises
         ------
@@ -235,17 +235,26 @@ class Catalogue:
             ),
         )  # fmt: skip
         if entry.outcome is not EventOutcome.DONE:
-            return
+            return False
         if entry.type is EventType.REGISTER:
             self._insert_version(connection, entry)
-        elif entry.type in MOVES:
+            return True
+        if entry.type in MOVES:
             self._move(connection, entry)
+            return True
+        return False
 
-    def set_applied(self, connection: Rows, head: LogHead) -> None:
-        """Remember how far the log has been applied, in the transaction that applied it."""
+    def set_applied(self, connection: Rows, head: LogHead, described: int | None) -> None:
+        """Remember how far the log has been applied, in the transaction that applied it.
+
+        Parameters
+        ----------
+        described: the last entry by which a version came or moved; None where none of them did.
+        """
         connection.execute(
-            'UPDATE applied SET seq = ?, hash = ?, at = ?, "offset" = ?',
-            (head.seq, head.hash, head.at, head.offset),
+            'UPDATE applied SET seq = ?, hash = ?, at = ?, "offset" = ?,'
+            " described_seq = COALESCE(?, described_seq)",
+            (head.seq, head.hash, head.at, head.offset, described),
         )
 
     def _insert_version(self, connection: Rows, entry: Entry) -> None:
@@ -262,7 +271,6 @@ class Catalogue:
             ),
         )  # fmt: skip
         self._stage(connection, entry, str(version), Stage.STAGED)
-        connection.execute("UPDATE applied SET described_seq = ?", (entry.seq,))
 
     def _stage(self, connection: Rows, entry: Entry, version: str, stage: Stage) -> None:
         connection.execute(
@@ -302,7 +310,6 @@ class Catalogue:
                 "INSERT INTO production VALUES (?, ?, ?, ?)",
                 (entry.model, entry.seq, entry.at, after),
             )
-        connection.execute("UPDATE applied SET described_seq = ?", (entry.seq,))
 
     # -- reading --------------------------------------------------------------------------------
 

@@ -108,9 +108,9 @@ class FileLedger:
         """Apply, append and sync, commit."""
         try:
             with self._file.write(locked=True) as connection:
-                self.catalogue.apply(connection, entry)
+                moved = self.catalogue.apply(connection, entry)
                 after = self.log.append(entry)
-                self.catalogue.set_applied(connection, after)
+                self.catalogue.set_applied(connection, after, entry.seq if moved else None)
         except sqlite3.IntegrityError as error:
             raise Conflict(f"the catalogue refuses entry {entry.seq}: {error}") from error
         return after

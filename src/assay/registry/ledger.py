@@ -138,8 +138,10 @@ def replay(
 ) -> LogHead:
     """Apply what the log has behind ``applied``; everything, to new tables, for None."""
     head = catalogue.create(connection) if applied is None else applied
+    described = None
     for entry, after in entries_after(head):
-        catalogue.apply(connection, entry)
+        if catalogue.apply(connection, entry):
+            described = entry.seq
         head = after
-    catalogue.set_applied(connection, head)
+    catalogue.set_applied(connection, head, described)
     return head

@@ -150,5 +150,5 @@ def _plain(value: Any) -> Any:
 def _first_line(error: duckdb.Error) -> str:
     lines = [line for line in str(error).splitlines() if line.strip()]
     said = lines[0] if lines else "no reason given"
-    advice = [line for line in lines[1:] if line.startswith("Did you mean")]
+    advice = [line for line in lines[1:] if line.startswith(("Did you mean", "Candidate"))]
     return " ".join([said.split(": ", 1)[-1] if ": " in said else said, *advice])

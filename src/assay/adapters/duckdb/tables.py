@@ -24,26 +24,28 @@ TABLES: Mapping[str, Mapping[str, Any]] = {
     },
     "metrics": {
         "model": _TEXT, "version": _TEXT, "name": _TEXT, "value": _NUMBER, "lower": _NUMBER,
-        "upper": _NUMBER, "sample_size": _WHOLE, "convention": _TEXT, "at": _TIME, "by": _TEXT,
-        "seq": _WHOLE,
+        "upper": _NUMBER, "sample_size": _WHOLE, "convention": _TEXT, "recorded_at": _TIME,
+        "recorded_by": _TEXT, "seq": _WHOLE,
     },
     "gates": {
         "model": _TEXT, "version": _TEXT, "gate": _TEXT, "severity": _TEXT, "value": _NUMBER,
         "threshold": _TEXT, "verdict": _TEXT, "sample_size": _WHOLE, "reason": _TEXT,
-        "policy": _TEXT, "outcome": _TEXT, "at": _TIME, "by": _TEXT, "seq": _WHOLE,
+        "policy": _TEXT, "outcome": _TEXT, "recorded_at": _TIME, "recorded_by": _TEXT,
+        "seq": _WHOLE,
     },
     "approvals": {
-        "model": _TEXT, "version": _TEXT, "approver": _TEXT, "at": _TIME, "expires_at": _TIME,
-        "version_digest": _TEXT, "gate_report_digest": _TEXT, "signed": pl.Boolean, "seq": _WHOLE,
+        "model": _TEXT, "version": _TEXT, "approver": _TEXT, "approved_at": _TIME,
+        "expires_at": _TIME, "version_digest": _TEXT, "gate_report_digest": _TEXT,
+        "signed": pl.Boolean, "seq": _WHOLE,
     },
     "live": {
         "model": _TEXT, "version": _TEXT, "since": _TIME, "until": _TIME, "seq": _WHOLE,
     },
     "stages": {
-        "model": _TEXT, "version": _TEXT, "stage": _TEXT, "at": _TIME, "seq": _WHOLE,
+        "model": _TEXT, "version": _TEXT, "stage": _TEXT, "since": _TIME, "seq": _WHOLE,
     },
     "events": {
-        "seq": _WHOLE, "at": _TIME, "type": _TEXT, "model": _TEXT, "from_version": _TEXT,
+        "seq": _WHOLE, "recorded_at": _TIME, "type": _TEXT, "model": _TEXT, "from_version": _TEXT,
         "to_version": _TEXT, "initiated_by": _TEXT, "outcome": _TEXT, "reason": _TEXT,
         "evidence": _TEXT, "hash": _TEXT,
     },
@@ -52,7 +54,8 @@ TABLES: Mapping[str, Mapping[str, Any]] = {
 
 ``metrics`` holds the measurement that counts, the latest of each name; ``gates`` the verdicts of
 the latest report; ``live`` what was in production from when to when, open at the end; ``stages``
-every change of stage; ``events`` the whole log, with ``evidence`` as JSON.
+every change of stage; ``events`` the whole log, with ``evidence`` as JSON. No column has the name
+of an SQL keyword.
 """
 
 

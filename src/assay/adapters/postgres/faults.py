@@ -36,6 +36,11 @@ def explain(error: Error, address: PostgresAddress) -> AssayError:
             f"{where} denies its user something: {text}",
             hint=f"GRANT USAGE, CREATE ON SCHEMA {address.schema} TO its user, who owns the tables",
         )
+    if "too many clients" in text or "too many connections" in text:
+        return Unavailable(
+            f"{where} has no connection left: {text}",
+            hint="each registry that is open keeps one, and a second one while it writes",
+        )
     if isinstance(error, errors.LockNotAvailable):
         return Unavailable(
             f"{where}: another process has been changing the registry for over half a minute",

@@ -126,8 +126,8 @@ class PostgresLedger:
 
         def change(rows: PostgresRows) -> None:
             rows.execute("INSERT INTO log VALUES (?, ?, ?)", (entry.seq, line, after.offset))
-            self.catalogue.apply(rows, entry)
-            self.catalogue.set_applied(rows, after)
+            moved = self.catalogue.apply(rows, entry)
+            self.catalogue.set_applied(rows, after, entry.seq if moved else None)
 
         writer = self._held_writer()
         try:
@@ -268,7 +268,9 @@ class PostgresLedger:
         """One transaction on the connection that holds the lock."""
         writer = self._held_writer()
         try:
-            with writer.transaction():
+            # In a pipeline statements without an answer wait for nobody: ten thousand versions
+            # would otherwise take as many journeys to the server, several times.
+            with writer.pipeline(), writer.transaction():
                 change(PostgresRows(writer))
         except psycopg.Error as error:
             raise explain(error, self.address) from error
