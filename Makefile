@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 DESK ?= fx-demo
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-long check format bench lock proto clean
+.PHONY: help install demo test test-long check registry-validate format bench lock proto clean
 
 help: ## Show this list
 	@echo "Usage: make TARGET"
@@ -41,6 +41,9 @@ check: $(READY) ## Lint, format, types and import contracts
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+
+registry-validate: $(READY) ## Check every version and the log of a desk (DESK=...); fails on any doubt
+	$(BIN)/assay models validate --desk $(DESK)
 
 format: $(READY) ## Format the code and apply safe lint fixes
 	$(BIN)/ruff check --fix .

@@ -1,13 +1,15 @@
-"""The registry at 10,000 versions: its reads and its writes against bare SQLite and bare files.
+"""The registry at 10,000 versions: its reads and its writes against bare databases and files.
 
 The catalogue is filled through the log: entries are chained and appended in bulk, and the index is
-rebuilt from them, which is one of the rows. Folders are made for the versions that are opened.
+rebuilt from them, which is one of the rows. Folders are made for the versions that are opened. All
+of it on a file and SQLite, and on a PostgreSQL server of this machine where there is one.
 """
 
 from __future__ import annotations
 
 import os
 import sqlite3
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -16,11 +18,15 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from assay.adapters.postgres import PostgresAddress, PostgresLedger
+from assay.adapters.postgres.connection import connect
 from assay.delivery.promotion import break_glass
 from assay.delivery.rollback import rollback
 from assay.domain.versions import RISK_MODEL
-from assay.registry import Entry, EventOutcome, EventType, ModelRegistry
+from assay.registry import Entry, EventOutcome, EventType, ModelRegistry, adopt_log, log_file
 from assay.testing.clocks import FixedClock
+from assay.testing.postgres_server import INSTALL, PostgresServer, find_postgres
+from assay.testing.redis_server import free_port
 from assay.testing.versions import AUTHOR, make_candidate, make_registry
 
 VERSIONS = 10_000
@@ -31,8 +37,24 @@ T0 = 1_700_000_000_000_000_000
 def rows() -> list[dict[str, Any]]:
     """Measure; every time is in milliseconds."""
     with tempfile.TemporaryDirectory(prefix="assay-bench-") as name:
-        small, large = Path(name, "small"), Path(name, "large")
-        return [*_writes(small), *_reads(large)]
+        measured = [*_writes(Path(name, "small"), None), *_reads(Path(name, "large"), None)]
+    programs = find_postgres()
+    if programs is None:
+        sys.stderr.write(f"no PostgreSQL on this machine: {INSTALL}\n")
+        return measured
+    with (
+        tempfile.TemporaryDirectory(prefix="assay-bench-") as name,
+        PostgresServer(programs, port=free_port()) as server,
+    ):
+        on_server = [
+            *_writes(Path(name, "small"), server.url("small")),
+            *_reads(Path(name, "large"), server.url("large")),
+        ]
+    return [*measured, *({**row, "name": f"PostgreSQL: {row['name']}"} for row in on_server)]
+
+
+def _ledger(url: str | None) -> PostgresLedger | None:
+    return None if url is None else PostgresLedger(url)
 
 
 def _row(name: str, ours: float, target: float, reference: float | None = None) -> dict[str, Any]:
@@ -58,8 +80,8 @@ def _milliseconds(work: Callable[[], object], repeats: int) -> float:
     return median(times)
 
 
-def _writes(folder: Path) -> list[dict[str, Any]]:
-    registry = make_registry(folder, FixedClock(T0))
+def _writes(folder: Path, url: str | None) -> list[dict[str, Any]]:
+    registry = make_registry(folder, FixedClock(T0), ledger=_ledger(url))
     registry.register(make_candidate())  # imports what registering needs
     ten_megabytes = os.urandom(10 * 2**20)
     candidates = [
@@ -88,6 +110,7 @@ def _writes(folder: Path) -> list[dict[str, Any]]:
         3,
     )
     opened = _milliseconds(lambda: registry.open_version("fx_vol", "1.1.0"), 5)
+    registry.close()
     return [
         _row("register 10 MB (reference: write and sync 10 MB)", register, 200.0, written),
         _row("roll back to a version of 10 MB", back, 1_000.0),
@@ -95,17 +118,56 @@ def _writes(folder: Path) -> list[dict[str, Any]]:
     ]
 
 
-def _reads(folder: Path) -> list[dict[str, Any]]:
+def _reads(folder: Path, url: str | None) -> list[dict[str, Any]]:
     registry = _filled(folder)
+    if url is not None:
+        ledger = PostgresLedger(url)
+        root, keys, clock = registry.root, registry.keyring, registry.clock
+        adopt_log(root, keys, clock, log_file(root), ledger=ledger)
+        registry = ModelRegistry(root, keys, clock, ledger=ledger)
     rebuild = _milliseconds(registry.rebuild, 1)
     assert len(registry.list()) == VERSIONS
-    database = registry.root / "registry.db"
     name = "model_3"
     moment = T0 + VERSIONS * 10**9 // 2
+    bare = "bare SQLite" if url is None else "bare psycopg"
+    query = _sqlite(registry) if url is None else _psycopg(url)
+
+    one = "SELECT * FROM versions WHERE name = ? AND stage = 'production'"
+    every = "SELECT * FROM versions ORDER BY name, major, minor, patch"
+    then = "SELECT version FROM production WHERE name = ? AND at <= ? ORDER BY at DESC LIMIT 1"
+    measured = [
+        _row(
+            f"current version among 10,000 (reference: {bare})",
+            _milliseconds(lambda: registry.current(name), 200),
+            1.0,
+            _milliseconds(query(one, name), 200),
+        ),
+        _row(
+            f"list of 10,000 versions (reference: {bare})",
+            _milliseconds(registry.list, 9),
+            50.0,
+            _milliseconds(query(every), 9),
+        ),
+        _row(
+            f"what was live at a moment (reference: {bare})",
+            _milliseconds(lambda: registry.live_at(name, moment), 200),
+            5.0,
+            _milliseconds(query(then, name, moment), 200),
+        ),
+        _row("rebuild a catalogue of 10,000 versions", rebuild, 10_000.0),
+    ]
+    registry.close()
+    return measured
+
+
+Query = Callable[..., Callable[[], object]]
+
+
+def _sqlite(registry: ModelRegistry) -> Query:
+    """The same question to SQLite itself, opening it each time as the registry does."""
+    database = registry.root / "registry.db"
 
     def query(statement: str, *values: object) -> Callable[[], object]:
-        """The same question to SQLite itself, opening it each time as the registry does."""
-
         def ask() -> object:
             connection = sqlite3.connect(f"file:{database}?mode=ro", uri=True)
             try:
@@ -115,30 +177,18 @@ def _reads(folder: Path) -> list[dict[str, Any]]:
 
         return ask
 
-    one = "SELECT * FROM versions WHERE name = ? AND stage = 'production'"
-    every = "SELECT * FROM versions ORDER BY name, major, minor, patch"
-    then = "SELECT version FROM production WHERE name = ? AND at <= ? ORDER BY at DESC LIMIT 1"
-    return [
-        _row(
-            "current version among 10,000 (reference: bare SQLite)",
-            _milliseconds(lambda: registry.current(name), 200),
-            1.0,
-            _milliseconds(query(one, name), 200),
-        ),
-        _row(
-            "list of 10,000 versions (reference: bare SQLite)",
-            _milliseconds(registry.list, 9),
-            50.0,
-            _milliseconds(query(every), 9),
-        ),
-        _row(
-            "what was live at a moment (reference: bare SQLite)",
-            _milliseconds(lambda: registry.live_at(name, moment), 200),
-            5.0,
-            _milliseconds(query(then, name, moment), 200),
-        ),
-        _row("rebuild a catalogue of 10,000 versions", rebuild, 10_000.0),
-    ]
+    return query
+
+
+def _psycopg(url: str) -> Query:
+    """The same question to the client itself, over a connection that is kept."""
+    connection = connect(PostgresAddress.parse(url))
+
+    def query(statement: str, *values: object) -> Callable[[], object]:
+        text = statement.replace("?", "%s").encode()
+        return lambda: connection.execute(text, values or None).fetchall()
+
+    return query
 
 
 def _filled(folder: Path) -> ModelRegistry:

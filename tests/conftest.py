@@ -22,6 +22,8 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, settings
 
+from assay.testing.postgres_server import INSTALL as INSTALL_POSTGRES
+from assay.testing.postgres_server import PostgresServer, find_postgres
 from assay.testing.redis_server import INSTALL, RedisServer, find_redis_server
 
 CURRENCIES = ("USD", "SGD", "JPY", "GBP", "CHF", "AUD", "PEG")
@@ -153,6 +155,43 @@ def start_redis(redis_executable: Path) -> Iterator[Callable[..., RedisServer]]:
 
     def start(*options: str, **where: Any) -> RedisServer:
         started.append(RedisServer(redis_executable, options, **where).start())
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def postgres_programs() -> Path:
+    """The folder of PostgreSQL's programs, and psycopg beside it; skips where either is missing."""
+    pytest.importorskip("psycopg", reason="PostgreSQL needs its extra: pip install psycopg[binary]")
+    found = find_postgres()
+    if found is None:
+        pytest.skip(f"no PostgreSQL on this machine: {INSTALL_POSTGRES}")
+    return found
+
+
+@pytest.fixture(scope="session")
+def postgres(postgres_programs: Path) -> Iterator[PostgresServer]:
+    """One server for all tests that do no harm to it."""
+    with PostgresServer(postgres_programs) as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_url(postgres: PostgresServer) -> str:
+    """A schema of the shared server that nobody has used."""
+    return postgres.url(f"test_{uuid.uuid4().hex}")
+
+
+@pytest.fixture
+def start_postgres(postgres_programs: Path) -> Iterator[Callable[..., PostgresServer]]:
+    """Starts servers with options of their own; they end with the test."""
+    started: list[PostgresServer] = []
+
+    def start(*options: str, **where: Any) -> PostgresServer:
+        started.append(PostgresServer(postgres_programs, options, **where).start())
         return started[-1]
 
     yield start

@@ -23,6 +23,9 @@ from assay.orchestration.desk import Desk, DeskLayout, OnlineStores
 from assay.settings import FILE, Settings, load_settings
 
 if TYPE_CHECKING:
+    from assay.adapters.duckdb import SqlAnswer
+    from assay.registry.artifacts import Artifacts
+    from assay.registry.ledger import Ledger
     from assay.serving import KillSwitch
     from assay.serving.service import Service
     from assay.storage.objects import ObjectStore
@@ -105,6 +108,26 @@ def open_kill_switch(path: Path) -> KillSwitch:
     return KillSwitch(serving.kill_file, record)
 
 
+def query_registry(desk: Desk, statement: str) -> SqlAnswer:
+    """Answer one SELECT over the versions, evidence, verdicts and events of a desk's registry.
+
+    Raises
+    ------
+    Unavailable: DuckDB is not installed. ConfigurationError: it is no statement.
+    Refused: it would change something, or reach beyond these tables.
+    """
+    try:
+        from assay.adapters import duckdb
+    except ModuleNotFoundError as error:
+        if error.name != "duckdb":
+            raise
+        raise Unavailable(
+            "SQL over the registry needs DuckDB, which is not installed",
+            hint="pip install 'assay[sql]'",
+        ) from error
+    return duckdb.query_registry(desk.registry, statement)
+
+
 def prediction_log(path: Path) -> Path:
     """Where the service of the desk in ``path`` writes down its predictions."""
     return load_settings(path, os.environ).serving.predictions
@@ -182,8 +205,43 @@ def _desk(path: Path, settings: Settings, clock: Clock | None) -> Desk:
     private = settings.keys.private or private_key_folder(os.environ)
     keyring = KeyRing(settings.keys.public, private if private.is_dir() else None)
     layout, url = _layout(path.absolute(), settings), settings.features.manifests
-    opened = None if url is None else partial(_objects, path.absolute(), url)
-    return Desk(layout, keyring, clock or SystemClock(), _stores(settings), open_manifests=opened)
+    opened = None if url is None else partial(open_objects, path.absolute(), url)
+    return Desk(
+        layout,
+        keyring,
+        clock or SystemClock(),
+        _stores(settings),
+        open_manifests=opened,
+        ledger=_ledger(settings),
+        artifacts=_artifacts(path.absolute(), settings),
+    )
+
+
+def _artifacts(root: Path, settings: Settings) -> Artifacts | None:
+    """Where the settings put the files of versions; None for the registry's own folders."""
+    from assay.registry.objects import ObjectArtifacts
+
+    url = settings.registry.artifacts
+    return None if url is None else ObjectArtifacts(open_objects(root, url))
+
+
+def _ledger(settings: Settings) -> Ledger | None:
+    """Where the settings put the registry's log and catalogue; None for its own folder."""
+    if settings.registry.catalogue == "sqlite":
+        return None
+    try:
+        from assay.adapters.postgres import PostgresLedger
+    except ModuleNotFoundError as error:
+        if error.name != "psycopg":
+            raise
+        raise Unavailable(
+            "registry.catalogue names PostgreSQL, whose client is not installed",
+            hint="pip install 'assay[postgres]'",
+        ) from error
+    from assay.registry.file_ledger import log_file
+
+    root = settings.registry.root
+    return PostgresLedger(settings.registry.catalogue, former=log_file(root))
 
 
 def _stores(settings: Settings) -> OnlineStores:
@@ -212,8 +270,13 @@ def _stores(settings: Settings) -> OnlineStores:
     return RedisStores(chosen.online_store, retention=retention)
 
 
-def _objects(root: Path, url: str) -> ObjectStore:
-    """The objects in a folder, or behind a URL that needs an adapter."""
+def open_objects(root: Path, url: str) -> ObjectStore:
+    """The objects in a folder, relative to ``root``, or behind a URL that needs an adapter.
+
+    Raises
+    ------
+    Unavailable: the adapter's package is not installed.
+    """
     from assay.storage.objects import LocalObjects
 
     parts = urlsplit(url)
@@ -223,7 +286,7 @@ def _objects(root: Path, url: str) -> ObjectStore:
         from assay.adapters.objects import FsspecObjects
     except ModuleNotFoundError as error:
         raise Unavailable(
-            f"features.manifests is a URL {parts.scheme}://, for which {error.name} is missing",
+            f"objects behind a URL {parts.scheme}:// need {error.name}, which is missing",
             hint="pip install 'assay[object-storage]'",
         ) from error
     return FsspecObjects(url)
@@ -249,6 +312,13 @@ def _layout(root: Path, settings: Settings) -> DeskLayout:
         approval_nanos=int(settings.delivery.approval_hours * 3_600 * NANOS_PER_SECOND),
         namespace=settings.features.online_namespace or settings.desk.name,
         lock=_released_lock(),
+        retention_days=(
+            settings.registry.staged_days,
+            settings.registry.failed_days,
+            settings.registry.archived_days,
+        ),
+        rollbacks=settings.registry.rollbacks,
+        pickles=settings.registry.pickles == "scanned",
         parity_rule=settings.parity.rule,
         parity_wasserstein=settings.parity.wasserstein,
     )

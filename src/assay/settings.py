@@ -84,9 +84,27 @@ class TrainingSettings:
 
 @dataclass(frozen=True, slots=True)
 class RegistrySettings:
-    """``registry``: the folder of versions, log and catalogue, and the exported audit."""
+    """``registry``: the folder of versions, where log and catalogue are, and the exported audit.
+
+    ``catalogue`` may hold a password, so no representation shows it. ``sqlite`` keeps the log in a
+    file; PostgreSQL keeps both. ``artifacts`` is a folder or URL of objects for the files of
+    versions, none for folders in ``root``. The days say how long files stay after a version came
+    into a stage, before they may be collected. ``pickles`` are refused, or taken where they import
+    nothing but what numbers and estimators are made of; Assay never loads one.
+    """
 
     root: Path = Path("data/models")
+    artifacts: str | None = None
+    pickles: str = field(default="refuse", metadata={"choices": ("refuse", "scanned")})
+    staged_days: int = field(default=180, metadata={"minimum": 1})
+    failed_days: int = field(default=180, metadata={"minimum": 1})
+    archived_days: int = field(default=730, metadata={"minimum": 1})
+    rollbacks: int = field(default=3, metadata={"minimum": 1})
+    catalogue: str = field(
+        default="sqlite",
+        repr=False,
+        metadata={"words": ("sqlite",), "schemes": ("postgresql", "postgres")},
+    )
     audit: Path = Path("observability/audit/model_events.jsonl")
 
 

@@ -74,6 +74,8 @@ class Reader:
         if words[0] == "cd":
             self.folder /= words[1]
             self._entered(self.folder)
+        elif words[0] in {"cp", "mv"}:
+            subprocess.run(words, cwd=self.folder, check=True)
         elif words[:2] == ["assay", "serve"]:
             assert "keeps running" in remark
             words[words.index("--port") + 1] = "0"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import re
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,9 @@ from assay.domain.instants import parse
 from assay.testing.redis_server import RedisServer
 
 LOCAL_REDIS = "redis://localhost:6379/0"
-PAGES = Path(__file__).parents[2] / "docs/how-to"
+LOCAL_POSTGRES = "postgresql://localhost/assay"
+ROOT = Path(__file__).parents[2]
+PAGES = ROOT / "docs/how-to"
 
 
 @pytest.mark.parametrize(
@@ -52,6 +55,57 @@ def test_the_code_of_using_redis_runs(redis_server: RedisServer) -> None:
     text = (PAGES / "use-redis.md").read_text(encoding="utf-8")
     assert text.count(LOCAL_REDIS) == 2
     run_code("use-redis", text.replace(LOCAL_REDIS, redis_server.url))
+
+
+def test_the_code_of_using_postgresql_runs(
+    postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (PAGES / "use-postgres.md").read_text(encoding="utf-8")
+    assert text.count(f'"{LOCAL_POSTGRES}"') == 1
+    assert f"  catalogue: {LOCAL_POSTGRES}\n" in text
+    monkeypatch.chdir(tmp_path)
+    run_code("use-postgres", text.replace(LOCAL_POSTGRES, postgres_url))
+
+
+def test_what_the_page_of_postgresql_explains_is_what_errors_say() -> None:
+    pytest.importorskip("psycopg")
+    source = ROOT / "src/assay"
+    files = [*source.glob("adapters/postgres/*.py"), source / "registry/ledger.py"]
+    said = " ".join(" ".join(file.read_text(encoding="utf-8").split()) for file in files)
+    said = said.replace('" f"', "").replace('" "', "")
+    text = (PAGES / "use-postgres.md").read_text(encoding="utf-8")
+    table = text.split("## When something")[1]
+    phrases = re.findall(r"^\| (.*?) \| ", table, re.MULTILINE)[1:]
+    assert len(phrases) > 8
+    for phrase in phrases:
+        words = re.split(r" \.\.\. .*| [NM]\b,?", phrase)
+        assert all(part.strip() in said for part in words), phrase
+
+
+@pytest.mark.xdist_group("journey")
+def test_the_questions_in_sql_are_answered(
+    travelled: tuple[Path, Any, Any], tmp_path: Path, reader: Any, shell: Any
+) -> None:
+    desk = tmp_path / "my-desk"
+    shutil.copytree(travelled[0], desk, symlinks=True)
+    page = PAGES / "ask-the-registry-in-sql.md"
+    text = page.read_text(encoding="utf-8")
+    for line in re.findall(r"^\$ assay models sql (.*)$", text, re.MULTILINE):
+        result = shell.run("models", "sql", *shlex.split(line), "--desk", str(desk))
+        assert (result.returncode, result.stderr) == (0, "")
+        assert len(result.stdout.splitlines()) > 1
+    (question,) = re.findall(r"```sql\n(.*?)```", text, flags=re.DOTALL)
+    now = question.replace("2026-01-15 10:30", "2199-01-01 00:00")
+    found = shell.json("models", "sql", now, "--desk", str(desk))
+    for row in found:
+        live = shell.json("models", "live", row["model"], "--desk", str(desk))
+        assert live["version"] == row["version"]
+    assert found
+    tables = set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE))
+    pytest.importorskip("duckdb")
+    from assay.adapters.duckdb import TABLES
+
+    assert tables == set(TABLES)
 
 
 def test_the_permissions_on_the_page_of_redis_are_those_that_errors_name() -> None:
@@ -157,3 +211,70 @@ def test_the_commands_of_promoting_a_manifest_do_what_the_page_says(
     person.follow(PAGES / "promote-a-manifest.md")
     assert person.port
     assert "fx_daily" in (desk / "configs/features/active_manifest.yaml").read_text()
+
+
+@pytest.mark.xdist_group("journey")
+def test_each_disaster_of_the_registry_is_recovered_from_as_the_page_says(
+    travelled: tuple[Path, Any, Any], tmp_path: Path, reader: Any, shell: Any
+) -> None:
+    desk = tmp_path / "my-desk"
+    shutil.copytree(travelled[0], desk, symlinks=True)
+    registry, export = desk / "data/models", desk / "observability/audit/model_events.jsonl"
+
+    def damage_a_file() -> None:
+        path = registry / "artifacts/fx_vol/1.0.0/model.onnx"
+        path.chmod(0o644)
+        path.write_bytes(path.read_bytes()[:-1] + b"x")
+
+    def lose_the_catalogue() -> None:
+        (registry / "registry.db").write_bytes(b"no database")
+        for one in registry.glob("registry.db-*"):
+            one.unlink()
+
+    def change_the_log() -> None:
+        log = registry / "log/events.jsonl"
+        log.write_bytes(log.read_bytes().replace(b"fx_vol", b"fx_vol_2", 1))
+
+    def lose_the_machine() -> None:
+        shutil.rmtree(registry)
+        export.unlink()
+
+    def state() -> Any:
+        listed = shell.json("models", "list", "--desk", str(desk))
+        live = shell.json("models", "live", "fx_vol", "--desk", str(desk))
+        return listed, {**live, "at": None}, export.read_bytes()
+
+    disasters = {
+        "Every day": None,
+        "A file of a version is damaged or gone": damage_a_file,
+        "The catalogue is damaged or gone": lose_the_catalogue,
+        "The log was changed, cut or lost": change_the_log,
+        "The registry is gone, or the machine is": lose_the_machine,
+        "Disk space is short": None,
+        "A version has to go to another desk": None,
+    }
+    text = (PAGES / "recover-the-registry.md").read_text(encoding="utf-8")
+    sections = dict(
+        re.findall(r"^## (.*?)\n(.*?)(?=^## |\Z)", text, flags=re.MULTILINE | re.DOTALL)
+    )
+    assert set(disasters) == {title for title, body in sections.items() if "```" in body}
+    for number, (title, strike) in enumerate(disasters.items()):
+        before = state()
+        if strike is not None:
+            strike()
+            noticed = shell.run("models", "validate", "--desk", str(desk)).returncode
+            # Where nothing is left, nothing contradicts that there was nothing.
+            assert noticed == (0 if strike is lose_the_machine else 1)
+        page = tmp_path / f"section{number}.md"
+        page.write_text(sections[title], encoding="utf-8")
+        reader(desk).follow(page)
+        if strike in {lose_the_catalogue, change_the_log, None}:
+            assert state()[1] == before[1]
+        if strike is not None and strike is not damage_a_file:
+            assert state()[0] == before[0]
+        assert shell.json("models", "validate", "--desk", str(desk))["ok"] is True
+        shell.run("models", "backup", str(desk / "backups"))
+        if title == "Every day":
+            assert "everything verifies" in (desk / "reports/models/registry_summary.md").read_text(
+                encoding="utf-8"
+            )

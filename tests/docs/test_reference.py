@@ -12,6 +12,7 @@ from assay.cli.app import app
 from assay.features.definition.bars import KINDS
 from assay.features.definition.reference import reference_page
 from assay.features.definition.window_text import KEYS, SECTIONS
+from assay.registry.diagram import lifecycle_markdown, lifecycle_svg
 from assay.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -42,6 +43,15 @@ def test_the_page_of_operators_is_what_the_operators_say() -> None:
     page = (ROOT / "docs/reference/operators.md").read_text(encoding="utf-8")
     assert page.strip() == reference_page().strip(), (
         "assay features operators --markdown > docs/reference/operators.md"
+    )
+
+
+def test_the_page_of_the_registry_shows_the_rules_of_a_versions_life() -> None:
+    page = (ROOT / "docs/explanation/registry.md").read_text(encoding="utf-8")
+    assert f"\n\n{lifecycle_markdown()}\n" in page, "assay models lifecycle --markdown"
+    picture = (ROOT / "docs/explanation/lifecycle.svg").read_text(encoding="utf-8")
+    assert picture == lifecycle_svg(), (
+        "assay models lifecycle --svg > docs/explanation/lifecycle.svg"
     )
 
 

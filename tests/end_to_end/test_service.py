@@ -84,7 +84,7 @@ def promoted(shell: Any, archive: Any) -> Path:
     from assay.orchestration.ingestion import ingest
     from assay.orchestration.modelling import register_run, train_recipe
     from assay.orchestration.progress import Silent
-    from assay.registry.folders import OPTIONAL, REQUIRED, Candidate
+    from assay.registry.sealed import OPTIONAL, REQUIRED, Candidate
 
     folder: Path = shell.home / "promoted"
     made = shell.run("init", str(folder), "--as", "quant.demo", "--as", "ops.demo")

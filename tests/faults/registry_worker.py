@@ -20,8 +20,12 @@ from assay.delivery.approvals import approve
 from assay.delivery.promotion import break_glass, promote
 from assay.delivery.rollback import rollback
 from assay.domain.versions import Stage
-from assay.errors import AssayError
+from assay.errors import AssayError, Conflict
 from assay.registry import KeyRing, ModelRegistry
+from assay.registry.backup import BackupStore
+from assay.registry.collection import collect, hold, release
+from assay.registry.retention import Retention
+from assay.storage.objects import LocalObjects
 from assay.testing.clocks import FixedClock
 from assay.testing.versions import (
     AUTHOR,
@@ -32,20 +36,26 @@ from assay.testing.versions import (
 )
 
 
-def open_registry(folder, clock):
+def open_registry(folder, clock, order):
     desk = folder / "desk"
+    ledger = None
+    if order.get("url"):
+        from assay.adapters.postgres import PostgresLedger
+
+        ledger = PostgresLedger(order["url"])
     return ModelRegistry(
         desk / "data" / "models",
         KeyRing(desk / "keys", folder / "private"),
         clock,
         audit_path=desk / "observability" / "audit" / "model_events.jsonl",
+        ledger=ledger,
     )
 
 
 def journey(folder, order):
     """Register a version, judge, approve and promote it, and roll back every second time."""
     clock = FixedClock(10**18 + order["round"] * 10**9)
-    registry = open_registry(folder, clock)
+    registry = open_registry(folder, clock, order)
     version = str(registry.next_version("fx_vol"))
     registry.register(make_candidate(version=version, weights=(order["round"], 1)))
     pass_gates(registry, "fx_vol", version)
@@ -60,10 +70,17 @@ def journey(folder, order):
 
 
 def contend(folder, order):
-    """Try to put every staged version into production, and to roll back, against others."""
+    """Register one, try to put every staged one into production, and to roll back, with others."""
     clock = FixedClock(10**18)
-    registry = open_registry(folder, clock)
-    for record in registry.list("fx_vol")[-8:]:
+    registry = open_registry(folder, clock, order)
+    while True:
+        version = str(registry.next_version("fx_vol"))
+        try:
+            registry.register(make_candidate(version=version, weights=(10_000 + order["round"], 1)))
+            break
+        except Conflict:
+            continue  # another took that number; this content is new
+    for record in registry.list("fx_vol")[-2:]:
         try:
             if (order["round"] + record.semantic.minor) % 3 == 0:
                 rollback(
@@ -87,6 +104,30 @@ def contend(folder, order):
             continue  # somebody else was first
 
 
+def care(folder, order):
+    """Register and promote, hold, collect, back up, rebuild, restore; each round five days on."""
+    clock = FixedClock(10**18 + order["round"] * 5 * 86_400 * 10**9)
+    registry = open_registry(folder, clock, order)
+    made = registry.register(
+        make_candidate(version=str(registry.next_version("fx_vol")), weights=(order["round"], 1))
+    )
+    if made.stage is Stage.STAGED:  # else a round that was killed came that far
+        break_glass(
+            registry, "fx_vol", made.version, initiated_by=AUTHOR, reason="test", clock=clock,
+            monotonic=time.monotonic,
+        )  # fmt: skip
+    first = next(one for one in registry.list("fx_vol") if registry.collected(one) is None)
+    if registry.held(first):
+        release(registry, "fx_vol", first.version, initiated_by=AUTHOR, reason="over")
+    else:
+        hold(registry, "fx_vol", first.version, initiated_by=AUTHOR, reason="audit")
+    collect(registry, Retention(1, 1, 1, rollbacks=2), initiated_by=AUTHOR)
+    store = BackupStore(LocalObjects(folder / "backups"))
+    store.take(registry)
+    registry.rebuild()
+    store.restore(store.get(), folder / "restored" / str(order["round"]), registry.keyring, clock)
+
+
 def run(order):
     folder = Path(order["folder"])
     calls = 0
@@ -101,7 +142,7 @@ def run(order):
 
     if kill_at is not None or order.get("count"):
         sys.setprofile(count)
-    {"journey": journey, "contend": contend}[order["work"]](folder, order)
+    {"journey": journey, "contend": contend, "care": care}[order["work"]](folder, order)
     sys.setprofile(None)
     return calls
 

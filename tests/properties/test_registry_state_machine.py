@@ -3,6 +3,7 @@
 import shutil
 import tempfile
 import time
+import uuid
 from pathlib import Path
 
 import pytest
@@ -47,14 +48,25 @@ class RegistryMachine(RuleBasedStateMachine):
         self.stage = {name: {} for name in NAMES}
         self.content = {name: {} for name in NAMES}
         self.live = {name: [] for name in NAMES}
+        self.past = []
         self.open()
 
     def teardown(self):
         shutil.rmtree(self.folder)
 
+    def open_ledger(self):
+        """None for a file and SQLite in the registry's folder."""
+
+    def drop_catalogue(self):
+        for path in self.registry.root.glob("registry.db*"):
+            path.unlink()
+
     def open(self):
         self.registry = ModelRegistry(
-            self.folder / "desk" / "data" / "models", self.keyring, self.clock
+            self.folder / "desk" / "data" / "models",
+            self.keyring,
+            self.clock,
+            ledger=self.open_ledger(),
         )
 
     def champion(self, name):
@@ -168,8 +180,8 @@ class RegistryMachine(RuleBasedStateMachine):
     @rule(drop=st.booleans())
     def reopen(self, drop):
         if drop:
-            for path in self.registry.root.glob("registry.db*"):
-                path.unlink()
+            self.drop_catalogue()
+        self.registry.close()
         self.open()
 
     @invariant()
@@ -182,6 +194,18 @@ class RegistryMachine(RuleBasedStateMachine):
             assert list(found.values()).count("production") <= 1
             link = self.registry.root / "latest" / name
             assert (link.resolve().name if link.is_symlink() else None) == self.champion(name)
+
+    @invariant()
+    def the_past_agrees(self):
+        now = {(one.name, one.version): str(one.stage) for one in self.registry.list()}
+        then = self.registry.list(at=self.clock.now())
+        assert {(one.name, one.version): str(one.stage) for one in then} == now
+        self.past.append((self.clock.now(), now))
+        for index, (moment, state) in enumerate(self.past[-4:]):
+            if any(later == moment for later, _ in self.past[-4:][index + 1 :]):
+                continue  # it went on within that nanosecond
+            found = self.registry.list(at=moment)
+            assert {(one.name, one.version): str(one.stage) for one in found} == state
 
     @invariant()
     def history_agrees(self):
@@ -203,12 +227,34 @@ class FinalChecks(RegistryMachine):
         rows = list(self.registry._catalogue.dump())
         self.registry.rebuild()
         assert list(self.registry._catalogue.dump()) == rows
+        self.registry.close()
         super().teardown()
 
 
-def run(examples, steps):
+def on_postgres(server):
+    """The same machine, each run of it in a schema of its own."""
+    from assay.adapters.postgres import PostgresAddress, PostgresLedger
+    from assay.adapters.postgres.connection import connect
+
+    class OnPostgres(FinalChecks):
+        def __init__(self):
+            self.url = server.url(f"machine_{uuid.uuid4().hex}")
+            super().__init__()
+
+        def open_ledger(self):
+            return PostgresLedger(self.url)
+
+        def drop_catalogue(self):
+            with connect(PostgresAddress.parse(self.url)) as connection:
+                for table in ("applied", "versions", "events", "production", "stages"):
+                    connection.execute(f"DROP TABLE {table}")
+
+    return OnPostgres
+
+
+def run(machine, examples, steps):
     run_state_machine_as_test(
-        FinalChecks,
+        machine,
         settings=settings(
             max_examples=examples,
             stateful_step_count=steps,
@@ -219,10 +265,17 @@ def run(examples, steps):
     )
 
 
-def test_the_registry_behaves_like_its_plain_model():
-    run(examples=12, steps=20)
+@pytest.fixture(params=["file", "postgres"])
+def machine(request):
+    if request.param == "file":
+        return FinalChecks
+    return on_postgres(request.getfixturevalue("postgres"))
+
+
+def test_the_registry_behaves_like_its_plain_model(machine):
+    run(machine, examples=12, steps=20)
 
 
 @pytest.mark.long
-def test_the_registry_behaves_like_its_plain_model_for_long():
-    run(examples=150, steps=50)
+def test_the_registry_behaves_like_its_plain_model_for_long(machine):
+    run(machine, examples=150, steps=50)

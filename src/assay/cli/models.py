@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from assay.cli import care, carry
 from assay.cli.options import HERE, DeskOption, JsonOption, open_desk
 from assay.cli.output import Output
-from assay.domain.instants import parse, render
+from assay.domain.instants import Instant, parse, render
 from assay.errors import ContractViolation
 
 if TYPE_CHECKING:
@@ -169,15 +170,24 @@ def show_gates(output: Output, results: tuple[GateResult, ...]) -> None:
 @models.command("list")
 def models_list(
     name: Annotated[str | None, typer.Argument(help="One model only.")] = None,
+    at: Annotated[
+        str | None,
+        typer.Option(
+            "--at", metavar="TIME", help="As it was then, such as 2026-01-15T10:30Z. Default: now."
+        ),
+    ] = None,
     desk: DeskOption = HERE,
     as_json: JsonOption = False,
 ) -> None:
-    """List versions and their stages."""
+    """List versions and their stages, now or at a moment of the past."""
     output = Output(as_json=as_json)
     registry = open_desk(desk).registry
     if name is not None:
         registry.check_model(name)
-    records = registry.list(name)
+    instant = None if at is None else _past(at, registry.now())
+    records = registry.list(name, at=instant)
+    if instant is not None:
+        output.line(f"as it was at {render(instant)}")
     output.table(
         ("model", "version", "stage", "kind", "author", "registered", "digest"),
         (
@@ -185,10 +195,20 @@ def models_list(
             for r in records
         ),
     )
-    if not records:
+    if not records and instant is not None:
+        output.line("no versions by then")
+    elif not records:
         output.line("no versions yet")
         output.next_step("assay train RECIPE")
     output.result([record.to_json() for record in records])
+
+
+def _past(text: str, now: Instant) -> Instant:
+    """A moment that a command was given; one that has not come yet is refused."""
+    instant = parse(text)
+    if instant > now:
+        raise ContractViolation(f"--at {text} has not come yet: expected {render(now)} or earlier")
+    return instant
 
 
 @models.command("show")
@@ -321,13 +341,23 @@ def models_rollback(
 
 @models.command("validate")
 def models_validate(
-    name: NameArgument,
-    version: VersionArgument,
+    name: Annotated[str | None, typer.Argument(help="The model's name; all when left out.")] = None,
+    version: Annotated[str | None, typer.Argument(help="The version, such as 1.2.0.")] = None,
     desk: DeskOption = HERE,
     as_json: JsonOption = False,
 ) -> None:
-    """Check every file and the signature of a version; exits 1 and names what is wrong."""
+    """Check every file and the signature of a version; exits 1 and names what is wrong.
+
+    Without a version: those of all, and the log; writes reports/models/registry_summary.md.
+    """
     output = Output(as_json=as_json)
+    if name is None:
+        _validate_all(open_desk(desk), output)
+        return
+    if version is None:
+        raise ContractViolation(
+            f"which version of {name}?", hint=f"assay models list {name} shows them"
+        )
     report = open_desk(desk).registry.validate(name, version)
     for problem in report.problems:
         output.line(f"{problem.file}: {problem.reason}")
@@ -339,6 +369,38 @@ def models_validate(
     output.result(report.to_json())
     if not report.ok:
         raise typer.Exit(1)
+
+
+def _validate_all(desk: Desk, output: Output) -> None:
+    from assay.orchestration.registry_summary import PAGE, summarize_registry
+
+    summary = summarize_registry(desk, output)
+    for problem in summary.log.problems:
+        output.line(f"log: {problem}")
+    for one in summary.versions:
+        for wrong in one.problems:
+            output.line(f"{one.record.name} {one.record.version}: {wrong}")
+    state = "everything verifies" if summary.ok else "NOT everything verifies"
+    output.line(
+        f"{len(summary.versions)} versions and {summary.log.entries} entries of the log: {state}"
+    )
+    output.line(f"report: {PAGE}")
+    output.result(summary.to_json())
+    if not summary.ok:
+        raise typer.Exit(1)
+
+
+models.command("hold")(care.hold)
+models.command("release")(care.release)
+models.command("gc")(care.collect)
+models.command("backup")(care.backup)
+models.command("backups")(care.backups)
+models.command("restore")(care.restore)
+models.command("drill")(care.drill)
+models.command("bring-back")(care.bring_back)
+models.command("register")(carry.register)
+models.command("export")(carry.export)
+models.command("import")(carry.import_)
 
 
 @models.command("live")
@@ -356,10 +418,7 @@ def models_live(
     registry.check_model(name)
     # Not the bare clock: one that was set back would hide the latest entries.
     now = registry.now()
-    instant = now if at is None else parse(at)
-    if instant > now:
-        raise ContractViolation(f"--at {at} has not come yet: expected {render(now)} or earlier")
-    answer = registry.live_at(name, instant)
+    answer = registry.live_at(name, now if at is None else _past(at, now))
     if answer.version is None:
         output.line(f"at {render(answer.at)} nothing was live for {name}")
     else:

@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from assay.errors import AssayError, IncompatibleVersion
+from assay.errors import AssayError, ContractViolation, IncompatibleVersion
 from assay.registry import ModelRegistry, VerifiedVersion
-from assay.registry.folders import GOLDEN
+from assay.registry.formats import check_files
+from assay.registry.sealed import GOLDEN
 from assay.serving import OnnxModel
 
 GOLDEN_TOLERANCE = 1e-5
@@ -26,14 +27,31 @@ GOLDEN_TOLERANCE = 1e-5
 
 @dataclass(frozen=True, slots=True)
 class Activation:
-    """A version that was verified, loaded and exercised, ready to answer."""
+    """A version that was verified, loaded and exercised, ready to answer.
+
+    ``model`` is None where the version is no model: its files were read in their formats.
+    """
 
     version: VerifiedVersion
-    model: OnnxModel
+    model: OnnxModel | None
     rows: int
     stored_rows: bool
     largest_difference: float
     seconds: float
+
+    @property
+    def loaded(self) -> OnnxModel:
+        """The model.
+
+        Raises
+        ------
+        IncompatibleVersion: the version is no model.
+        """
+        if self.model is None:
+            raise IncompatibleVersion(
+                f"{self.version.name} {self.version.version} is no model: it predicts nothing"
+            )
+        return self.model
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -63,6 +81,12 @@ def activate(
     """
     started = monotonic()
     opened = registry.open_version(name, version)
+    if not opened.is_model:
+        try:
+            check_files({one: opened.files[one] for one in opened.contents}, pickles=True)
+        except ContractViolation as error:
+            raise IncompatibleVersion(f"{name} {version}: {error.message}") from error
+        return Activation(opened, None, 0, False, 0.0, monotonic() - started)
     model = OnnxModel.from_bytes(opened.onnx, opened.schema)
     stored = GOLDEN in opened.files
     try:

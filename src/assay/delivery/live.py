@@ -26,6 +26,8 @@ class RegistryLiveSource:
     open_registry: opens the registry; called at each look, so that a damaged registry is an error
         of that look and not of the process.
     root: the registry's folder; its ``latest`` links are the pointer.
+    linked: whether it has such links, which only a registry with folders of versions has; without
+        them the catalogue is asked.
     monotonic: seconds on a clock that never goes back.
     """
 
@@ -35,10 +37,12 @@ class RegistryLiveSource:
         root: Path,
         *,
         monotonic: Callable[[], float],
+        linked: bool = True,
     ) -> None:
         self._open_registry = open_registry
         self._latest = os.fspath(root / "latest")
         self._monotonic = monotonic
+        self._linked = linked
 
     def pointer(self) -> object:
         """Which ``latest`` links there are: each is replaced atomically by a promotion.
@@ -46,6 +50,9 @@ class RegistryLiveSource:
         The link itself is looked at, not where it leads: from one version to another and back
         again are two changes, and the second one must not look like none.
         """
+        if not self._linked:
+            registry = self._open_registry()
+            return {name: registry.productions(name) for name in registry.names()}
         try:
             with os.scandir(self._latest) as entries:
                 links = [(item.name, item.stat(follow_symlinks=False)) for item in entries]
@@ -54,10 +61,14 @@ class RegistryLiveSource:
             return None
 
     def wanted(self) -> Mapping[str, str]:
-        """Name -> digest of every version in production."""
+        """Name -> digest of every version in production that is a model."""
         registry = self._open_registry()
         champions = {name: registry.current(name) for name in registry.names()}
-        return {name: record.digest for name, record in champions.items() if record is not None}
+        return {
+            name: record.digest
+            for name, record in champions.items()
+            if record is not None and registry.is_model(record)
+        }
 
     def load(self, name: str) -> LiveModel:
         """The version of ``name`` in production, its bytes and its promotion verified.
@@ -80,6 +91,6 @@ class RegistryLiveSource:
             digest=version.digest,
             kind=version.metadata.kind,
             manifest=version.metadata.manifest_hash,
-            model=ready.model,
+            model=ready.loaded,
             loaded_at=registry.clock.now(),
         )

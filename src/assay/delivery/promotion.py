@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -346,14 +347,16 @@ def _trace(
     initiated_by: str,
     error: AssayError,
 ) -> None:
-    registry.record_attempt(
-        event,
-        name,
-        version,
-        EventOutcome.REFUSED,
-        initiated_by=initiated_by,
-        reason=error.message,
-    )
+    # A registry that does not answer must not hide the first error behind its own.
+    with suppress(Unavailable):
+        registry.record_attempt(
+            event,
+            name,
+            version,
+            EventOutcome.REFUSED,
+            initiated_by=initiated_by,
+            reason=error.message,
+        )
 
 
 def _done(entry: Entry, claim: PromotionClaim, activation: Activation, seconds: float) -> Promotion:

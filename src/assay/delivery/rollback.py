@@ -8,12 +8,13 @@ promoted again; with ``keep`` it is archived.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from assay.delivery.activation import Activation, activate
 from assay.domain.versions import Stage
-from assay.errors import AssayError, ContractViolation
+from assay.errors import AssayError, ContractViolation, Unavailable
 from assay.registry import EventOutcome, EventType, ModelRegistry
 from assay.registry.keyring import check_identity
 from assay.registry.lifecycle import stage_changes
@@ -105,15 +106,17 @@ def rollback(
                 keep=keep,
             )
     except AssayError as error:
-        if not dry_run:
-            registry.record_attempt(
-                EventType.ROLLBACK,
-                name,
-                chosen.version,
-                EventOutcome.REFUSED,
-                initiated_by=initiated_by,
-                reason=f"{reason}: {error.message}",
-            )
+        # A registry that does not answer must not hide the first error behind its own.
+        with suppress(Unavailable):
+            if not dry_run:
+                registry.record_attempt(
+                    EventType.ROLLBACK,
+                    name,
+                    chosen.version,
+                    EventOutcome.REFUSED,
+                    initiated_by=initiated_by,
+                    reason=f"{reason}: {error.message}",
+                )
         raise
     return Rollback(
         name=name,

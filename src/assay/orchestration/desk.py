@@ -22,8 +22,11 @@ if TYPE_CHECKING:
     from assay.features.online import OnlineStore
     from assay.lake import Lake
     from assay.orchestration.sources import SourcesConfig
-    from assay.registry import ModelRegistry
+    from assay.registry import Ledger, LogHead, LogReport, ModelRegistry
+    from assay.registry.artifacts import Artifacts
+    from assay.registry.backup import Backup, BackupStore, Restored
     from assay.registry.keyring import KeyRing
+    from assay.registry.retention import Retention
     from assay.storage.objects import ObjectStore
     from assay.training.recipe import Recipe
 
@@ -34,8 +37,10 @@ class DeskLayout:
 
     ``namespace`` keeps its rows apart on a server that several desks share; ``threads`` bounds a
     training run, ``workers`` the offline driver; ``approval_nanos`` is how long an approval is good
-    for; ``lock`` pins the packages that this release was tested with. ``parity_rule`` and
-    ``parity_wasserstein`` are the policy of parity.
+    for; ``retention_days`` is how long the files of staged, failed and archived versions stay, and
+    ``rollbacks`` how many earlier ones of each model stay in any case; ``pickles`` says whether
+    versions may hold some; ``lock`` pins the packages that this release was tested with.
+    ``parity_rule`` and ``parity_wasserstein`` are the policy of parity.
     """
 
     root: Path
@@ -55,6 +60,9 @@ class DeskLayout:
     workers: int
     approval_nanos: int
     namespace: str
+    retention_days: tuple[int, int, int] = (180, 180, 730)
+    rollbacks: int = 3
+    pickles: bool = False
     lock: Path | None = None
     parity_rule: str = "bits"
     parity_wasserstein: float = 0.02
@@ -101,6 +109,8 @@ class Desk:
     stores: opens its online store.
     open_manifests: opens the objects that manifests are published to; by default they are files in
         the folder ``manifests`` of the lake.
+    ledger: where the registry's log and catalogue are; by default files in the registry's folder.
+    artifacts: where the files of versions are; by default folders there.
     """
 
     def __init__(
@@ -111,12 +121,16 @@ class Desk:
         stores: OnlineStores,
         *,
         open_manifests: Callable[[], ObjectStore] | None = None,
+        ledger: Ledger | None = None,
+        artifacts: Artifacts | None = None,
     ) -> None:
         self.layout = layout
         self.keyring = keyring
         self.clock = clock
         self.stores = stores
         self._open_manifests = open_manifests
+        self._ledger = ledger
+        self._artifacts = artifacts
 
     @cached_property
     def lake(self) -> Lake:
@@ -146,10 +160,24 @@ class Desk:
     @cached_property
     def registry(self) -> ModelRegistry:
         """The registry; opening it replays what a crash left undone."""
+        return self.open_registry()
+
+    @property
+    def has_links(self) -> bool:
+        """Whether the registry's folder has a link to each version in production."""
+        return self._artifacts is None
+
+    def open_registry(self) -> ModelRegistry:
+        """The registry opened anew: that brings it up to date after another process's crash."""
         from assay.registry import ModelRegistry
 
         return ModelRegistry(
-            self.layout.registry, self.keyring, self.clock, audit_path=self.layout.audit
+            self.layout.registry,
+            self.keyring,
+            self.clock,
+            audit_path=self.layout.audit,
+            ledger=self._ledger,
+            artifacts=self._artifacts,
         )
 
     def rebuilt_registry(self) -> ModelRegistry:
@@ -157,7 +185,63 @@ class Desk:
         from assay.registry import ModelRegistry
 
         return ModelRegistry.rebuilt(
-            self.layout.registry, self.keyring, self.clock, audit_path=self.layout.audit
+            self.layout.registry,
+            self.keyring,
+            self.clock,
+            audit_path=self.layout.audit,
+            ledger=self._ledger,
+            artifacts=self._artifacts,
+        )
+
+    def adopt_log(self, source: Path | None = None) -> LogHead:
+        """Take over the registry's log from a file, into a ledger that has none.
+
+        By default from the file in which a registry keeps its log, into a database; and from the
+        audit export, back into such a file.
+        """
+        from assay.registry import FileLedger, adopt_log, log_file
+
+        former = self.layout.audit if self._ledger is None else log_file(self.layout.registry)
+        return adopt_log(
+            self.layout.registry,
+            self.keyring,
+            self.clock,
+            source or former,
+            audit_path=self.layout.audit,
+            ledger=self._ledger or FileLedger(self.layout.registry),
+            artifacts=self._artifacts,
+        )
+
+    def verify_log(self) -> LogReport:
+        """Verify the registry's log, also where the registry refuses to open on it."""
+        from assay.registry import verify_registry
+
+        return verify_registry(
+            self.layout.registry,
+            self.keyring,
+            self.layout.audit,
+            self._ledger,
+            self._artifacts,
+        )
+
+    @property
+    def retention(self) -> Retention:
+        """How long the files of versions stay."""
+        from assay.registry.retention import Retention
+
+        staged, failed, archived = self.layout.retention_days
+        return Retention(staged, failed, archived, self.layout.rollbacks)
+
+    def restore_registry(self, store: BackupStore, backup: Backup) -> Restored:
+        """Make the registry from a backup, where the desk has none."""
+        return store.restore(
+            backup,
+            self.layout.registry,
+            self.keyring,
+            self.clock,
+            audit_path=self.layout.audit,
+            ledger=self._ledger,
+            artifacts=self._artifacts,
         )
 
     @cached_property

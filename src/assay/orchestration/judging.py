@@ -17,9 +17,15 @@ from assay.features.offline.labels import Entry, ForwardReturn, forward_labels
 from assay.orchestration.desk import Desk
 from assay.orchestration.modelling import TrainingRun, recorded_prices, sealed_run
 from assay.orchestration.progress import Progress
-from assay.registry import ModelMetadata
+from assay.registry import ModelMetadata, VerifiedVersion
 from assay.validation import alpha_evidence, risk_evidence
-from assay.validation.artefacts import onnx_parity, schema, signature, training_set_rebuilt
+from assay.validation.artefacts import (
+    onnx_parity,
+    readable_files,
+    schema,
+    signature,
+    training_set_rebuilt,
+)
 
 SHUFFLE_SEED = 20_260_101
 """Seed of the label-shuffle control: fixed, so that evidence can be measured again."""
@@ -58,9 +64,28 @@ def judge_version(
     """
     progress.event(f"{name} {version}: measuring evidence")
     opened = desk.registry.open_version(name, version)
+    evidence = _of_model(desk, opened) if opened.is_model else _of_files(opened)
+    desk.registry.record_evidence(name, version, evidence, initiated_by=initiated_by)
+    progress.event(f"{name} {version}: applying the gates")
+    gates = judge(desk.registry, desk.policy, name, version, initiated_by=initiated_by)
+    return Judgement(name, version, tuple(evidence), gates)
+
+
+def _of_files(opened: VerifiedVersion) -> list[Evidence]:
+    """Definitions, weights and transforms: reading them is what can be measured here.
+
+    What else their policy asks for is recorded by whoever measures it.
+    """
+    return [
+        readable_files(len(opened.contents)),
+        signature(valid=opened.signed_by is not None, signer=opened.signed_by),
+    ]
+
+
+def _of_model(desk: Desk, opened: VerifiedVersion) -> list[Evidence]:
     metadata = opened.metadata
     run = sealed_run(desk, metadata)
-    evidence = [
+    return [
         *_statistics(desk, metadata, run),
         onnx_parity(
             largest_difference=run.record["parity"]["largest_difference"],
@@ -74,10 +99,6 @@ def judge_version(
             rows=run.record["training_set"]["rows"],
         ),
     ]
-    desk.registry.record_evidence(name, version, evidence, initiated_by=initiated_by)
-    progress.event(f"{name} {version}: applying the gates")
-    gates = judge(desk.registry, desk.policy, name, version, initiated_by=initiated_by)
-    return Judgement(name, version, tuple(evidence), gates)
 
 
 def _statistics(desk: Desk, metadata: ModelMetadata, run: TrainingRun) -> list[Evidence]:

@@ -34,7 +34,7 @@ from assay.orchestration.past_requests import past_requests, request_view_of
 from assay.orchestration.progress import Progress
 from assay.orchestration.provenance import git_revision
 from assay.registry import ModelMetadata, Registration, capture_environment
-from assay.registry.folders import Candidate
+from assay.registry.sealed import Candidate
 from assay.storage.files import write_atomic
 from assay.training import Baseline, LabelDeclaration, Recipe, train
 from assay.training.run import TrainingResult

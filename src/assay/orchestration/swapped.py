@@ -12,7 +12,7 @@ from __future__ import annotations
 from assay.domain.versions import InputSchema
 from assay.errors import ContractViolation, did_you_mean
 from assay.registry import Candidate, ModelMetadata, VerifiedVersion
-from assay.registry.folders import OPTIONAL, REQUIRED
+from assay.registry.sealed import OPTIONAL, REQUIRED
 
 
 def swapped_candidate(

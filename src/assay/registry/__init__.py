@@ -1,28 +1,33 @@
 """Immutable signed versions, and the record of what became of them.
 
-1. A candidate (:mod:`~assay.registry.folders`, :mod:`~assay.registry.metadata`) becomes a folder
+1. A candidate (:mod:`~assay.registry.sealed`, :mod:`~assay.registry.metadata`) becomes a folder
    that never changes: every file has a digest, and a signature covers all digests.
 2. Signatures (:mod:`~assay.registry.signing`) are statements made by a key that the desk's policy
    trusts for that purpose (:mod:`~assay.registry.keyring`).
 3. Everything that happens is one line of a chained log (:mod:`~assay.registry.log`).
 4. One table (:mod:`~assay.registry.lifecycle`) says which event moves a version where.
 5. The catalogue (:mod:`~assay.registry.catalogue`) is an index over the log, and can be dropped.
-6. The journal (:mod:`~assay.registry.journal`) changes log, index and links in an order that
+6. A ledger (:mod:`~assay.registry.ledger`) keeps both: a file and SQLite
+   (:mod:`~assay.registry.file_ledger`), or a database in an adapter.
+7. The journal (:mod:`~assay.registry.journal`) changes ledger, folders and links in an order that
    survives being killed at any instant.
-7. :class:`RegistryReader` answers questions about all this, :class:`ModelRegistry` changes it too;
+8. :class:`RegistryReader` answers questions about all this, :class:`ModelRegistry` changes it too;
    :mod:`~assay.registry.verification` asks whether the record tells the whole story.
 """
 
 from assay.registry.catalogue import VersionRecord
 from assay.registry.compatibility import CompatibilityResult, VersionCompatibilityChecker
-from assay.registry.folders import Candidate, Problem, ValidationReport, VerifiedVersion
+from assay.registry.file_ledger import FileLedger, log_file
+from assay.registry.journal import adopt_log
 from assay.registry.keyring import KeyRing, TrustedKey, create_key, revoke_key
+from assay.registry.ledger import Ledger
 from assay.registry.lifecycle import EventOutcome, EventType, PromotionGateError
 from assay.registry.log import Entry, LogHead, LogProblem, LogReport
 from assay.registry.metadata import ModelMetadata, capture_environment, compute_config_hash
 from assay.registry.model_registry import ModelRegistry
 from assay.registry.reading import RegistryReader
 from assay.registry.records import GateRecord, LiveAnswer, PromotionClaim, Registration
+from assay.registry.sealed import Candidate, Problem, ValidationReport, VerifiedVersion
 from assay.registry.verification import verify_registry
 
 __all__ = [
@@ -31,8 +36,10 @@ __all__ = [
     "Entry",
     "EventOutcome",
     "EventType",
+    "FileLedger",
     "GateRecord",
     "KeyRing",
+    "Ledger",
     "LiveAnswer",
     "LogHead",
     "LogProblem",
@@ -49,9 +56,11 @@ __all__ = [
     "VerifiedVersion",
     "VersionCompatibilityChecker",
     "VersionRecord",
+    "adopt_log",
     "capture_environment",
     "compute_config_hash",
     "create_key",
+    "log_file",
     "revoke_key",
     "verify_registry",
 ]

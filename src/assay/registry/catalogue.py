@@ -1,18 +1,21 @@
-"""The catalogue: an SQLite index over the log, which answers questions quickly.
+"""The catalogue: an index over the log in an SQL database, which answers questions quickly.
 
 It holds nothing of its own. Every row follows from the log's entries, applied in order by
 :meth:`Catalogue.apply`, both when an event happens and when the index is built anew; so an index
-that was dropped and rebuilt has the same rows. The database itself enforces that a model has at
-most one version in production.
+that was dropped and rebuilt has the same rows, in whatever database. The database itself enforces
+that a model has at most one version in production.
+
+The statements are written once, in the SQL that databases share: a :class:`Database` runs them,
+and its :class:`Dialect` has what differs.
 """
 
 from __future__ import annotations
 
 import json
-import sqlite3
-from collections.abc import Iterable, Iterator
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
 
 from assay.domain.canonical import canonical_bytes
 from assay.domain.instants import Instant, render
@@ -20,43 +23,105 @@ from assay.domain.versions import SemanticVersion, Stage
 from assay.errors import Tampered
 from assay.registry.lifecycle import MOVES, EventOutcome, EventType, stage_changes
 from assay.registry.log import EMPTY, Entry, LogHead
-from assay.storage.sqlite import SqliteFile
 
-FORMAT = 1
-"""The layout of the tables. A catalogue of another layout is rebuilt when it is opened."""
+FORMAT = 2
+"""The layout of the tables. A catalogue of another layout is rebuilt when it is opened.
+
+1: without the table ``stages``. 2: what is below.
+"""
 
 _TABLES = """
 CREATE TABLE applied (
-    format INTEGER NOT NULL, seq INTEGER NOT NULL, hash TEXT NOT NULL,
-    at INTEGER NOT NULL, offset INTEGER NOT NULL, described_seq INTEGER NOT NULL
+    format {integer} NOT NULL, seq {integer} NOT NULL, hash {text} NOT NULL,
+    at {integer} NOT NULL, "offset" {integer} NOT NULL, described_seq {integer} NOT NULL
 );
 CREATE TABLE versions (
-    name TEXT NOT NULL, version TEXT NOT NULL, kind TEXT NOT NULL, stage TEXT NOT NULL,
-    digest TEXT NOT NULL, identity TEXT NOT NULL, author TEXT NOT NULL,
-    baseline INTEGER NOT NULL, created_at INTEGER NOT NULL, registered_at INTEGER NOT NULL,
-    registered_seq INTEGER NOT NULL, stage_at INTEGER NOT NULL,
-    major INTEGER NOT NULL, minor INTEGER NOT NULL, patch INTEGER NOT NULL,
+    name {text} NOT NULL, version {text} NOT NULL, kind {text} NOT NULL, stage {text} NOT NULL,
+    digest {text} NOT NULL, identity {text} NOT NULL, author {text} NOT NULL,
+    baseline {integer} NOT NULL, created_at {integer} NOT NULL, registered_at {integer} NOT NULL,
+    registered_seq {integer} NOT NULL, stage_at {integer} NOT NULL,
+    major {integer} NOT NULL, minor {integer} NOT NULL, patch {integer} NOT NULL,
     PRIMARY KEY (name, major, minor, patch)
-) WITHOUT ROWID;
+){clustered};
 CREATE UNIQUE INDEX one_production_per_model ON versions (name) WHERE stage = 'production';
 CREATE UNIQUE INDEX versions_by_entry ON versions (registered_seq);
 CREATE UNIQUE INDEX one_version_per_content ON versions (name, identity);
 CREATE TABLE events (
-    seq INTEGER PRIMARY KEY, at INTEGER NOT NULL, type TEXT NOT NULL, model TEXT NOT NULL,
-    from_version TEXT, to_version TEXT, initiated_by TEXT NOT NULL, outcome TEXT NOT NULL,
-    reason TEXT NOT NULL, evidence TEXT NOT NULL, previous TEXT NOT NULL, hash TEXT NOT NULL
+    seq {integer} PRIMARY KEY, at {integer} NOT NULL, type {text} NOT NULL, model {text} NOT NULL,
+    from_version {text}, to_version {text}, initiated_by {text} NOT NULL, outcome {text} NOT NULL,
+    reason {text} NOT NULL, evidence {text} NOT NULL, previous {text} NOT NULL, hash {text} NOT NULL
 );
 CREATE INDEX events_of_a_version ON events (model, to_version, type, seq);
 CREATE TABLE production (
-    name TEXT NOT NULL, seq INTEGER NOT NULL, at INTEGER NOT NULL, version TEXT,
+    name {text} NOT NULL, seq {integer} NOT NULL, at {integer} NOT NULL, version {text},
     PRIMARY KEY (name, at, seq)
-) WITHOUT ROWID;
+){clustered};
+CREATE TABLE stages (
+    name {text} NOT NULL, version {text} NOT NULL, seq {integer} NOT NULL, at {integer} NOT NULL,
+    stage {text} NOT NULL,
+    PRIMARY KEY (name, version, seq)
+){clustered}
 """
-_TABLE_NAMES = ("applied", "versions", "events", "production")
+_TABLE_NAMES = ("applied", "versions", "events", "production", "stages")
 _VERSION_COLUMNS = (
     "name, version, kind, stage, digest, author, baseline, created_at, registered_at,"
     " registered_seq, stage_at"
 )
+_VERSIONS_AT = """
+SELECT v.name, v.version, v.kind, s.stage, v.digest, v.author, v.baseline, v.created_at,
+       v.registered_at, v.registered_seq, s.at
+FROM versions v JOIN stages s ON s.name = v.name AND s.version = v.version
+WHERE s.seq = (SELECT max(seq) FROM stages t
+               WHERE t.name = v.name AND t.version = v.version AND t.at <= ?)
+"""
+
+
+class Rows(Protocol):
+    """A connection to a database, inside a transaction or not."""
+
+    def execute(self, statement: str, values: Sequence[Any] = (), /) -> Any:
+        """Run a statement whose values stand as ``?``; its rows are iterated or fetched."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """Where databases differ in what the catalogue writes.
+
+    Attributes
+    ----------
+    integer: the type of whole numbers of 64 bits.
+    text: the type of text that is compared byte by byte.
+    clustered: what stands behind a table whose rows lie in the order of its key.
+    find_table: a query that has a row when there is a table of the name ``?``.
+    """
+
+    integer: str
+    text: str
+    clustered: str
+    find_table: str
+
+
+class Database(Protocol):
+    """Where a catalogue lives."""
+
+    @property
+    def dialect(self) -> Dialect:
+        """What it writes differently."""
+        ...
+
+    def exists(self) -> bool:
+        """Whether there is anything to read from."""
+        ...
+
+    def read(self) -> AbstractContextManager[Rows]:
+        """A connection for queries, whose rows are tuples.
+
+        Raises
+        ------
+        Unavailable: it does not answer now. Tampered: it is damaged.
+        """
+        ...
 
 
 class VersionRecord(NamedTuple):
@@ -116,42 +181,46 @@ def _entry(row: tuple[Any, ...]) -> Entry:
 class Catalogue:
     """Reads of the index, and the one way to change it."""
 
-    def __init__(self, path: Path) -> None:
-        self.file = SqliteFile(path)
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     # -- changing -------------------------------------------------------------------------------
 
-    def applied(self, connection: sqlite3.Connection | None = None) -> LogHead | None:
+    def applied(self, connection: Rows | None = None) -> LogHead | None:
         """How far the log has been applied; None when there is no catalogue of this layout."""
-        if connection is None:
-            if not self.file.path.exists():
-                return None
-            with self.file.read() as opened:
-                return self.applied(opened)
-        if not connection.execute(
-            "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'applied'"
-        ).fetchone():
-            return None
-        row = connection.execute("SELECT format, seq, hash, at, offset FROM applied").fetchone()
-        if row is None or row[0] != FORMAT:
-            return None
-        return LogHead(row[1], row[2], row[3], row[4])
+        found = self.layout(connection)
+        return None if found is None or found[0] != FORMAT else found[1]
 
-    def create(self, connection: sqlite3.Connection) -> LogHead:
+    def layout(self, connection: Rows | None = None) -> tuple[int, LogHead] | None:
+        """The layout that is there, and how far the log has been applied; None without any."""
+        if connection is None:
+            if not self._database.exists():
+                return None
+            with self._database.read() as opened:
+                return self.layout(opened)
+        if not connection.execute(self._database.dialect.find_table, ("applied",)).fetchone():
+            return None
+        row = connection.execute('SELECT format, seq, hash, at, "offset" FROM applied').fetchone()
+        return None if row is None else (row[0], LogHead(row[1], row[2], row[3], row[4]))
+
+    def create(self, connection: Rows) -> LogHead:
         """Empty tables, whatever was there before."""
+        dialect = self._database.dialect
         for table in _TABLE_NAMES:
             connection.execute(f"DROP TABLE IF EXISTS {table}")
-        for statement in _TABLES.split(";"):
-            if statement.strip():
-                connection.execute(statement)
+        tables = _TABLES.format(
+            integer=dialect.integer, text=dialect.text, clustered=dialect.clustered
+        )
+        for statement in tables.split(";"):
+            connection.execute(statement)
         connection.execute(
             "INSERT INTO applied VALUES (?, ?, ?, ?, ?, 0)",
             (FORMAT, EMPTY.seq, EMPTY.hash, EMPTY.at, EMPTY.offset),
         )
         return EMPTY
 
-    def apply(self, connection: sqlite3.Connection, entry: Entry) -> None:
-        """The rows that follow from one entry.
+    def apply(self, connection: Rows, entry: Entry) -> bool:
+        """Write the rows that follow from one entry; whether a version came or moved.
 
         Raises
         ------
@@ -160,40 +229,56 @@ class Catalogue:
         connection.execute(
             "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
-                entry.seq, entry.at, entry.type, entry.model, entry.from_version,
-                entry.to_version, entry.initiated_by, entry.outcome, entry.reason,
+                entry.seq, entry.at, str(entry.type), entry.model, entry.from_version,
+                entry.to_version, entry.initiated_by, str(entry.outcome), entry.reason,
                 canonical_bytes(dict(entry.evidence)).decode(), entry.previous, entry.hash,
             ),
         )  # fmt: skip
         if entry.outcome is not EventOutcome.DONE:
-            return
+            return False
         if entry.type is EventType.REGISTER:
             self._insert_version(connection, entry)
-        elif entry.type in MOVES:
+            return True
+        if entry.type in MOVES:
             self._move(connection, entry)
+            return True
+        return False
 
-    def set_applied(self, connection: sqlite3.Connection, head: LogHead) -> None:
-        """Remember how far the log has been applied, in the transaction that applied it."""
+    def set_applied(self, connection: Rows, head: LogHead, described: int | None) -> None:
+        """Remember how far the log has been applied, in the transaction that applied it.
+
+        Parameters
+        ----------
+        described: the last entry by which a version came or moved; None where none of them did.
+        """
         connection.execute(
-            "UPDATE applied SET seq = ?, hash = ?, at = ?, offset = ?",
-            (head.seq, head.hash, head.at, head.offset),
+            'UPDATE applied SET seq = ?, hash = ?, at = ?, "offset" = ?,'
+            " described_seq = COALESCE(?, described_seq)",
+            (head.seq, head.hash, head.at, head.offset, described),
         )
 
-    def _insert_version(self, connection: sqlite3.Connection, entry: Entry) -> None:
+    def _insert_version(self, connection: Rows, entry: Entry) -> None:
         record = entry.evidence
         version = SemanticVersion.parse(str(entry.to_version))
         connection.execute(
             f"INSERT INTO versions ({_VERSION_COLUMNS}, identity, major, minor, patch)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
-                entry.model, str(version), record["kind"], Stage.STAGED, record["digest"],
-                record["author"], record["baseline"], record["created_at"], entry.at, entry.seq,
-                entry.at, record["identity"], version.major, version.minor, version.patch,
+                entry.model, str(version), record["kind"], str(Stage.STAGED), record["digest"],
+                record["author"], int(record["baseline"]), record["created_at"], entry.at,
+                entry.seq, entry.at, record["identity"], version.major, version.minor,
+                version.patch,
             ),
         )  # fmt: skip
-        connection.execute("UPDATE applied SET described_seq = ?", (entry.seq,))
+        self._stage(connection, entry, str(version), Stage.STAGED)
 
-    def _move(self, connection: sqlite3.Connection, entry: Entry) -> None:
+    def _stage(self, connection: Rows, entry: Entry, version: str, stage: Stage) -> None:
+        connection.execute(
+            "INSERT INTO stages VALUES (?, ?, ?, ?, ?)",
+            (entry.model, version, entry.seq, entry.at, str(stage)),
+        )
+
+    def _move(self, connection: Rows, entry: Entry) -> None:
         record = self.find(entry.model, str(entry.to_version), connection)
         if record is None:
             raise Tampered(
@@ -213,8 +298,9 @@ class Catalogue:
         for change in changes:
             connection.execute(
                 "UPDATE versions SET stage = ?, stage_at = ? WHERE name = ? AND version = ?",
-                (change.stage, entry.at, entry.model, change.version),
+                (str(change.stage), entry.at, entry.model, change.version),
             )
+            self._stage(connection, entry, change.version, change.stage)
             if change.stage is Stage.PRODUCTION:
                 after = change.version
             elif change.version == after:
@@ -224,18 +310,15 @@ class Catalogue:
                 "INSERT INTO production VALUES (?, ?, ?, ?)",
                 (entry.model, entry.seq, entry.at, after),
             )
-        connection.execute("UPDATE applied SET described_seq = ?", (entry.seq,))
 
     # -- reading --------------------------------------------------------------------------------
 
     def described_seq(self) -> int:
         """The last entry that registered or moved a version."""
-        with self.file.read() as connection:
+        with self._database.read() as connection:
             return int(connection.execute("SELECT described_seq FROM applied").fetchone()[0])
 
-    def find(
-        self, name: str, version: str, connection: sqlite3.Connection | None = None
-    ) -> VersionRecord | None:
+    def find(self, name: str, version: str, connection: Rows | None = None) -> VersionRecord | None:
         """One version, by its bare version number."""
         parts = SemanticVersion.parse(version)
         return self._one(
@@ -248,26 +331,24 @@ class Catalogue:
         """The version of a model that has this content, if one has."""
         return self._one("name = ? AND identity = ?", (name, identity), None)
 
-    def current(
-        self, name: str, connection: sqlite3.Connection | None = None
-    ) -> VersionRecord | None:
+    def current(self, name: str, connection: Rows | None = None) -> VersionRecord | None:
         """The version in production."""
         return self._one("name = ? AND stage = 'production'", (name,), connection)
 
     def _one(
-        self, where: str, values: tuple[Any, ...], connection: sqlite3.Connection | None
+        self, where: str, values: tuple[Any, ...], connection: Rows | None
     ) -> VersionRecord | None:
         if connection is None:
-            with self.file.read() as opened:
+            with self._database.read() as opened:
                 return self._one(where, values, opened)
         row = connection.execute(
             f"SELECT {_VERSION_COLUMNS} FROM versions WHERE {where}", values
         ).fetchone()
-        return None if row is None else _records([tuple(row)])[0]
+        return None if row is None else _records([row])[0]
 
     def select(self, name: str | None, stage: Stage | None) -> tuple[VersionRecord, ...]:
         """Versions by name and number, ascending."""
-        conditions, values = ["1"], []
+        conditions, values = ["1 = 1"], []
         if name is not None:
             conditions.append("name = ?")
             values.append(name)
@@ -278,23 +359,36 @@ class Catalogue:
             f"SELECT {_VERSION_COLUMNS} FROM versions WHERE {' AND '.join(conditions)}"
             " ORDER BY name, major, minor, patch"
         )
-        with self.file.read() as connection:
-            connection.row_factory = None
+        with self._database.read() as connection:
+            return _records(connection.execute(query, values))
+
+    def select_at(
+        self, instant: Instant, name: str | None, stage: Stage | None
+    ) -> tuple[VersionRecord, ...]:
+        """The same as it was at an instant: versions registered by then, in the stages of then."""
+        query = _VERSIONS_AT
+        values: list[int | str] = [instant]
+        for column, value in (("v.name", name), ("s.stage", stage)):
+            if value is not None:
+                query += f" AND {column} = ?"
+                values.append(str(value))
+        query += " ORDER BY v.name, v.major, v.minor, v.patch"
+        with self._database.read() as connection:
             return _records(connection.execute(query, values))
 
     def last_registered(self) -> VersionRecord | None:
         """The version that was registered last, of all models."""
-        return self._one("1 ORDER BY registered_seq DESC LIMIT 1", (), None)
+        return self._one("1 = 1 ORDER BY registered_seq DESC LIMIT 1", (), None)
 
     def names(self) -> tuple[str, ...]:
         """Every model that has a version, in order."""
-        with self.file.read() as connection:
+        with self._database.read() as connection:
             rows = connection.execute("SELECT DISTINCT name FROM versions ORDER BY 1").fetchall()
         return tuple(row[0] for row in rows)
 
     def champions(self) -> dict[str, str]:
         """Model -> version in production."""
-        with self.file.read() as connection:
+        with self._database.read() as connection:
             # The literal lets SQLite answer from the partial index.
             rows = connection.execute(
                 "SELECT name, version FROM versions WHERE stage = 'production' ORDER BY name"
@@ -303,7 +397,7 @@ class Catalogue:
 
     def live_at(self, name: str, instant: Instant) -> tuple[str | None, Instant, int] | None:
         """The version in production at an instant, since when, by which entry; None: never yet."""
-        with self.file.read() as connection:
+        with self._database.read() as connection:
             row = connection.execute(
                 "SELECT version, at, seq FROM production WHERE name = ? AND at <= ?"
                 " ORDER BY at DESC, seq DESC LIMIT 1",
@@ -313,11 +407,27 @@ class Catalogue:
 
     def productions(self, name: str) -> tuple[str | None, ...]:
         """What was in production, in order; None where nothing was."""
-        with self.file.read() as connection:
+        with self._database.read() as connection:
             rows = connection.execute(
                 "SELECT version FROM production WHERE name = ? ORDER BY at, seq", (name,)
             ).fetchall()
         return tuple(row[0] for row in rows)
+
+    def timeline(self) -> tuple[tuple[str, str | None, Instant, int], ...]:
+        """What was in production from when on, by which entry, by model and then in order."""
+        with self._database.read() as connection:
+            rows = connection.execute(
+                "SELECT name, version, at, seq FROM production ORDER BY name, at, seq"
+            ).fetchall()
+        return tuple(rows)
+
+    def stages(self) -> tuple[tuple[str, str, str, Instant, int], ...]:
+        """Every stage that a version has come into: model, version, stage, when, by which entry."""
+        with self._database.read() as connection:
+            rows = connection.execute(
+                "SELECT name, version, stage, at, seq FROM stages ORDER BY seq, stage"
+            ).fetchall()
+        return tuple(rows)
 
     def events(
         self,
@@ -338,14 +448,17 @@ class Catalogue:
             values.append(version)
         if types:
             conditions.append(f"type IN ({', '.join('?' * len(types))})")
-            values.extend(types)
+            values.extend(str(kind) for kind in types)
         query = f"SELECT * FROM events WHERE {' AND '.join(conditions)} ORDER BY seq"
-        with self.file.read() as connection:
-            return tuple(_entry(tuple(row)) for row in connection.execute(query, values))
+        with self._database.read() as connection:
+            return tuple(_entry(row) for row in connection.execute(query, values))
 
     def dump(self) -> Iterator[str]:
-        """Every row as text, in order: two catalogues are equal when their dumps are."""
-        with self.file.read() as connection:
+        """Every row as text, in order: two catalogues are equal when their dumps are.
+
+        Of any database: the same log gives the same dump.
+        """
+        with self._database.read() as connection:
             for table in _TABLE_NAMES:
-                for row in connection.execute(f"SELECT * FROM {table} ORDER BY 1, 2"):
+                for row in connection.execute(f"SELECT * FROM {table} ORDER BY 1, 2, 3"):
                     yield f"{table} {tuple(row)}"

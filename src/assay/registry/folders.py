@@ -1,315 +1,239 @@
-"""A version as a folder: immutable files, each covered by a digest, all covered by a signature.
+"""Versions as folders of this machine.
 
 ::
 
-    artifacts/<name>/<version>/
-      model.onnx  model.<native>  metadata.json  sidecar.json  parity.json  bench.json  CHANGES.md
-      manifest.json      SHA-256 and size of every file above; its SHA-256 is the version's digest
-      checksum.sha256    the same for `sha256sum -c`, manifest.json included
-      signature          DSSE envelope; its subjects are all files but itself
+    artifacts/<name>/<version>/        the files of a version
+    artifacts/<name>/.<version>.<digest>.pending/    prepared, not yet in place
+    artifacts/.content/<sha256>        files of all versions, by content
+    latest/<name> -> ../artifacts/<name>/<version>   the version in production
+    unregistered/                      what stood in a version's place without an entry
 
-Reading goes the other way round: the signature vouches for the files, the registry's log vouches
-for the manifest. So a changed byte is found even by someone who holds no key, and the answer names
-the file. Bytes that were verified are handed on as bytes: nothing is read twice, so nothing can be
-exchanged in between.
+Equal files of different versions are one file with several names (hard links), so the same native
+model or calibration is stored once. Where the file system has no hard links, each is a copy.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import stat
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
-from assay.domain.canonical import canonical_bytes, content_hash, sha256_hex
-from assay.domain.versions import InputSchema
-from assay.errors import AssayError, ContractViolation, NotFound, Tampered
-from assay.registry.keyring import VERSION, Attestation, KeyRing
-from assay.registry.metadata import ModelMetadata
-from assay.registry.onnx_check import check_onnx
-from assay.registry.signing import Envelope, Statement
-from assay.storage.files import sync_directory
+from assay.domain.canonical import sha256_hex
+from assay.errors import NotFound, Tampered
+from assay.registry.artifacts import Place, ReadFiles
+from assay.registry.sealed import Problem, SealedFiles
+from assay.storage.files import replace_link, sync_directory, write_atomic
 
-ONNX = "model.onnx"
-METADATA = "metadata.json"
-SIDECAR = "sidecar.json"
-MANIFEST = "manifest.json"
-CHECKSUMS = "checksum.sha256"
-SIGNATURE = "signature"
-GOLDEN = "golden.json"
-
-REQUIRED = (ONNX, "parity.json", "bench.json", "CHANGES.md")
-NATIVE = ("model.ubj", "model.json", "model.txt", "model.zip")
-"""Native models that can be loaded without running code. Pickles are not among them."""
-OPTIONAL = (*NATIVE, GOLDEN)
-GENERATED = (METADATA, SIDECAR)
-SEALS = (MANIFEST, CHECKSUMS, SIGNATURE)
-
-# Measurements of this machine and words about the change: two runs that differ only there made
-# the same model.
-_CIRCUMSTANCES = frozenset({"bench.json", "CHANGES.md", METADATA})
-_MANIFEST_FORMAT = 1
+_CONTENT = ".content"
+_SHARED_FROM = 4096
+"""Smaller files take one block of a disk either way."""
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """Everything that becomes a version: its record, its input, and its files by name.
+class FolderArtifacts:
+    """See :class:`~assay.registry.artifacts.Artifacts`; ``root`` is the registry's folder."""
 
-    ``files`` holds ``model.onnx``, ``parity.json``, ``bench.json`` and ``CHANGES.md``; a native
-    model (``model.ubj``, ``model.json`` or ``model.txt``) and ``golden.json`` may come with them.
-    """
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._artifacts = root / "artifacts"
+        self._content = self._artifacts / _CONTENT
+        self._latest = root / "latest"
+        self._aside = root / "unregistered"
 
-    metadata: ModelMetadata
-    schema: InputSchema
-    files: Mapping[str, bytes]
+    @property
+    def where(self) -> str:
+        return str(self._artifacts)
 
-    def check(self) -> None:
-        """Refuse a candidate that could not be served, or whose files are not what they say."""
-        missing = sorted(set(REQUIRED) - set(self.files))
-        foreign = sorted(set(self.files) - set(REQUIRED) - set(OPTIONAL))
-        if missing or foreign:
-            raise ContractViolation(
-                f"files of {self.metadata.name} {self.metadata.version}: missing {missing}, "
-                f"not allowed {foreign}",
-                hint="expected " + ", ".join(REQUIRED) + "; allowed besides " + ", ".join(OPTIONAL),
+    def folder(self, name: str, version: str) -> Path:
+        """Where a version's files are."""
+        return self._artifacts / name / version
+
+    def prepare(self, name: str, version: str, sealed: SealedFiles) -> None:
+        """See :meth:`Artifacts.prepare`."""
+        folder = self.folder(name, version)
+        if folder.exists():
+            self._set_aside(folder)
+        parent = folder.parent
+        self._content.mkdir(parents=True, exist_ok=True)
+        parent.mkdir(parents=True, exist_ok=True)
+        sync_directory(self._artifacts)
+        for leftover in parent.glob(".*.pending"):
+            shutil.rmtree(leftover)
+        pending = self._pending(name, version, sealed.digest)
+        pending.mkdir()
+        for file, data in sealed.files.items():
+            if len(data) < _SHARED_FROM or not self._link(pending / file, data):
+                _write(pending / file, data)
+        sync_directory(self._content)
+        sync_directory(pending)
+        sync_directory(parent)
+
+    def is_prepared(self, name: str, version: str, digest: str) -> bool:
+        """See :meth:`Artifacts.is_prepared`."""
+        return self._pending(name, version, digest).is_dir()
+
+    def put_in_place(self, name: str, version: str, digest: str) -> None:
+        """See :meth:`Artifacts.put_in_place`."""
+        folder, pending = self.folder(name, version), self._pending(name, version, digest)
+        if pending.is_dir() and not folder.exists():
+            pending.rename(folder)
+            sync_directory(folder.parent)
+
+    def is_there(self, name: str, version: str, digest: str) -> bool:  # noqa: ARG002
+        """See :meth:`Artifacts.is_there`."""
+        return self.folder(name, version).exists()
+
+    def read(self, name: str, version: str, digest: str) -> ReadFiles:  # noqa: ARG002
+        """See :meth:`Artifacts.read`."""
+        folder = self.folder(name, version)
+        if folder.is_symlink() or not folder.is_dir():
+            if folder.is_symlink() or folder.exists():
+                raise Tampered(f"version folder {folder} is not a real folder")
+            raise NotFound(
+                f"version folder {folder} does not exist",
+                hint="restore it from a backup: its digests and its signature say whether it is "
+                "whole",
             )
-        for name in sorted(set(self.files) & {"parity.json", "bench.json", GOLDEN}):
-            try:
-                document = json.loads(self.files[name])
-            except ValueError as error:
-                raise ContractViolation(f"{name} is not JSON: {error}") from None
-            if not isinstance(document, dict):
-                raise ContractViolation(f"{name} holds {type(document).__name__}: expected object")
-        check_onnx(self.files[ONNX], self.schema)
+        return _read(folder)
 
-    def sealed_files(self) -> dict[str, bytes]:
-        """All files that the manifest lists."""
-        return {
-            **self.files,
-            METADATA: canonical_bytes(self.metadata.to_json()),
-            SIDECAR: canonical_bytes(self.schema.to_json()),
-        }
+    def read_file(self, name: str, version: str, digest: str, file: str) -> bytes:  # noqa: ARG002
+        """See :meth:`Artifacts.read_file`."""
+        path = self.folder(name, version) / file
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            raise NotFound(f"no file {path}: {error.strerror}") from None
 
-    def identity(self, digests: Mapping[str, str]) -> str:
-        """One hash for what the model is; equal for two registrations of the same model.
+    def places(self) -> Iterator[Place]:
+        """See :meth:`Artifacts.places`."""
+        for folder in sorted(self._artifacts.glob("*/[0-9]*")):
+            if folder.parent != self._content:
+                yield Place(folder.parent.name, folder.name)
 
-        ``digests`` are the SHA-256 of :meth:`sealed_files`, by name.
-        """
-        files = {name: digest for name, digest in digests.items() if name not in _CIRCUMSTANCES}
-        return content_hash({"files": files, "metadata": self.metadata.identity()})
-
-
-def digests_of(files: Mapping[str, bytes]) -> dict[str, str]:
-    """SHA-256 of each file's content, by name."""
-    return {name: sha256_hex(data) for name, data in files.items()}
-
-
-@dataclass(frozen=True, slots=True)
-class SealedFiles:
-    """The bytes of a whole version folder, manifest, checksums and signature included."""
-
-    files: Mapping[str, bytes]
-
-    @property
-    def digest(self) -> str:
-        """The version's digest: SHA-256 of its manifest's bytes."""
-        return sha256_hex(self.files[MANIFEST])
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """One thing that is wrong with one file of a version."""
-
-    file: str
-    reason: str
-
-    def to_json(self) -> dict[str, str]:
-        return {"file": self.file, "reason": self.reason}
-
-
-@dataclass(frozen=True, slots=True)
-class ValidationReport:
-    """The state of a version's folder: what is wrong, and what its signature says."""
-
-    name: str
-    version: str
-    digest: str
-    problems: tuple[Problem, ...]
-    signature: str
-    files_checked: int
-
-    @property
-    def ok(self) -> bool:
-        return not self.problems
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "name": self.name,
-            "version": self.version,
-            "digest": self.digest,
-            "ok": self.ok,
-            "problems": [problem.to_json() for problem in self.problems],
-            "signature": self.signature,
-            "files_checked": self.files_checked,
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class VerifiedVersion:
-    """A version whose every byte was checked, with those bytes."""
-
-    name: str
-    version: str
-    digest: str
-    metadata: ModelMetadata
-    schema: InputSchema
-    signed_by: str
-    files: Mapping[str, bytes] = field(repr=False)
-
-    @property
-    def onnx(self) -> bytes:
-        return self.files[ONNX]
-
-
-def seal(
-    candidate: Candidate,
-    digests: Mapping[str, str],
-    keyring: KeyRing,
-    signer: str,
-    head: Mapping[str, Any],
-) -> SealedFiles:
-    """Add manifest, checksums and signature to a candidate's files.
-
-    ``digests`` are the SHA-256 of its sealed files, by name.
-    ``head`` is the end of the registry's log at this moment (``seq``, ``hash``); it becomes part
-    of what is signed, so a log cut off before it contradicts this version.
-    """
-    files = candidate.sealed_files()
-    digests = dict(digests)
-    metadata = candidate.metadata
-    files[MANIFEST] = canonical_bytes(
-        {
-            "format": _MANIFEST_FORMAT,
-            "name": metadata.name,
-            "version": metadata.version,
-            "files": {
-                name: {"sha256": digest, "size": len(files[name])}
-                for name, digest in digests.items()
-            },
-        }
-    )
-    digests[MANIFEST] = sha256_hex(files[MANIFEST])
-    files[CHECKSUMS] = "".join(
-        f"{digest}  {name}\n" for name, digest in sorted(digests.items())
-    ).encode("ascii")
-    digests[CHECKSUMS] = sha256_hex(files[CHECKSUMS])
-    statement = Statement(
-        purpose=VERSION,
-        subjects=digests,
-        predicate={"name": metadata.name, "version": metadata.version, "log_head": dict(head)},
-    )
-    files[SIGNATURE] = keyring.sign(signer, statement).to_bytes()
-    return SealedFiles(files)
-
-
-def pending_folder(folder: Path, digest: str) -> Path:
-    """Where a version is complete but not yet in place; see :mod:`~assay.registry.journal`."""
-    return folder.with_name(f".{folder.name}.{digest[:16]}.pending")
-
-
-def write_pending(folder: Path, sealed: SealedFiles) -> None:
-    """Write a version's files durably beside their place. The caller holds the registry's lock.
-
-    Leftovers of killed writers for the same model are removed first.
-    """
-    parent = folder.parent
-    parent.mkdir(parents=True, exist_ok=True)
-    sync_directory(parent.parent)
-    for leftover in parent.glob(".*.pending"):
-        shutil.rmtree(leftover)
-    pending = pending_folder(folder, sealed.digest)
-    pending.mkdir()
-    for name, data in sealed.files.items():
-        with (pending / name).open("xb") as handle:
-            handle.write(data)
-            handle.flush()
-            os.fchmod(handle.fileno(), 0o444)
-            os.fsync(handle.fileno())
-    sync_directory(pending)
-    sync_directory(parent)
-
-
-def put_in_place(folder: Path, digest: str) -> None:
-    """Give a pending version its name, in one step. Nothing happens when it has it already."""
-    pending = pending_folder(folder, digest)
-    if pending.is_dir() and not folder.exists():
-        pending.rename(folder)
+    def remove(self, name: str, version: str, digest: str) -> int:  # noqa: ARG002
+        """See :meth:`Artifacts.remove`."""
+        folder = self.folder(name, version)
+        if not folder.is_dir() or folder.is_symlink():
+            return 0
+        # Renamed first: half a version must not stand in a version's place.
+        doomed = folder.with_name(f".{folder.name}.removed.pending")
+        if doomed.exists():
+            shutil.rmtree(doomed)
+        folder.rename(doomed)
         sync_directory(folder.parent)
-
-
-def validate_folder(
-    folder: Path, name: str, version: str, digest: str, keyring: KeyRing
-) -> ValidationReport:
-    """Check every file of a version. ``digest`` is the one that the registry's log recorded."""
-    return _inspect(folder, name, version, digest, keyring)[0]
-
-
-def open_folder(
-    folder: Path, name: str, version: str, digest: str, keyring: KeyRing
-) -> VerifiedVersion:
-    """Read a version and check every byte of it.
-
-    Raises
-    ------
-    NotFound: there is no such folder. Tampered: something is wrong; names the files.
-    """
-    report, content, attestation = _inspect(folder, name, version, digest, keyring)
-    if not report.ok or attestation is None:
-        first = report.problems[0]
-        others = sorted({problem.file for problem in report.problems} - {first.file})
-        raise Tampered(
-            f"{name} {version} is refused: {first.file}: {first.reason}"
-            + (f"; also wrong: {', '.join(others)}" if others else ""),
-            hint=f"assay models validate {name} {version} lists every problem",
+        freed = sum(
+            status.st_size
+            for status in (path.stat() for path in doomed.iterdir())
+            if status.st_nlink <= 2  # one of the names is that by content
         )
-    return VerifiedVersion(
-        name=name,
-        version=version,
-        digest=report.digest,
-        metadata=ModelMetadata.from_bytes(content[METADATA]),
-        schema=InputSchema.from_json(json.loads(content[SIDECAR])),
-        signed_by=attestation.identity,
-        files=content,
-    )
+        shutil.rmtree(doomed)
+        self._forget_unused()
+        return freed
+
+    def leftovers(self) -> dict[str, int]:
+        """See :meth:`Artifacts.leftovers`."""
+        found = {
+            str(path.relative_to(self._root)): _size(path)
+            for pattern in ("artifacts/*/.*.pending", "unregistered/*")
+            for path in sorted(self._root.glob(pattern))
+        }
+        for path in self._unused():
+            found[str(path.relative_to(self._root))] = path.stat().st_size
+        return found
+
+    def remove_leftover(self, leftover: str) -> None:
+        """See :meth:`Artifacts.remove_leftover`."""
+        path = self._root / leftover
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+    def is_following(self, champions: Mapping[str, str]) -> bool:
+        """See :meth:`Artifacts.is_following`: the links in ``latest/``."""
+        return not self._stale_links(champions)
+
+    def follow(self, champions: Mapping[str, str]) -> None:
+        """See :meth:`Artifacts.follow`."""
+        for name in self._stale_links(champions):
+            link, version = self._latest / name, champions.get(name)
+            if version is not None:
+                replace_link(link, _target(name, version))
+            else:
+                link.unlink(missing_ok=True)
+                sync_directory(self._latest)
+
+    # -- inside ---------------------------------------------------------------------------------
+
+    def _pending(self, name: str, version: str, digest: str) -> Path:
+        return self._artifacts / name / f".{version}.{digest[:16]}.pending"
+
+    def _set_aside(self, folder: Path) -> None:
+        """Move away a folder that stands where a version belongs, but was never registered."""
+        self._aside.mkdir(parents=True, exist_ok=True)
+        inside = tempfile.mkdtemp(dir=self._aside, prefix=f"{folder.parent.name}-{folder.name}-")
+        folder.rename(Path(inside, folder.name))
+
+    def _link(self, path: Path, data: bytes) -> bool:
+        """Give content a further name; False where the file system does not do that."""
+        kept = self._content / sha256_hex(data)
+        if not _holds(kept, data):
+            write_atomic(kept, data, mode=0o444)
+        try:
+            path.hardlink_to(kept)
+        except OSError:
+            return False
+        return True
+
+    def _unused(self) -> list[Path]:
+        """Content that no version has."""
+        if not self._content.is_dir():
+            return []
+        return sorted(path for path in self._content.iterdir() if path.stat().st_nlink == 1)
+
+    def _forget_unused(self) -> None:
+        for path in self._unused():
+            path.unlink(missing_ok=True)
+
+    def _stale_links(self, champions: Mapping[str, str]) -> list[str]:
+        """Models whose link is not what it should be."""
+        links = self._latest
+        present = {path.name: path for path in links.iterdir()} if links.is_dir() else {}
+        stale = [
+            name
+            for name, version in champions.items()
+            if (link := present.get(name)) is None
+            or not link.is_symlink()
+            or link.readlink() != _target(name, version)
+        ]
+        return [*stale, *(name for name in present if name not in champions)]
 
 
-def _inspect(
-    folder: Path, name: str, version: str, digest: str, keyring: KeyRing
-) -> tuple[ValidationReport, dict[str, bytes], Attestation | None]:
-    content, problems = _read(folder)
-    found = digests_of(content)
-    attestation, signature = _attest(content, name, version, keyring, problems)
-    _compare(content, found, digest, attestation, problems)
-    if not problems:
-        _check_meaning(content, found, name, version, problems)
-    report = ValidationReport(name, version, digest, tuple(problems), signature, len(content))
-    return report, content, attestation
+def _target(name: str, version: str) -> Path:
+    return Path("..", "artifacts", name, version)
 
 
-def _read(folder: Path) -> tuple[dict[str, bytes], list[Problem]]:
-    content: dict[str, bytes] = {}
+def _write(path: Path, data: bytes) -> None:
+    with path.open("xb") as handle:
+        handle.write(data)
+        handle.flush()
+        os.fchmod(handle.fileno(), 0o444)
+        os.fsync(handle.fileno())
+
+
+def _holds(path: Path, data: bytes) -> bool:
+    """Whether a file has this content, byte for byte: it may have been damaged since."""
+    with suppress(FileNotFoundError):
+        return path.read_bytes() == data
+    return False
+
+
+def _read(folder: Path) -> ReadFiles:
+    files: dict[str, bytes] = {}
     problems: list[Problem] = []
-    if folder.is_symlink() or not folder.is_dir():
-        if folder.is_symlink() or folder.exists():
-            raise Tampered(f"version folder {folder} is not a real folder")
-        raise NotFound(
-            f"version folder {folder} does not exist",
-            hint="restore it from a backup: its digests and its signature say whether it is whole",
-        )
     for entry in sorted(os.scandir(folder), key=lambda item: item.name):
         if not entry.is_file(follow_symlinks=False):
             kind = "a symbolic link" if entry.is_symlink() else "not a plain file"
@@ -319,92 +243,11 @@ def _read(folder: Path) -> tuple[dict[str, bytes], list[Problem]]:
         descriptor = os.open(entry.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         with os.fdopen(descriptor, "rb") as handle:
             if stat.S_ISREG(os.fstat(descriptor).st_mode):
-                content[entry.name] = handle.read()
-    return content, problems
+                files[entry.name] = handle.read()
+    return ReadFiles(files, tuple(problems))
 
 
-def _attest(
-    content: Mapping[str, bytes],
-    name: str,
-    version: str,
-    keyring: KeyRing,
-    problems: list[Problem],
-) -> tuple[Attestation | None, str]:
-    if SIGNATURE not in content:
-        if not any(problem.file == SIGNATURE for problem in problems):
-            problems.append(Problem(SIGNATURE, "is missing: the version is not signed"))
-        return None, "missing"
-    try:
-        attestation = keyring.verify(Envelope.from_bytes(content[SIGNATURE]), VERSION)
-        stated = (
-            attestation.statement.predicate.get("name"),
-            attestation.statement.predicate.get("version"),
-        )
-        if stated != (name, version):
-            raise Tampered(f"made for {stated[0]} {stated[1]}, not for {name} {version}")
-    except AssayError as error:
-        problems.append(Problem(SIGNATURE, error.message))
-        return None, error.message
-    return attestation, f"valid, by {attestation.identity} with key {attestation.key_id[:12]}"
-
-
-def _compare(
-    content: Mapping[str, bytes],
-    found: Mapping[str, str],
-    digest: str,
-    attestation: Attestation | None,
-    problems: list[Problem],
-) -> None:
-    """Name every file that is not the one that was sealed.
-
-    The signature's subjects are the reference when it holds. Without it the manifest is, when it
-    is the one that the log recorded, so that the file at fault can still be named.
-    """
-    if found.get(MANIFEST, digest) != digest:
-        problems.append(Problem(MANIFEST, "is not the manifest that was registered"))
-    expected: dict[str, str] = {}
-    if attestation is not None:
-        expected = dict(attestation.statement.subjects)
-    elif MANIFEST in content:
-        try:
-            listed = json.loads(content[MANIFEST])["files"]
-            expected = {name: item["sha256"] for name, item in listed.items()}
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            problems.append(Problem(MANIFEST, f"cannot be read: {error!r}"))
-        expected |= {name: found.get(name, "") for name in (MANIFEST, CHECKSUMS)}
-    else:
-        expected = {MANIFEST: "", CHECKSUMS: found.get(CHECKSUMS, "")}
-    named = {problem.file for problem in problems}
-    for name, sha256 in sorted(expected.items()):
-        if name in named:
-            continue
-        if name not in content:
-            problems.append(Problem(name, "is missing"))
-        elif found[name] != sha256:
-            problems.append(Problem(name, f"has SHA-256 {found[name][:12]}, sealed {sha256[:12]}"))
-    extra = set(content) - set(expected) - {SIGNATURE}
-    problems.extend(Problem(name, "does not belong to the version") for name in sorted(extra))
-
-
-def _check_meaning(
-    content: Mapping[str, bytes],
-    found: Mapping[str, str],
-    name: str,
-    version: str,
-    problems: list[Problem],
-) -> None:
-    """Sealed as it is, does it say the same thing in all places?"""
-    try:
-        listed = {
-            item: entry["sha256"]
-            for item, entry in json.loads(content[MANIFEST])["files"].items()
-            if entry["size"] == len(content[item])
-        }
-        if listed != {item: found[item] for item in set(content) - set(SEALS)}:
-            problems.append(Problem(MANIFEST, "does not list the sealed files"))
-        metadata = ModelMetadata.from_bytes(content[METADATA])
-        if (metadata.name, metadata.version) != (name, version):
-            problems.append(Problem(METADATA, f"is about {metadata.name} {metadata.version}"))
-        InputSchema.from_json(json.loads(content[SIDECAR]))
-    except (AssayError, ValueError, KeyError, TypeError, AttributeError) as error:
-        problems.append(Problem(METADATA, f"the sealed documents cannot be read: {error}"))
+def _size(path: Path) -> int:
+    if path.is_file():
+        return path.stat().st_size
+    return sum(one.stat().st_size for one in path.rglob("*") if one.is_file())

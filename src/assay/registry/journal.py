@@ -1,23 +1,20 @@
-"""How the registry changes, and how it recovers: log first, index second, the rest from both.
+"""How the registry changes, and how it recovers: log and index first, the rest from both.
 
-1. Take the lock. Finish or drop a torn last line; replay entries that the index has not seen.
-2. Apply the event to the index inside a transaction: a move that is not allowed ends here.
-3. Append the entry to the log and sync it. From here on the event has happened.
-4. Commit the transaction.
-5. Publish: the new version's folder gets its name, the link ``latest/<name>`` moves, a signed
+1. Take the lock; make the index follow the log, and the rest follow the index.
+2. Let the event happen in log and index, as one change (:mod:`~assay.registry.ledger`): a move
+   that is not allowed ends here.
+3. Publish: the new version's folder gets its name, the link ``latest/<name>`` moves, a signed
    head, the manifest of the whole registry and the audit export are written.
 
-Dying before 3 leaves nothing but a pending folder, which the next registration removes. Dying
-after it leaves the log ahead of the index by a whole entry, or a folder, link, manifest or export
-that is behind: step 1 of the next writer, or of the next process that opens the registry, makes
-them follow. So a version's folder never stands in its place without an entry, and an index that
-is ahead of the log means that the log was cut, which is refused.
+Dying before 2 leaves nothing but prepared files, which the next registration removes. Dying
+after it leaves a folder, link, manifest or export that is behind: step 1 of the next writer, or of
+the next process that opens the registry, makes them follow. So a version's folder never stands in
+its place without an entry.
 """
 
 from __future__ import annotations
 
 import re
-import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -27,13 +24,16 @@ from typing import Any
 from assay.domain.canonical import canonical_bytes
 from assay.domain.clock import Clock
 from assay.domain.versions import Stage
-from assay.errors import AssayError, Tampered
-from assay.registry.catalogue import Catalogue
-from assay.registry.folders import pending_folder, put_in_place
+from assay.errors import AssayError, NotFound, Tampered
+from assay.registry.artifacts import Artifacts
+from assay.registry.chained_file import ChainedFile
+from assay.registry.file_ledger import log_file
+from assay.registry.folders import FolderArtifacts
 from assay.registry.keyring import LOG_HEAD, KeyRing
+from assay.registry.ledger import Ledger
 from assay.registry.lifecycle import MANIFEST_MOVES, MOVES, EventOutcome, EventType
-from assay.registry.log import ChainedFile, Entry, EventLog, LogHead
-from assay.storage.files import replace_link, sync_directory, write_atomic
+from assay.registry.log import Entry, LogHead, SignedHeads
+from assay.storage.files import write_atomic
 
 _MANIFEST_FORMAT = 1
 _MANIFEST_START = re.compile(rb'\{"format":%d,"log_seq":(\d+),' % _MANIFEST_FORMAT)
@@ -57,36 +57,42 @@ class Journal:
 
     Parameters
     ----------
-    root: the registry's folder. audit_path: the exported audit file, None for no export.
+    root: the registry's folder. ledger: where its log and catalogue are.
+    artifacts: where the files of versions are.
+    audit_path: the exported audit file, None for no export.
     """
 
-    def __init__(self, root: Path, keyring: KeyRing, clock: Clock, audit_path: Path | None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        ledger: Ledger,
+        artifacts: Artifacts,
+        keyring: KeyRing,
+        clock: Clock,
+        audit_path: Path | None,
+    ) -> None:
         self._root = root
         self._keyring = keyring
         self._clock = clock
         self._audit = None if audit_path is None else AuditExport(audit_path)
-        self.log = EventLog(root / "log")
-        self.catalogue = Catalogue(root / "registry.db")
+        self.heads = SignedHeads(root / "log" / "heads")
+        self.ledger = ledger
+        self.artifacts = artifacts
+        self.catalogue = ledger.catalogue
 
     def open(self) -> None:
         """Bring index, links, manifest and export up to the log, if they are behind."""
-        try:
-            if not self._is_settled():
-                with self.locked():
-                    pass
-        except Tampered as error:
-            if not isinstance(error.__cause__, sqlite3.DatabaseError):
-                raise
-            raise Tampered(
-                error.message, hint="assay models rebuild makes the index again from the log"
-            ) from error.__cause__
+        if not self._is_settled():
+            with self.locked():
+                pass
 
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the writer's lock over a recovered registry."""
         self._root.mkdir(parents=True, exist_ok=True)
-        with self.catalogue.file.lock():
-            self._recover()
+        with self.ledger.lock():
+            self.ledger.recover()
+            self._follow()
             yield
 
     def append(self, event: NewEvent) -> Entry:
@@ -96,7 +102,7 @@ class Journal:
         ------
         Refused: the lifecycle has no such move; nothing was written.
         """
-        head = self.log.head()
+        head = self.ledger.head()
         champion = self.catalogue.current(event.model)
         entry = Entry(
             seq=head.seq + 1,
@@ -111,11 +117,7 @@ class Journal:
             evidence=dict(event.evidence or {}),
             previous=head.hash,
         ).sealed()
-        with self.catalogue.file.write(locked=True) as connection:
-            self.catalogue.apply(connection, entry)
-            after = self.log.append(entry)
-            self.catalogue.set_applied(connection, after)
-        self._publish(entry, after)
+        self._publish(entry, self.ledger.append(entry))
         return entry
 
     def rebuild(self) -> LogHead:
@@ -126,23 +128,23 @@ class Journal:
         Tampered: the log was cut or replaced under the index; a new index would forget that.
         """
         self._root.mkdir(parents=True, exist_ok=True)
-        with self.catalogue.file.lock():
-            self.log.repair_tail()
-            try:
-                self._refuse_cut_log()
-                head = self._replay(None)
-            except Tampered as error:
-                if not isinstance(error.__cause__, sqlite3.DatabaseError):
-                    raise  # the log is at fault, not the index
-                for suffix in ("", "-wal", "-shm"):
-                    self._root.joinpath(f"registry.db{suffix}").unlink(missing_ok=True)
-                head = self._replay(None)
+        with self.ledger.lock():
+            head = self.ledger.rebuild()
             self._follow()
         return head
 
-    def folder(self, name: str, version: str) -> Path:
-        """Where a version's files are."""
-        return self._root / "artifacts" / name / version
+    def adopt(self, path: Path) -> LogHead:
+        """Take over the log in a file of chained lines, where the ledger has none.
+
+        The file that a log was kept in before is put aside, so that nothing is added to it.
+        """
+        with self.ledger.lock():
+            head = self.ledger.adopt(ChainedFile(path).lines())
+            self._follow()
+        former = log_file(self._root)
+        if path.absolute() == former.absolute():
+            path.rename(path.with_name(f"{path.name}.adopted"))
+        return head
 
     def describe(self) -> dict[str, Any]:
         """The whole registry as one document: what ``manifest.json`` holds."""
@@ -168,15 +170,12 @@ class Journal:
     # -- recovery -------------------------------------------------------------------------------
 
     def _is_settled(self) -> bool:
-        applied = self.catalogue.applied()
         return (
-            applied is not None
-            and not self.log.is_torn()
-            and self.log.head() == applied
+            self.ledger.is_settled()
             and self._described() == self.catalogue.described_seq()
-            and not self._stale_links()
+            and self.artifacts.is_following(self.catalogue.champions())
             and not self._is_pending()
-            and (self._audit is None or self._audit.last_seq() == applied.seq)
+            and (self._audit is None or self._audit.last_seq() == self.ledger.head().seq)
         )
 
     def _is_pending(self) -> bool:
@@ -187,70 +186,39 @@ class Journal:
         last = self.catalogue.last_registered()
         if last is None:
             return False
-        folder = self.folder(last.name, last.version)
-        return not folder.exists() and pending_folder(folder, last.digest).exists()
-
-    def _recover(self) -> None:
-        self.log.repair_tail()
-        applied = self._refuse_cut_log()
-        if applied != self.log.head():
-            self._replay(applied)
-        self._follow()
-
-    def _refuse_cut_log(self) -> LogHead | None:
-        """How far the index has applied the log, when the log still holds that entry."""
-        applied, head = self.catalogue.applied(), self.log.head()
-        if applied is not None and (
-            applied.seq > head.seq
-            or (applied.seq == head.seq and applied != head)
-            or applied.offset > head.offset
-        ):
-            raise Tampered(
-                f"the index has applied entry {applied.seq} of {self.log.path}, which ends at "
-                f"entry {head.seq} ({head.hash[:12]}): the log was cut or replaced",
-                hint="assay audit verify says where; restore the log from a backup",
-            )
-        return applied
-
-    def _replay(self, applied: LogHead | None) -> LogHead:
-        with self.catalogue.file.write(locked=True) as connection:
-            head = self.catalogue.create(connection) if applied is None else applied
-            for entry, after in self.log.entries_after(head):
-                self.catalogue.apply(connection, entry)
-                head = after
-            self.catalogue.set_applied(connection, head)
-        return head
+        version = (last.name, last.version, last.digest)
+        return self.artifacts.is_prepared(*version) and not self.artifacts.is_there(*version)
 
     def _follow(self) -> None:
         """Make folders, links, manifest and audit export follow the index."""
         last = self.catalogue.last_registered()
         if last is not None:
-            put_in_place(self.folder(last.name, last.version), last.digest)
-        for name, version in self._stale_links():
-            self._point(name, version)
+            self.artifacts.put_in_place(last.name, last.version, last.digest)
+        self.artifacts.follow(self.catalogue.champions())
         if self._described() != self.catalogue.described_seq():
             self._write_manifest()
         if self._audit is not None:
-            self._audit.follow(self.log)
+            self._audit.follow(self.ledger)
 
     # -- publishing -----------------------------------------------------------------------------
 
     def _publish(self, entry: Entry, head: LogHead) -> None:
         if entry.type is EventType.REGISTER:
-            put_in_place(self.folder(entry.model, str(entry.to_version)), entry.evidence["digest"])
+            self.artifacts.put_in_place(
+                entry.model, str(entry.to_version), entry.evidence["digest"]
+            )
         if entry.outcome is EventOutcome.DONE and entry.type in MOVES:
-            champion = self.catalogue.current(entry.model)
-            self._point(entry.model, champion.version if champion else None)
+            self.artifacts.follow(self.catalogue.champions())
         if entry.outcome is EventOutcome.DONE and entry.type in MOVES | MANIFEST_MOVES:
             # Whoever may sign heads does. A person whose key is not here, or not usable, can
             # still roll back at night: the next head covers this entry too.
             with suppress(AssayError):
                 if self._keyring.can_sign(entry.initiated_by, LOG_HEAD):
-                    self.log.sign_head(head, self._keyring, entry.initiated_by)
+                    self.heads.sign(head, self._keyring, entry.initiated_by)
         if self._described() != self.catalogue.described_seq():
             self._write_manifest()
         if self._audit is not None:
-            self._audit.follow(self.log)
+            self._audit.follow(self.ledger)
 
     def _write_manifest(self) -> None:
         write_atomic(self._root / "manifest.json", canonical_bytes(self.describe()) + b"\n")
@@ -267,30 +235,32 @@ class Journal:
             return -1
         return int(start[1]) if start else -1
 
-    def _stale_links(self) -> list[tuple[str, str | None]]:
-        """Models whose link is not what the index says, with the version it should name."""
-        wanted = self.catalogue.champions()
-        folder = self._root / "latest"
-        present = {path.name: path for path in folder.iterdir()} if folder.is_dir() else {}
-        stale: list[tuple[str, str | None]] = []
-        for name, version in wanted.items():
-            link = present.get(name)
-            if link is None or not link.is_symlink() or link.readlink() != _target(name, version):
-                stale.append((name, version))
-        stale.extend((name, None) for name in present if name not in wanted)
-        return stale
 
-    def _point(self, name: str, version: str | None) -> None:
-        link = self._root / "latest" / name
-        if version is not None:
-            replace_link(link, _target(name, version))
-        elif link.is_symlink() or link.exists():
-            link.unlink()
-            sync_directory(link.parent)
+def adopt_log(
+    root: Path,
+    keyring: KeyRing,
+    clock: Clock,
+    source: Path,
+    *,
+    ledger: Ledger,
+    artifacts: Artifacts | None = None,
+    audit_path: Path | None = None,
+) -> LogHead:
+    """Take over a registry's log from a file of chained lines into a ledger that has none.
 
+    Where ``source`` is the file in which a registry keeps its log, it is put aside afterwards, so
+    that nothing can be added to it any more.
 
-def _target(name: str, version: str) -> Path:
-    return Path("..", "artifacts", name, version)
+    Raises
+    ------
+    NotFound: there is no such file. Conflict: the ledger has a log. Tampered: the file does not
+    verify.
+    """
+    if not source.is_file():
+        raise NotFound(f"no log to take over at {source}")
+    return Journal(
+        root, ledger, artifacts or FolderArtifacts(root), keyring, clock, audit_path
+    ).adopt(source)
 
 
 class AuditExport:
@@ -309,7 +279,7 @@ class AuditExport:
         except Tampered:
             return -1
 
-    def follow(self, log: EventLog) -> None:
+    def follow(self, ledger: Ledger) -> None:
         """Append what is missing. The caller holds the registry's lock.
 
         An export that is not the beginning of the log stays as it is, for verification to name:
@@ -318,7 +288,7 @@ class AuditExport:
         with suppress(Tampered):
             self._copy.repair_tail()
             mine = self._copy.head()
-            if mine.offset < log.head().offset:
+            if mine.seq < ledger.head().seq:
                 # Entries are read through the chain: they must follow what was exported last.
-                lines = [entry.to_line() + b"\n" for entry, _ in log.entries_after(mine)]
+                lines = [entry.to_line() + b"\n" for entry, _ in ledger.entries_after(mine)]
                 self._copy.extend(b"".join(lines))

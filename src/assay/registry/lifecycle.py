@@ -10,7 +10,8 @@
     production --rollback to another---> failed      (archived with ``keep``)
 
 Nothing else moves a version, and at most one version of a model is in production. ``failed`` is
-the end: no event leaves it. A ``rollback.requested`` moves nothing: it says why the rollback that
+the end: no event leaves it. The files of a version can be held, released, collected and restored;
+that moves nothing either. A ``rollback.requested`` moves nothing: it says why the rollback that
 follows was wanted, so that one which could not be done leaves its reason behind all the same.
 """
 
@@ -36,6 +37,11 @@ class EventType(StrEnum):
     FAIL = "fail"
     ROLLBACK_REQUESTED = "rollback.requested"
     ROLLBACK = "rollback"
+
+    HOLD = "hold"
+    RELEASE = "release"
+    COLLECT = "collect"
+    RESTORE = "restore"
 
     MANIFEST_BEGIN = "manifest.begin"
     MANIFEST_PUBLISH = "manifest.publish"

@@ -1,9 +1,11 @@
 """The registry's log: one line per event, each bound to the one before it by its hash.
 
+Where the lines are kept is another matter: a file (:mod:`~assay.registry.chained_file`) or a table.
+
 An entry's hash is the SHA-256 of its canonical line without the hash; the line names the previous
 entry's hash. So an edit, a cut in the middle and a changed order are found by walking the file,
 and the walk says where. A chain cannot see that its own end was cut off: signed heads (entry
-number and hash) are kept apart for that, see :meth:`EventLog.sign_head`.
+number and hash) are kept apart for that, see :class:`SignedHeads`.
 
 Times never go back: an entry is stamped with the later of the clock and the previous entry's time,
 so the order of entries is the order of times even when a machine's clock is set back.
@@ -12,7 +14,6 @@ so the order of entries is the order of times even when a machine's clock is set
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,17 +25,15 @@ from assay.errors import AssayError, Tampered
 from assay.registry.keyring import LOG_HEAD, KeyRing
 from assay.registry.lifecycle import EventOutcome, EventType
 from assay.registry.signing import Envelope, Statement
-from assay.storage.files import append_line, write_atomic
+from assay.storage.files import write_atomic
 
 GENESIS = "0" * 64
 """What the first entry names as the hash before it."""
 
-_TAIL_BLOCK = 65_536
-
 
 @dataclass(frozen=True, slots=True)
 class LogHead:
-    """The end of the log: the last entry's number and hash, and the file's size behind it."""
+    """The end of the log: its last entry, and the size of all lines up to and with it."""
 
     seq: int
     hash: str
@@ -160,161 +159,80 @@ class LogReport:
         }
 
 
-class ChainedFile:
-    """A file of chained entries, one per line.
+def chained(lines: Iterable[bytes], head: LogHead, where: str) -> Iterator[tuple[Entry, LogHead]]:
+    """Entries of whole lines behind ``head`` with the head that each makes, the chain checked.
 
-    One writer at a time: every method that writes expects the caller to hold the registry's lock.
+    An unfinished last line ends it.
+
+    Parameters
+    ----------
+    lines: with their line breaks, as a file gives them.
+    where: names the log in errors.
+
+    Raises
+    ------
+    Tampered: an entry does not verify or does not follow the one before it.
     """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def is_torn(self) -> bool:
-        """Whether the last line lacks its line break: a writer died, or is writing now."""
+    last = head
+    for line in lines:
+        if not line.endswith(b"\n"):
+            return
         try:
-            with self.path.open("rb") as handle:
-                if handle.seek(0, os.SEEK_END) == 0:
-                    return False
-                handle.seek(-1, os.SEEK_END)
-                return handle.read(1) != b"\n"
-        except FileNotFoundError:
-            return False
-
-    def repair_tail(self) -> bytes:
-        """Finish or drop a last line that has no line break; return what was dropped.
-
-        A line that reads as a valid entry lost only its line break: the event was appended in
-        full. Anything else was never acknowledged to anyone.
-        """
-        if not self.is_torn():
-            return b""
-        with self.path.open("r+b") as handle:
-            line, start = _last_line(handle)
-            try:
-                Entry.from_line(line)
-            except Tampered:
-                handle.truncate(start)
-                dropped = line
-            else:
-                handle.seek(0, os.SEEK_END)
-                handle.write(b"\n")
-                dropped = b""
-            handle.flush()
-            os.fsync(handle.fileno())
-            return dropped
-
-    def head(self) -> LogHead:
-        """The last entry that ends in a line break, read from the end of the file."""
-        try:
-            handle = self.path.open("rb")
-        except FileNotFoundError:
-            return EMPTY
-        with handle:
-            size = handle.seek(0, os.SEEK_END)
-            tail, start = _last_line(handle)
-            if tail:  # an unfinished line: the head is the one before it
-                size = start
-                if size == 0:
-                    return EMPTY
-            if size == 0:
-                return EMPTY
-            line, _ = _last_line(handle, size - 1)
-        try:
-            entry = Entry.from_line(line)
+            entry = Entry.from_line(line[:-1])
+            if (entry.seq, entry.previous) != (last.seq + 1, last.hash):
+                raise Tampered(f"it does not follow entry {last.seq}")
         except Tampered as error:
             raise Tampered(
-                f"last entry of {self.path}: {error.message}",
+                f"entry after {last.seq} of {where}: {error.message}",
                 hint="assay audit verify says where the log is broken",
             ) from None
-        return LogHead(entry.seq, entry.hash, entry.at, size)
-
-    def append(self, entry: Entry) -> LogHead:
-        """Append a sealed entry durably."""
-        append_line(self.path, entry.to_line())
-        return LogHead(entry.seq, entry.hash, entry.at, self.path.stat().st_size)
-
-    def extend(self, lines: bytes) -> None:
-        """Append whole lines of another chained file durably."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("ab") as handle:
-            handle.write(lines)
-            handle.flush()
-            os.fsync(handle.fileno())
-
-    def entries_after(self, head: LogHead) -> Iterator[tuple[Entry, LogHead]]:
-        """Entries behind ``head`` with the head that each makes, the chain checked on the way.
-
-        Raises
-        ------
-        Tampered: an entry does not verify or does not follow the one before it.
-        """
-        if not self.path.exists():
-            return
-        last = head
-        with self.path.open("rb") as handle:
-            handle.seek(head.offset)
-            for line in handle:
-                if not line.endswith(b"\n"):
-                    return
-                try:
-                    entry = Entry.from_line(line[:-1])
-                    if (entry.seq, entry.previous) != (last.seq + 1, last.hash):
-                        raise Tampered(f"it does not follow entry {last.seq}")
-                except Tampered as error:
-                    raise Tampered(
-                        f"entry after {last.seq} of {self.path}: {error.message}",
-                        hint="assay audit verify says where the log is broken",
-                    ) from None
-                last = LogHead(entry.seq, entry.hash, entry.at, last.offset + len(line))
-                yield entry, last
-
-    def walk(self, hashes: dict[int, str], problems: list[LogProblem]) -> LogHead:
-        """Fill ``hashes`` (entry number -> hash) and return the head; problems name their line."""
-        head = EMPTY
-        expected = 1
-        if not self.path.exists():
-            return head
-        with self.path.open("rb") as handle:
-            for number, raw in enumerate(handle, start=1):
-                try:
-                    if not raw.endswith(b"\n"):
-                        raise Tampered("it is unfinished")
-                    entry = Entry.from_line(raw[:-1])
-                except Tampered as error:
-                    problems.append(
-                        LogProblem(number, f"entry {expected} was changed: {error.message}")
-                    )
-                    # The next entry must still name the hash that this one had: what it states.
-                    hashes[expected] = _stated_hash(raw)
-                    expected += 1
-                    continue
-                problem = _sequence_problem(entry, expected, hashes, head.at)
-                if problem:
-                    problems.append(LogProblem(number, problem))
-                hashes.setdefault(entry.seq, entry.hash)
-                expected = max(expected, entry.seq + 1)
-                head = LogHead(entry.seq, entry.hash, entry.at, head.offset + len(raw))
-        return head
+        last = LogHead(entry.seq, entry.hash, entry.at, last.offset + len(line))
+        yield entry, last
 
 
-class EventLog(ChainedFile):
-    """The registry's log: ``events.jsonl`` and the folder ``heads/`` beside it."""
+def walk(lines: Iterable[bytes], hashes: dict[int, str], problems: list[LogProblem]) -> LogHead:
+    """Fill ``hashes`` (entry number -> hash) and return the head; problems name their line."""
+    head = EMPTY
+    expected = 1
+    for number, raw in enumerate(lines, start=1):
+        try:
+            if not raw.endswith(b"\n"):
+                raise Tampered("it is unfinished")
+            entry = Entry.from_line(raw[:-1])
+        except Tampered as error:
+            problems.append(LogProblem(number, f"entry {expected} was changed: {error.message}"))
+            # The next entry must still name the hash that this one had: what it states.
+            hashes[expected] = _stated_hash(raw)
+            expected += 1
+            continue
+        problem = _sequence_problem(entry, expected, hashes, head.at)
+        if problem:
+            problems.append(LogProblem(number, problem))
+        hashes.setdefault(entry.seq, entry.hash)
+        expected = max(expected, entry.seq + 1)
+        head = LogHead(entry.seq, entry.hash, entry.at, head.offset + len(raw))
+    return head
+
+
+class SignedHeads:
+    """Signed records of how far the log had come: one file each, apart from the log itself."""
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(folder / "events.jsonl")
-        self.heads_dir = folder / "heads"
+        self.folder = folder
 
-    def sign_head(self, head: LogHead, keyring: KeyRing, signer: str) -> None:
-        """Keep a signed record of how far the log had come."""
+    def sign(self, head: LogHead, keyring: KeyRing, signer: str) -> None:
+        """Keep a signed record of ``head``."""
         statement = Statement(LOG_HEAD, {"events.jsonl": head.hash}, head.to_json())
         write_atomic(
-            self.heads_dir / f"{head.seq:012d}.json",
+            self.folder / f"{head.seq:012d}.json",
             keyring.sign(signer, statement).to_bytes(),
             mode=0o444,
         )
 
-    def verify(self, keyring: KeyRing, known: Iterable[tuple[int, str, str]]) -> LogReport:
-        """Walk the whole log and compare it with every head that is known from elsewhere.
+    def verify(
+        self, lines: Iterable[bytes], keyring: KeyRing, known: Iterable[tuple[int, str, str]]
+    ) -> LogReport:
+        """Walk a whole log and compare it with every head that is known from elsewhere.
 
         Parameters
         ----------
@@ -322,9 +240,9 @@ class EventLog(ChainedFile):
         """
         problems: list[LogProblem] = []
         hashes = {0: GENESIS}
-        head = self.walk(hashes, problems)
+        head = walk(lines, hashes, problems)
         signed_up_to = 0
-        for path in sorted(self.heads_dir.glob("*.json")):
+        for path in sorted(self.folder.glob("*.json")):
             try:
                 made = keyring.verify(Envelope.from_bytes(path.read_bytes()), LOG_HEAD)
                 seq, stated = made.statement.predicate["seq"], made.statement.predicate["hash"]
@@ -375,19 +293,3 @@ def _stated_hash(raw: bytes) -> str:
         return str(json.loads(raw)["hash"])
     except (ValueError, KeyError, TypeError):
         return ""
-
-
-def _last_line(handle: Any, end: int | None = None) -> tuple[bytes, int]:
-    """The bytes between the last line break before ``end`` and ``end``, and where they start."""
-    position = handle.seek(0, os.SEEK_END) if end is None else end
-    stop, start = position, 0
-    while position > 0:
-        block = max(0, position - _TAIL_BLOCK)
-        handle.seek(block)
-        found = handle.read(position - block).rfind(b"\n")
-        if found >= 0:
-            start = block + found + 1
-            break
-        position = block
-    handle.seek(start)
-    return handle.read(stop - start), start

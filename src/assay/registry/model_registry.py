@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,15 +11,13 @@ from assay.domain.evidence import Evidence
 from assay.domain.verdicts import GateResult, Outcome, decide
 from assay.domain.versions import Stage, check_name
 from assay.errors import Conflict, ContractViolation, Refused, Tampered
+from assay.registry.artifacts import Artifacts
 from assay.registry.catalogue import VersionRecord
-from assay.registry.folders import (
-    Candidate,
-    digests_of,
-    seal,
-    write_pending,
-)
+from assay.registry.file_ledger import FileLedger
+from assay.registry.folders import FolderArtifacts
 from assay.registry.journal import Journal, NewEvent
 from assay.registry.keyring import KeyRing, check_identity
+from assay.registry.ledger import Ledger
 from assay.registry.lifecycle import (
     MANIFEST_EVENTS,
     EventOutcome,
@@ -35,6 +32,7 @@ from assay.registry.records import (
     Registration,
     evidence_digest,
 )
+from assay.registry.sealed import Candidate, digests_of, seal
 from assay.registry.signing import Envelope
 from assay.registry.verification import read_claim
 
@@ -53,6 +51,7 @@ class ModelRegistry(RegistryReader):
     keyring: the desk's keys and trust policy.
     clock: where the times of events come from.
     audit_path: where the audit is exported to (``model_events.jsonl``); None for no export.
+    ledger: where log and catalogue are; a file and SQLite in ``root`` when not given.
 
     Raises
     ------
@@ -61,7 +60,14 @@ class ModelRegistry(RegistryReader):
 
     @classmethod
     def rebuilt(
-        cls, root: Path, keyring: KeyRing, clock: Clock, *, audit_path: Path | None = None
+        cls,
+        root: Path,
+        keyring: KeyRing,
+        clock: Clock,
+        *,
+        audit_path: Path | None = None,
+        ledger: Ledger | None = None,
+        artifacts: Artifacts | None = None,
     ) -> ModelRegistry:
         """Open a registry whose catalogue may be damaged, after building it again from the log.
 
@@ -69,8 +75,9 @@ class ModelRegistry(RegistryReader):
         ------
         Tampered: the log was cut or replaced under the index; a new index would forget that.
         """
-        Journal(root, keyring, clock, audit_path).rebuild()
-        return cls(root, keyring, clock, audit_path=audit_path)
+        kept, stored = ledger or FileLedger(root), artifacts or FolderArtifacts(root)
+        Journal(root, kept, stored, keyring, clock, audit_path).rebuild()
+        return cls(root, keyring, clock, audit_path=audit_path, ledger=kept, artifacts=stored)
 
     def register(
         self, candidate: Candidate, *, signer: str | None = None, reason: str = ""
@@ -105,12 +112,9 @@ class ModelRegistry(RegistryReader):
                     hint=f"the next free version is {self.next_version(metadata.name)}",
                 )
             author = signer or metadata.author
-            head = self._journal.log.head()
+            head = self._journal.ledger.head()
             sealed = seal(candidate, digests, self.keyring, author, head.to_json())
-            folder = self._journal.folder(metadata.name, metadata.version)
-            if folder.exists():
-                self._set_aside(folder)
-            write_pending(folder, sealed)
+            self._journal.artifacts.prepare(metadata.name, metadata.version, sealed)
             self._journal.append(
                 NewEvent(
                     EventType.REGISTER,
@@ -125,6 +129,7 @@ class ModelRegistry(RegistryReader):
                         "author": metadata.author,
                         "baseline": metadata.baseline,
                         "created_at": metadata.created_at,
+                        "schema_crc32": candidate.schema.crc32 if candidate.schema else None,
                     },
                 )
             )
@@ -413,13 +418,6 @@ class ModelRegistry(RegistryReader):
     def rebuild(self) -> LogHead:
         """Drop the catalogue and build it again from the log."""
         return self._journal.rebuild()
-
-    def _set_aside(self, folder: Path) -> None:
-        """Move away a folder that stands where a version belongs, but was never registered."""
-        aside = self.root / "unregistered"
-        aside.mkdir(parents=True, exist_ok=True)
-        inside = tempfile.mkdtemp(dir=aside, prefix=f"{folder.parent.name}-{folder.name}-")
-        folder.rename(Path(inside, folder.name))
 
     def _expect_champion(self, name: str, expected: str | None) -> None:
         champion = self.current(name)

@@ -14,15 +14,27 @@ MAX_BYTES = 2**31 - 1  # a protobuf message cannot be larger
 def check_onnx(data: bytes, schema: InputSchema) -> None:
     """Refuse anything but one self-contained, well-formed model with the declared input.
 
+    Raises
+    ------
+    ContractViolation: as :func:`check_graph`, or an input that is not
+        (rows, ``len(schema.names)``) of the schema's type.
+    """
+    import onnx  # takes a fifth of a second, and only registering needs it
+
+    _check_input(check_graph(data), schema, onnx)
+
+
+def check_graph(data: bytes) -> Any:
+    """Refuse anything but one self-contained, well-formed model; give it as onnx reads it.
+
     External data is refused because it names other files, which neither the digest nor the
     signature of this one covers.
 
     Raises
     ------
-    ContractViolation: not ONNX, malformed, external data, or an input that is not
-        (rows, ``len(schema.names)``) of the schema's type.
+    ContractViolation: not ONNX, malformed, or external data.
     """
-    import onnx  # takes a fifth of a second, and only registering needs it
+    import onnx
 
     if len(data) > MAX_BYTES:
         raise ContractViolation(f"model.onnx has {len(data)} bytes: expected under 2 GiB")
@@ -39,7 +51,7 @@ def check_onnx(data: bytes, schema: InputSchema) -> None:
         raise
     except Exception as error:  # the library raises protobuf's, its own and built-in errors
         raise ContractViolation(f"model.onnx is not a valid ONNX model: {error}") from error
-    _check_input(model, schema, onnx)
+    return model
 
 
 def _check_input(model: Any, schema: InputSchema, onnx: Any) -> None:

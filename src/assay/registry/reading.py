@@ -7,19 +7,17 @@ from typing import Any, Literal
 
 from assay.domain.clock import Clock
 from assay.domain.evidence import Evidence
-from assay.domain.instants import Instant
+from assay.domain.instants import Instant, render
 from assay.domain.verdicts import Outcome, Severity, Verdict
 from assay.domain.versions import SemanticVersion, Stage, check_name
 from assay.errors import NotFound, Tampered, did_you_mean
-from assay.registry.catalogue import VersionRecord
-from assay.registry.folders import (
-    ValidationReport,
-    VerifiedVersion,
-    open_folder,
-    validate_folder,
-)
+from assay.registry.artifacts import Artifacts, ReadFiles
+from assay.registry.catalogue import Catalogue, VersionRecord
+from assay.registry.file_ledger import FileLedger
+from assay.registry.folders import FolderArtifacts
 from assay.registry.journal import Journal
 from assay.registry.keyring import KeyRing
+from assay.registry.ledger import Ledger
 from assay.registry.lifecycle import (
     MANIFEST_EVENTS,
     EventOutcome,
@@ -33,6 +31,7 @@ from assay.registry.records import (
     LiveAnswer,
     evidence_digest,
 )
+from assay.registry.sealed import ValidationReport, VerifiedVersion, validate, verified
 from assay.registry.verification import verify_promotion, verify_registry
 
 CHAMPION = "champion"
@@ -53,6 +52,8 @@ class RegistryReader:
     keyring: the desk's keys and trust policy.
     clock: where the times of events come from.
     audit_path: where the audit is exported to (``model_events.jsonl``); None for no export.
+    ledger: where log and catalogue are; a file and SQLite in ``root`` when not given.
+    artifacts: where the files of versions are; folders in ``root`` when not given.
 
     Raises
     ------
@@ -60,20 +61,47 @@ class RegistryReader:
     """
 
     def __init__(
-        self, root: Path, keyring: KeyRing, clock: Clock, *, audit_path: Path | None = None
+        self,
+        root: Path,
+        keyring: KeyRing,
+        clock: Clock,
+        *,
+        audit_path: Path | None = None,
+        ledger: Ledger | None = None,
+        artifacts: Artifacts | None = None,
     ) -> None:
         self.root = root
         self.keyring = keyring
         self.clock = clock
         self._audit_path = audit_path
-        self._journal = Journal(root, keyring, clock, audit_path)
+        self._journal = Journal(
+            root, ledger or FileLedger(root), artifacts or FolderArtifacts(root), keyring, clock,
+            audit_path,
+        )  # fmt: skip
         self._catalogue = self._journal.catalogue
         self._journal.open()
 
+    @property
+    def catalogue(self) -> Catalogue:
+        """The index behind the answers, for whoever asks in bulk."""
+        return self._catalogue
+
     def list(
-        self, name: str | None = None, stage: Stage | None = None
+        self,
+        name: str | None = None,
+        stage: Stage | None = None,
+        *,
+        at: Instant | None = None,
     ) -> tuple[VersionRecord, ...]:
-        """Versions by name and number, ascending; all of them by default."""
+        """Versions by name and number, ascending; all of them by default.
+
+        Parameters
+        ----------
+        at: the registry as it was then: versions registered by that nanosecond, each with the
+            stage of that moment and since when; None for now.
+        """
+        if at is not None:
+            return self._catalogue.select_at(at, name, stage)
         return self._catalogue.select(name, stage)
 
     def names(self) -> tuple[str, ...]:
@@ -153,7 +181,7 @@ class RegistryReader:
 
     def latest(self, last: int) -> tuple[Entry, ...]:
         """The last entries of the log, whatever they are about, oldest first."""
-        return self._catalogue.events(None, after=max(0, self._journal.log.head().seq - last))
+        return self._catalogue.events(None, after=max(0, self._journal.ledger.head().seq - last))
 
     def promotions(self, after: int = 0) -> tuple[Entry, ...]:
         """Every promotion of every model behind entry ``after``, with broken glass or without."""
@@ -186,7 +214,8 @@ class RegistryReader:
         return {
             "record": self.get(name, version).to_json(),
             "metadata": opened.metadata.to_json(),
-            "schema": opened.schema.to_json(),
+            "schema": None if opened.inputs is None else opened.inputs.to_json(),
+            "contents": list(opened.contents),
             "signed_by": opened.signed_by,
             "evidence": [item.to_json() for item in self.evidence(name, version)],
             "gates": None if report is None else report.to_json(),
@@ -196,13 +225,8 @@ class RegistryReader:
     def validate(self, name: str, version: str) -> ValidationReport:
         """Check every file and the signature of a version; the report names what is wrong."""
         record = self.get(name, version)
-        return validate_folder(
-            self._journal.folder(name, record.version),
-            name,
-            record.version,
-            record.digest,
-            self.keyring,
-        )
+        files = self._files(record)
+        return validate(*files, name, record.version, record.digest, self.keyring)
 
     def open_version(self, name: str, version: str) -> VerifiedVersion:
         """A version's verified bytes.
@@ -212,13 +236,42 @@ class RegistryReader:
         Tampered: a file is not what was sealed and signed; the message names it.
         """
         record = self.get(name, version)
-        return open_folder(
-            self._journal.folder(name, record.version),
-            name,
-            record.version,
-            record.digest,
-            self.keyring,
-        )
+        files = self._files(record)
+        return verified(*files, name, record.version, record.digest, self.keyring)
+
+    def is_model(self, record: VersionRecord) -> bool:
+        """Whether a version can predict, as it was registered; else it is files of another kind."""
+        (entry,) = self._catalogue.events(record.name, record.version, (EventType.REGISTER,))
+        # Every version was a model before that was recorded.
+        return entry.evidence.get("schema_crc32", 0) is not None
+
+    def is_whole(self, record: VersionRecord) -> bool:
+        """Whether every file of a version is there and what was registered."""
+        try:
+            return self.validate(record.name, record.version).ok
+        except (NotFound, Tampered):
+            return False
+
+    def held(self, record: VersionRecord) -> Entry | None:
+        """The entry that holds a version's files, None where they are not held."""
+        return self._last_of(record, EventType.HOLD, EventType.RELEASE)
+
+    def collected(self, record: VersionRecord) -> Entry | None:
+        """The entry that collected a version's files, None where they are there."""
+        return self._last_of(record, EventType.COLLECT, EventType.RESTORE)
+
+    def _last_of(self, record: VersionRecord, begins: EventType, ends: EventType) -> Entry | None:
+        events = self._catalogue.events(record.name, record.version, (begins, ends))
+        return events[-1] if events and events[-1].type is begins else None
+
+    def _files(self, record: VersionRecord) -> ReadFiles:
+        try:
+            return self._journal.artifacts.read(record.name, record.version, record.digest)
+        except NotFound:
+            collected = self.collected(record)
+            if collected is None:
+                raise
+            raise collected_error(record, collected) from None
 
     def open_production(self, name: str) -> VerifiedVersion:
         """The version in production, its bytes and the promotion that put it there verified.
@@ -317,14 +370,38 @@ class RegistryReader:
             hint=f"assay models history {name} shows what was ever in production",
         )
 
+    def productions(self, name: str) -> tuple[str | None, ...]:
+        """What was in production, in order; None where nothing was."""
+        return self._catalogue.productions(name)
+
+    @property
+    def journal(self) -> Journal:
+        """The one writer, for what else changes or copies the registry."""
+        return self._journal
+
     def now(self) -> Instant:
         """The time that an event would get now: never before the last one, whatever the clock."""
-        return max(self.clock.now(), self._journal.log.head().at)
+        return max(self.clock.now(), self._journal.ledger.head().at)
 
     def verify_log(self) -> LogReport:
         """Walk the log and hold it against signed heads, versions, index and audit export."""
-        return verify_registry(self.root, self.keyring, self._audit_path)
+        return verify_registry(
+            self.root, self.keyring, self._audit_path, self._journal.ledger, self._journal.artifacts
+        )
+
+    def close(self) -> None:
+        """Let go of connections that a database has open for it; files keep none."""
+        self._journal.ledger.close()
 
     def _champion_digest(self, name: str) -> str:
         champion = self.current(name)
         return champion.digest if champion else ""
+
+
+def collected_error(record: VersionRecord, collected: Entry) -> NotFound:
+    """The error of asking for files that were collected."""
+    return NotFound(
+        f"the files of {record.name} {record.version} were collected at {render(collected.at)} by "
+        f"{collected.initiated_by} (log entry {collected.seq}): {collected.reason}",
+        hint=f"assay models bring-back {record.name} {record.version} --from BACKUP",
+    )

@@ -8,14 +8,16 @@ from itertools import zip_longest
 from pathlib import Path
 
 from assay.errors import AssayError, Tampered
-from assay.registry.catalogue import Catalogue
-from assay.registry.folders import SIGNATURE, pending_folder
-from assay.registry.keyring import PROMOTION, VERSION, KeyRing
+from assay.registry.artifacts import Artifacts
+from assay.registry.file_ledger import FileLedger
+from assay.registry.folders import FolderArtifacts
+from assay.registry.keyring import PROMOTION, KeyRing
+from assay.registry.ledger import Ledger
 from assay.registry.lifecycle import EventOutcome, EventType
-from assay.registry.log import EMPTY, Entry, EventLog, LogProblem, LogReport
+from assay.registry.log import EMPTY, Entry, LogProblem, LogReport, SignedHeads
 from assay.registry.records import PromotionClaim
+from assay.registry.sealed import SIGNATURE, log_head_of
 from assay.registry.signing import Envelope
-from assay.storage.sqlite import SqliteFile
 
 
 def read_claim(envelope: Envelope, keyring: KeyRing) -> PromotionClaim:
@@ -51,38 +53,51 @@ def verify_promotion(entry: Entry, digest: str, keyring: KeyRing) -> PromotionCl
     return claim
 
 
-def verify_registry(root: Path, keyring: KeyRing, audit_path: Path | None) -> LogReport:
+def verify_registry(
+    root: Path,
+    keyring: KeyRing,
+    audit_path: Path | None,
+    ledger: Ledger | None = None,
+    artifacts: Artifacts | None = None,
+) -> LogReport:
     """Walk the log; hold it against signed heads, version folders, the index and the export.
 
     It only reads, and works on a registry too broken to be opened.
+
+    Parameters
+    ----------
+    ledger: where log and catalogue are; a file and SQLite in ``root`` when not given.
+    artifacts: where the files of versions are; folders in ``root`` when not given.
     """
-    log = EventLog(root / "log")
-    with SqliteFile(root / "registry.db").lock():
-        report = log.verify(keyring, _heads_in_versions(root, keyring))
+    kept, stored = ledger or FileLedger(root), artifacts or FolderArtifacts(root)
+    with kept.lock():
+        heads = SignedHeads(root / "log" / "heads")
+        report = heads.verify(kept.lines(), keyring, _heads_in_versions(stored, keyring))
         problems = [*report.problems]
-        problems.extend(_index_problems(root, report))
+        problems.extend(_index_problems(kept, report))
         if not problems:
-            problems.extend(_entry_problems(root, log, keyring))
+            problems.extend(_entry_problems(stored, kept, keyring))
         if audit_path is not None:
-            problems.extend(_export_problems(audit_path, log))
+            problems.extend(_export_problems(audit_path, kept))
     return LogReport(report.entries, report.head, report.signed_up_to, tuple(problems))
 
 
-def _heads_in_versions(root: Path, keyring: KeyRing) -> Iterator[tuple[int, str, str]]:
+def _heads_in_versions(artifacts: Artifacts, keyring: KeyRing) -> Iterator[tuple[int, str, str]]:
     """The end of the log at each version's registration, as its signature states it."""
-    for path in sorted((root / "artifacts").glob(f"*/*/{SIGNATURE}")):
+    for place in artifacts.places():
         try:
-            made = keyring.verify(Envelope.from_bytes(path.read_bytes()), VERSION)
-            head = made.statement.predicate["log_head"]
-            version = f"version {path.parent.parent.name} {path.parent.name}"
-            yield int(head["seq"]), str(head["hash"]), version
-        except (AssayError, KeyError, TypeError, ValueError, OSError):
+            signature = artifacts.read_file(
+                place.name, place.version, place.digest or "", SIGNATURE
+            )
+            seq, stated = log_head_of(signature, keyring)
+        except AssayError:
             continue  # validating the version names this; it says nothing about the log
+        yield seq, stated, f"version {place.name} {place.version}"
 
 
-def _index_problems(root: Path, report: LogReport) -> Iterator[LogProblem]:
+def _index_problems(ledger: Ledger, report: LogReport) -> Iterator[LogProblem]:
     try:
-        applied = Catalogue(root / "registry.db").applied()
+        applied = ledger.catalogue.applied()
     except AssayError as error:
         yield LogProblem(0, f"the index cannot be read: {error.message}")
         return
@@ -99,39 +114,46 @@ def _index_problems(root: Path, report: LogReport) -> Iterator[LogProblem]:
         yield LogProblem(0, f"the index has applied another entry {applied.seq}: replaced")
 
 
-def _entry_problems(root: Path, log: EventLog, keyring: KeyRing) -> Iterator[LogProblem]:
+def _entry_problems(artifacts: Artifacts, ledger: Ledger, keyring: KeyRing) -> Iterator[LogProblem]:
     registered: dict[tuple[str, str | None], str] = {}
-    for entry, _ in log.entries_after(EMPTY):
+    collected: set[tuple[str, str | None]] = set()
+    for entry, _ in ledger.entries_after(EMPTY):
         if entry.outcome is not EventOutcome.DONE:
             continue
         key = (entry.model, entry.to_version)
         if entry.type is EventType.REGISTER:
             registered[key] = entry.evidence["digest"]
+        elif entry.type is EventType.COLLECT:
+            collected.add(key)
+        elif entry.type is EventType.RESTORE:
+            collected.discard(key)
         elif entry.type in {EventType.PROMOTE, EventType.BREAK_GLASS}:
             try:
                 verify_promotion(entry, registered.get(key, ""), keyring)
             except Tampered as error:
                 yield LogProblem(entry.seq, error.message)
     for (name, version), digest in registered.items():
-        folder = root / "artifacts" / name / str(version)
-        # A registration that was killed is given its folder by the next opening.
-        if not folder.exists() and not pending_folder(folder, digest).exists():
-            yield LogProblem(0, f"folder {name}/{version} is gone, though it was registered")
-    for folder in sorted((root / "artifacts").glob("*/[0-9]*")):
-        if (folder.parent.name, folder.name) not in registered:
+        place = (name, str(version), digest)
+        # A registration that was killed is given its place by the next opening.
+        if (name, version) in collected:
+            continue
+        if not artifacts.is_there(*place) and not artifacts.is_prepared(*place):
+            yield LogProblem(0, f"version {name} {version} is gone, though it was registered")
+    for found in artifacts.places():
+        digest = registered.get((found.name, found.version), "")
+        if not digest or (found.digest or digest) != digest:
             yield LogProblem(
                 0,
-                f"folder {folder.parent.name}/{folder.name} was never registered: the log was cut, "
-                "or somebody put it there",
+                f"version {found.name} {found.version} stands in {artifacts.where}, but was never "
+                "registered: the log was cut, or somebody put it there",
             )
 
 
-def _export_problems(audit_path: Path, log: EventLog) -> Iterator[LogProblem]:
+def _export_problems(audit_path: Path, ledger: Ledger) -> Iterator[LogProblem]:
     """The export is a copy of the log, byte for byte; the first line that is not is named."""
-    ours = log.path.open("rb") if log.path.exists() else BytesIO()
     theirs = audit_path.open("rb") if audit_path.exists() else BytesIO()
-    with ours, theirs:
-        for number, (line, copy) in enumerate(zip_longest(ours, theirs), start=1):
+    with theirs:
+        for number, (line, copy) in enumerate(zip_longest(ledger.lines(), theirs), start=1):
             if line != copy:
                 what = "ends before" if copy is None else "differs from the log at"
                 yield LogProblem(number, f"audit export {audit_path.name} {what} line {number}")

@@ -1,7 +1,8 @@
 """Objects under names, each written once: folders, and whatever an adapter offers.
 
-Laws: a name that holds an object holds that object for ever; of several writers at once one wins
-and all see its bytes; an object is seen whole or not at all, whatever instant its writer dies at.
+Laws: a name that holds an object holds that object until it is removed; of several writers at once
+one wins and all see its bytes; an object is seen whole or not at all, whatever instant its writer
+dies at.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from assay.errors import ContractViolation, NotFound, Unavailable
-from assay.storage.files import write_atomic
+from assay.storage.files import sync_directory, write_atomic
 from assay.storage.locks import FileLock
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@=-]*(?:/[A-Za-z0-9_][A-Za-z0-9._@=-]*)*")
@@ -50,6 +51,15 @@ class ObjectStore(Protocol):
         Raises
         ------
         Unavailable: the objects cannot be reached.
+        """
+        ...
+
+    def remove(self, name: str) -> None:
+        """Remove an object; nothing where there is none.
+
+        Raises
+        ------
+        Unavailable: the objects cannot be reached or removed.
         """
         ...
 
@@ -111,6 +121,17 @@ class LocalObjects:
         # What begins with a dot is being written, or was when its writer died.
         names = sorted(name for name in found if not name.startswith("."))
         return [f"{folder}/{name}" for name in names] if folder else names
+
+    def remove(self, name: str) -> None:
+        """See :meth:`ObjectStore.remove`."""
+        path = self._root / check_object_name(name)
+        try:
+            path.unlink()
+            sync_directory(path.parent)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise self._unavailable(error) from error
 
     def _unavailable(self, error: OSError) -> Unavailable:
         return Unavailable(f"objects in {self.url}: {error.strerror or error}")

@@ -11,4 +11,7 @@
 7. :mod:`~assay.testing.order` - one generator and one oracle of which version of a fact wins.
 8. :mod:`~assay.testing.objects` - the promises of objects that are written once, likewise.
 9. :mod:`~assay.testing.look_ahead` - a fixture that fails where a feature knows the future.
+10. :mod:`~assay.testing.ledger` - the promises of where a registry keeps its log and catalogue.
+11. :mod:`~assay.testing.artifacts` - the promises of where the files of versions are kept.
+12. :mod:`~assay.testing.postgres_server` - a real PostgreSQL server of one's own.
 """

@@ -29,12 +29,18 @@ class ObjectStoreTests:
         assert open_objects().put_if_absent("a.json", data) == data
         assert open_objects().get("a.json") == data
 
-    def test_a_name_holds_its_first_object_for_ever(self, open_objects: Open) -> None:
+    def test_a_name_holds_its_first_object_until_it_is_removed(self, open_objects: Open) -> None:
         objects = open_objects()
         assert objects.put_if_absent("deep/er/a.json", b"first") == b"first"
         assert objects.put_if_absent("deep/er/a.json", b"second") == b"first"
         assert open_objects().put_if_absent("deep/er/a.json", b"first") == b"first"
         assert open_objects().get("deep/er/a.json") == b"first"
+        objects.remove("deep/er/a.json")
+        objects.remove("deep/er/a.json")
+        assert open_objects().names("deep/er") == []
+        with pytest.raises(NotFound):
+            open_objects().get("deep/er/a.json")
+        assert objects.put_if_absent("deep/er/a.json", b"third") == b"third"
 
     def test_an_empty_object_is_one(self, open_objects: Open) -> None:
         assert open_objects().put_if_absent("empty", b"") == b""

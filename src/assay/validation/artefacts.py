@@ -62,6 +62,15 @@ def signature(*, valid: bool, signer: str | None = None) -> Evidence:
     )
 
 
+def readable_files(count: int) -> Evidence:
+    """That so many files of a version were read in their own formats; one that cannot be is an
+    error and no evidence.
+    """
+    return Evidence(
+        "readable_files", 1.0, count, "1 if every file of the version was read in its own format"
+    )
+
+
 def training_set_rebuilt(*, recorded: str, rebuilt: str | None, rows: int) -> Evidence:
     """Whether rebuilding the training set from its snapshot and manifest gave the same digest.
 

@@ -19,6 +19,7 @@ KNOWN_EVIDENCE: Mapping[str, str] = MappingProxyType(
         # Files of the version
         "onnx_parity": "largest difference between the trained model and its ONNX form",
         "schema": "whether its declared input is the one it was trained on",
+        "readable_files": "whether every file of a version that is no model can be read",
         "signature": "whether its signature verifies against a trusted key",
         "training_set_rebuilt": "whether its training set can be rebuilt with the same digest",
         # Time in operation

@@ -8,7 +8,8 @@ from assay.domain.canonical import canonical_bytes, sha256_hex
 from assay.domain.verdicts import Outcome
 from assay.errors import ContractViolation, Refused, Tampered
 from assay.registry import ModelRegistry, PromotionClaim, PromotionGateError, verify_registry
-from assay.registry.log import EMPTY, Entry, EventLog
+from assay.registry.chained_file import ChainedFile
+from assay.registry.log import EMPTY, Entry
 from assay.testing.clocks import FixedClock
 from assay.testing.versions import AUTHOR, make_candidate, make_registry, pass_gates
 
@@ -183,7 +184,7 @@ def test_a_cut_off_end_is_found_without_heads_and_index(registry):
 def test_an_unregistered_folder_is_named(registry):
     folder = registry.root / "artifacts" / "fx_vol"
     shutil.copytree(folder / "1.0.0", folder / "9.0.0")
-    assert "fx_vol/9.0.0 was never registered" in problems(registry)[0].detail
+    assert "version fx_vol 9.0.0 stands in" in problems(registry)[0].detail
 
 
 def test_a_changed_or_foreign_head_is_named(registry):
@@ -210,7 +211,7 @@ def test_opening_a_registry_whose_last_entry_was_replaced_is_refused(registry, c
 
 def test_a_promotion_that_nobody_signed_is_found_and_not_served(registry, clock):
     """Someone who can write files but holds no key appends a correctly chained entry."""
-    log = EventLog(registry.root / "log")
+    log = ChainedFile(registry.root / "log" / "events.jsonl")
     head = log.head()
     forged = Entry.from_line(lines(registry)[-1][:-1])
 
@@ -247,7 +248,7 @@ def test_a_torn_last_line_is_dropped_and_the_next_event_takes_its_number(registr
 
 
 def test_the_tail_is_read_across_blocks(tmp_path):
-    log = EventLog(tmp_path)
+    log = ChainedFile(tmp_path / "events.jsonl")
     entries = []
     previous = "0" * 64
     for seq in range(1, 4):

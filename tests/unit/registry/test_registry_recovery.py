@@ -6,9 +6,10 @@ import pytest
 
 from assay.domain.versions import Stage
 from assay.errors import Tampered
-from assay.registry import ModelRegistry, PromotionClaim
+from assay.registry import ModelRegistry
+from assay.storage.sqlite import SqliteFile
 from assay.testing.clocks import FixedClock
-from assay.testing.versions import AUTHOR, make_candidate, make_registry, pass_gates
+from assay.testing.versions import AUTHOR, break_glass, make_candidate, make_registry, pass_gates
 
 T0 = 1_700_000_000_000_000_000
 SECOND = 10**9
@@ -19,24 +20,6 @@ def clock():
     return FixedClock(T0)
 
 
-def glass(registry, name, version):
-    champion = registry.current(name)
-    claim = PromotionClaim(
-        name,
-        champion.version if champion else None,
-        champion.digest if champion else "",
-        version,
-        registry.get(name, version).digest,
-        "",
-        {},
-        (),
-        registry.clock.now() + 10**12,
-        break_glass=True,
-    )
-    envelope = registry.keyring.sign(AUTHOR, claim.to_statement())
-    return registry.break_glass(name, version, envelope, initiated_by=AUTHOR, reason="test")
-
-
 @pytest.fixture(scope="module")
 def template(tmp_path_factory):
     """fx_vol: 1.0.0 live at second 10, 1.1.0 at 20, back to 1.0.0 at 30, nothing at 40."""
@@ -45,9 +28,9 @@ def template(tmp_path_factory):
     for index, version in enumerate(["1.0.0", "1.1.0", "1.2.0"]):
         made.register(make_candidate(version=version, weights=(index, 1)))
     clock.advance(10 * SECOND)
-    glass(made, "fx_vol", "1.0.0")
+    break_glass(made, "fx_vol", "1.0.0")
     clock.advance(10 * SECOND)
-    glass(made, "fx_vol", "1.1.0")
+    break_glass(made, "fx_vol", "1.1.0")
     clock.advance(10 * SECOND)
     made.rollback("fx_vol", "1.0.0", withdraw="1.1.0", initiated_by=AUTHOR, reason="drift")
     clock.advance(10 * SECOND)
@@ -100,8 +83,8 @@ def test_what_was_live_is_known_to_the_nanosecond(registry, nanos, version):
 def test_two_changes_at_one_instant_leave_the_later_one_live(registry):
     registry.register(make_candidate("two", "1.0.0"))
     registry.register(make_candidate("two", "1.1.0", weights=(9, 9)))
-    glass(registry, "two", "1.0.0")
-    glass(registry, "two", "1.1.0")
+    break_glass(registry, "two", "1.0.0")
+    break_glass(registry, "two", "1.1.0")
     assert registry.live_at("two", registry.clock.now()).version.version == "1.1.0"
 
 
@@ -129,7 +112,7 @@ def test_a_damaged_index_is_built_anew(registry, damage):
 def test_an_index_damaged_in_the_middle_is_built_anew(registry):
     before = dump(registry)
     path = registry.root / "registry.db"
-    with registry._catalogue.file.write() as connection:
+    with SqliteFile(path).write() as connection:
         connection.execute("PRAGMA user_version")
     connection = sqlite3.connect(path)
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -163,7 +146,7 @@ def test_a_rebuild_does_not_forget_that_the_log_was_cut(registry):
 def test_verification_names_a_registered_version_whose_folder_is_gone(registry):
     shutil.rmtree(registry.root / "artifacts" / "fx_vol" / "1.1.0")
     (problem,) = registry.verify_log().problems
-    assert "fx_vol/1.1.0 is gone" in problem.detail
+    assert "version fx_vol 1.1.0 is gone" in problem.detail
 
 
 def test_a_rebuild_from_a_broken_log_is_refused_and_keeps_the_index(registry):
@@ -186,7 +169,7 @@ def test_the_database_itself_refuses_a_second_production_version(registry):
 def test_the_link_names_what_is_in_production(registry):
     link = registry.root / "latest" / "fx_vol"
     assert not link.is_symlink()  # 1.0.0 failed: nothing is
-    glass(registry, "fx_vol", "1.2.0")
+    break_glass(registry, "fx_vol", "1.2.0")
     assert link.is_symlink()
     assert not link.readlink().is_absolute()
     assert (link / "metadata.json").samefile(
@@ -196,7 +179,7 @@ def test_the_link_names_what_is_in_production(registry):
 
 @pytest.mark.parametrize("damage", ["gone", "elsewhere", "file"])
 def test_a_wrong_link_is_mended_when_the_registry_is_opened(registry, damage):
-    glass(registry, "fx_vol", "1.2.0")
+    break_glass(registry, "fx_vol", "1.2.0")
     link = registry.root / "latest" / "fx_vol"
     link.unlink()
     if damage == "elsewhere":

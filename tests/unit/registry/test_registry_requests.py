@@ -80,7 +80,7 @@ def test_a_rebuilt_catalogue_has_the_request_and_the_same_stages(registry):
 
 def test_an_edited_finding_is_found_in_the_log(registry):
     entry = ask(registry)
-    path = registry._journal.log.path
+    path = registry.root / "log" / "events.jsonl"
     path.write_bytes(path.read_bytes().replace(b'"psi":4.0', b'"psi":0.0'))
     report = registry.verify_log()
     assert not report.ok

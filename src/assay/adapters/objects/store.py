@@ -95,6 +95,15 @@ class FsspecObjects:
         names = sorted(name for name in found if name and not name.startswith("."))
         return [f"{folder}/{name}" for name in names] if folder else names
 
+    def remove(self, name: str) -> None:
+        """See :meth:`assay.storage.objects.ObjectStore.remove`."""
+        path = self._path(name)
+        with self._explained():
+            try:
+                self._files.rm_file(path)
+            except FileNotFoundError:
+                return
+
     def _path(self, name: str) -> str:
         return f"{self._root}/{check_object_name(name)}"
 

@@ -1,0 +1,243 @@
+"""Commands that take care of a registry: hold, collect, back up, restore."""
+
+from __future__ import annotations
+
+import getpass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from assay.cli.options import HERE, DeskOption, JsonOption, open_desk
+from assay.cli.output import Output
+from assay.domain.instants import render
+
+if TYPE_CHECKING:
+    from assay.registry.backup import BackupStore
+
+NameArgument = Annotated[str, typer.Argument(help="The model's name.")]
+VersionArgument = Annotated[str, typer.Argument(help="The version, such as 1.2.0.")]
+IdentityOption = Annotated[
+    str | None,
+    typer.Option("--as", metavar="NAME", help="Who acts; your user name when left out."),
+]
+ReasonOption = Annotated[str, typer.Option("--reason", help="Why; kept in the log for ever.")]
+PlaceArgument = Annotated[
+    str, typer.Argument(metavar="PLACE", help="A folder, or a URL such as s3://bucket/backups.")
+]
+BackupOption = Annotated[
+    str | None,
+    typer.Option("--backup", metavar="ID", help="Which one, by the beginning of its id; newest."),
+]
+
+
+def collect(
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be removed, and why the rest stays.")
+    ] = False,
+    identity: IdentityOption = None,
+    desk: DeskOption = HERE,
+    as_json: JsonOption = False,
+) -> None:
+    """Remove the files of versions that nothing keeps; their record stays for ever."""
+    from assay.registry.collection import collect as step
+
+    output = Output(as_json=as_json)
+    opened = open_desk(desk)
+    done = step(
+        opened.registry,
+        opened.retention,
+        initiated_by=identity or getpass.getuser(),
+        dry_run=dry_run,
+    )
+    output.table(
+        ("model", "version", "stage", "files", "why"),
+        (
+            (
+                one.version.name,
+                one.version.version,
+                one.version.stage,
+                ("would go" if dry_run else "removed") if one.collect else "stay",
+                one.why,
+            )
+            for one in done.holdings
+        ),
+    )
+    for leftover, size in done.leftovers.items():
+        output.line(f"{leftover}: {size:,} bytes that belong to no version")
+    verb = "would be collected" if dry_run else "collected"
+    freed = "" if dry_run else f"; {done.freed:,} bytes freed"
+    output.line(
+        f"{len(done.collected)} versions {verb}, {len(done.leftovers)} leftovers"
+        f"{' would be' if dry_run else ''} removed{freed}"
+    )
+    if dry_run:
+        output.next_step("assay models gc")
+    output.result(done.to_json())
+
+
+def hold(
+    name: NameArgument,
+    version: VersionArgument,
+    reason: ReasonOption,
+    identity: IdentityOption = None,
+    desk: DeskOption = HERE,
+    as_json: JsonOption = False,
+) -> None:
+    """Keep a version's files whatever their age, until it is released."""
+    from assay.registry.collection import hold as step
+
+    output = Output(as_json=as_json)
+    entry = step(
+        open_desk(desk).registry,
+        name,
+        version,
+        initiated_by=identity or getpass.getuser(),
+        reason=reason,
+    )
+    output.line(f"{name} {entry.to_version} is held by {entry.initiated_by} (entry {entry.seq})")
+    output.next_step(f'assay models release {name} {entry.to_version} --reason "..."')
+    output.result(entry.to_json())
+
+
+def release(
+    name: NameArgument,
+    version: VersionArgument,
+    reason: ReasonOption,
+    identity: IdentityOption = None,
+    desk: DeskOption = HERE,
+    as_json: JsonOption = False,
+) -> None:
+    """End the hold of a version."""
+    from assay.registry.collection import release as step
+
+    output = Output(as_json=as_json)
+    entry = step(
+        open_desk(desk).registry,
+        name,
+        version,
+        initiated_by=identity or getpass.getuser(),
+        reason=reason,
+    )
+    output.line(f"{name} {entry.to_version} is held no more (entry {entry.seq})")
+    output.result(entry.to_json())
+
+
+def backup(
+    place: PlaceArgument,
+    desk: DeskOption = HERE,
+    as_json: JsonOption = False,
+) -> None:
+    """Back the registry up: what is new since the last time; exits 1 where a version is damaged."""
+    output = Output(as_json=as_json)
+    store = _store(place)
+    made = store.take(open_desk(desk).registry)
+    output.line(
+        f"{store.url}: backup {made.id[:20]} holds {len(made.versions)} versions and "
+        f"{made.seq} entries of the log, of {render(made.taken_at)}"
+    )
+    for name, version, wrong in made.damaged:
+        output.line(f"NOT in it: {name} {version}: {wrong}")
+    output.next_step(f"assay models drill {place}")
+    output.result(made.to_json())
+    if made.damaged:
+        raise typer.Exit(1)
+
+
+def backups(place: PlaceArgument, as_json: JsonOption = False) -> None:
+    """List the backups in a place."""
+    output = Output(as_json=as_json)
+    store = _store(place)
+    found = [store.get(one) for one in store.ids()]
+    output.table(
+        ("backup", "taken at", "log entries", "versions", "damaged"),
+        (
+            (one.id[:20], render(one.taken_at), one.seq, len(one.versions), len(one.damaged))
+            for one in found
+        ),
+    )
+    output.result([one.to_json() for one in found])
+
+
+def restore(
+    place: PlaceArgument,
+    identifier: BackupOption = None,
+    desk: DeskOption = HERE,
+    as_json: JsonOption = False,
+) -> None:
+    """Make the registry of a desk that has none from a backup; run it again if it was killed."""
+    output = Output(as_json=as_json)
+    store = _store(place)
+    chosen = store.get(identifier)
+    output.event(f"restoring {len(chosen.versions)} versions and {chosen.seq} entries")
+    done = open_desk(desk).restore_registry(store, chosen)
+    for problem in done.problems:
+        output.line(problem)
+    state = "verifies" if done.ok else "does NOT verify"
+    output.line(
+        f"restored {done.versions} versions and {done.head.seq} entries from {store.url}; the "
+        f"registry {state}"
+    )
+    output.next_step("assay models validate", "assay models list")
+    output.result(done.to_json())
+    if not done.ok:
+        raise typer.Exit(1)
+
+
+def drill(
+    place: PlaceArgument,
+    desk: DeskOption = HERE,
+    as_json: JsonOption = False,
+) -> None:
+    """Restore the newest backup into an empty place and ask it everything; exits 1 on a doubt."""
+    from assay.registry.backup import drill as step
+
+    output = Output(as_json=as_json)
+    done = step(open_desk(desk).registry, _store(place))
+    for line in (*done.restored.problems, *done.differences):
+        output.line(line)
+    output.line(
+        f"restored {done.restored.versions} versions and {done.restored.head.seq} entries into an "
+        f"empty place; {done.questions} questions about the past: "
+        f"{'all answered alike' if done.ok else 'NOT all answered alike'}"
+    )
+    output.result(done.to_json())
+    if not done.ok:
+        raise typer.Exit(1)
+
+
+def bring_back(
+    name: NameArgument,
+    version: VersionArgument,
+    place: Annotated[str, typer.Option("--from", metavar="PLACE", help="Where the backups are.")],
+    reason: ReasonOption,
+    identity: IdentityOption = None,
+    desk: DeskOption = HERE,
+    as_json: JsonOption = False,
+) -> None:
+    """Bring a version's files back from the backups, where they were collected or damaged."""
+    from assay.registry.collection import bring_back as step
+
+    output = Output(as_json=as_json)
+    registry = open_desk(desk).registry
+    record = registry.get(name, version)
+    files = _store(place).files(name, record.version, record.digest)
+    entry = step(
+        registry,
+        name,
+        record.version,
+        files,
+        initiated_by=identity or getpass.getuser(),
+        reason=reason,
+    )
+    what = "is whole, nothing was done" if entry is None else f"is back (entry {entry.seq})"
+    output.line(f"{name} {record.version} {what}")
+    output.next_step(f"assay models validate {name} {record.version}")
+    output.result(None if entry is None else entry.to_json())
+
+
+def _store(place: str) -> BackupStore:
+    from assay import bootstrap
+    from assay.registry.backup import BackupStore
+
+    return BackupStore(bootstrap.open_objects(Path.cwd(), place))

@@ -1,0 +1,311 @@
+"""PostgreSQL under a registry: what the server holds, and what happens when it goes away."""
+
+import importlib.util
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from assay.delivery.promotion import break_glass
+from assay.errors import Conflict, ContractViolation, Tampered, Unavailable
+from assay.registry import EventType, FileLedger, ModelRegistry, adopt_log, log_file
+from assay.registry.catalogue import FORMAT
+from assay.registry.log import EMPTY
+from assay.testing.clocks import FixedClock
+from assay.testing.ledger import Chain, contents, let_happen
+from assay.testing.versions import AUTHOR, make_candidate, make_keys, pass_gates
+
+psycopg = pytest.importorskip("psycopg", reason="pip install 'assay[postgres]'")
+
+from assay.adapters.postgres import PostgresAddress, PostgresLedger  # noqa: E402
+from assay.adapters.postgres import connection as connection_module  # noqa: E402
+from assay.adapters.postgres import ledger as ledger_module  # noqa: E402
+from assay.adapters.postgres.connection import connect  # noqa: E402
+
+T0 = 10**18
+
+
+@pytest.fixture
+def ledger(postgres_url):
+    made = PostgresLedger(postgres_url)
+    yield made
+    made.close()
+
+
+def execute(url, statement, values=None):
+    with connect(PostgresAddress.parse(url)) as connection:
+        answer = connection.execute(statement, values)
+        return answer.fetchall() if answer.description else None
+
+
+def backends(url):
+    """Server processes of registries, other than the one that asks."""
+    return execute(
+        url,
+        "SELECT pid FROM pg_stat_activity WHERE application_name = 'assay'"
+        " AND pid <> pg_backend_pid()",
+    )
+
+
+@pytest.fixture
+def registry(tmp_path, postgres_url):
+    made = open_registry(tmp_path, postgres_url, make_keys(tmp_path))
+    yield made
+    made.close()
+
+
+def open_registry(folder, url, keyring):
+    return ModelRegistry(
+        folder / "desk" / "data" / "models",
+        keyring,
+        FixedClock(T0),
+        audit_path=folder / "desk" / "observability" / "audit" / "model_events.jsonl",
+        ledger=PostgresLedger(url),
+    )
+
+
+def glass(registry, version):
+    clock = registry.clock
+    return break_glass(
+        registry, "fx_vol", version, initiated_by=AUTHOR, reason="now", clock=clock,
+        monotonic=lambda: 0.0,
+    )  # fmt: skip
+
+
+# -- what the server holds ----------------------------------------------------------------------
+
+
+def test_a_whole_life_of_versions_leaves_files_beside_the_database(registry, tmp_path):
+    for number in range(3):
+        registry.register(make_candidate(version=f"1.{number}.0", weights=(number, 1)))
+    pass_gates(registry, "fx_vol", "1.0.0")
+    glass(registry, "1.0.0")
+    glass(registry, "1.1.0")
+    registry.fail("fx_vol", "1.1.0", initiated_by=AUTHOR, reason="drift")
+    assert not (registry.root / "log" / "events.jsonl").exists()
+    assert not [*registry.root.glob("registry.db*")]
+    assert len([*(registry.root / "log" / "heads").glob("*.json")]) == 3
+    report = registry.verify_log()
+    assert (report.ok, report.entries, report.signed_up_to) == (True, 8, 8)
+    export = tmp_path / "desk" / "observability" / "audit" / "model_events.jsonl"
+    assert export.read_bytes() == b"".join(registry._journal.ledger.lines())
+    assert registry.live_at("fx_vol", T0).version is None
+    again = (
+        open_registry(tmp_path, registry._journal.ledger.address, registry.keyring) if 0 else None
+    )
+    assert again is None
+
+
+def test_the_log_is_only_ever_added_to(ledger, postgres_url):
+    let_happen(ledger, *Chain().life())
+    before = contents(ledger)
+    for statement in ("DELETE FROM log", "UPDATE log SET line = ''", "TRUNCATE log"):
+        with pytest.raises(psycopg.errors.RaiseException, match="only ever added to"):
+            execute(postgres_url, statement)
+    assert contents(ledger) == before
+
+
+def test_times_are_whole_nanoseconds(ledger, postgres_url):
+    let_happen(ledger, Chain().next(EventType.REGISTER, at=1_763_000_000_123_456_789))
+    assert execute(postgres_url, "SELECT registered_at, stage_at FROM versions") == [
+        (1_763_000_000_123_456_789,) * 2
+    ]
+
+
+def test_two_registries_in_one_database_do_not_meet(postgres):
+    one, two = (PostgresLedger(postgres.url(name)) for name in ("desk_one", "desk_two"))
+    let_happen(one, *Chain().life())
+    with one.lock():  # another desk's writer is not kept waiting either
+        let_happen(two, Chain().next(EventType.REGISTER))
+    assert (one.head().seq, two.head().seq) == (13, 1)
+    one.close()
+    two.close()
+
+
+def test_a_text_that_postgresql_cannot_hold_is_refused_in_words(ledger):
+    let_happen(ledger)
+    with pytest.raises(ContractViolation, match="NUL"):
+        let_happen(ledger, Chain().next(EventType.GATE, reason="a\0b"))
+    assert ledger.head() == EMPTY
+
+
+def test_a_catalogue_of_a_newer_release_is_left_alone(ledger, postgres_url):
+    let_happen(ledger, *Chain().life())
+    execute(postgres_url, f"UPDATE applied SET format = {FORMAT + 1}")
+    before = execute(postgres_url, "SELECT * FROM versions ORDER BY 1, 2")
+    for act in (ledger.is_settled, lambda: let_happen(ledger)):
+        with pytest.raises(Unavailable, match=f"layout {FORMAT + 1}"):
+            act()
+    assert execute(postgres_url, "SELECT * FROM versions ORDER BY 1, 2") == before
+    with ledger.lock():
+        ledger.rebuild()  # whoever asks for it by name may go back
+    assert ledger.is_settled()
+
+
+def test_machines_that_meet_an_older_layout_at_once_rebuild_it_once(ledger, postgres_url):
+    let_happen(ledger, *Chain().life())
+    before = contents(ledger)
+    execute(postgres_url, "DROP TABLE stages")
+    execute(postgres_url, "UPDATE applied SET format = 1")
+    errors = []
+
+    def open_it():
+        other = PostgresLedger(postgres_url)
+        try:
+            if not other.is_settled():
+                let_happen(other)
+            assert contents(other) == before
+        except BaseException as error:
+            errors.append(error)
+        finally:
+            other.close()
+
+    threads = [threading.Thread(target=open_it) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert errors == []
+
+
+# -- a connection that goes away ------------------------------------------------------------------
+
+
+def test_a_dropped_connection_is_noticed_before_the_next_question(ledger, postgres_url):
+    let_happen(ledger, *Chain().life())
+    before = contents(ledger)
+    for (process,) in backends(postgres_url):
+        execute(postgres_url, "SELECT pg_terminate_backend(%s, 10000)", (process,))
+    assert contents(ledger) == before
+
+
+def test_a_forked_process_opens_its_own_connection(ledger):
+    let_happen(ledger, *Chain().life())
+    before = contents(ledger)
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if contents(ledger) == before else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert contents(ledger) == before
+
+
+@pytest.fixture
+def between(postgres, postgres_url):
+    """A ledger whose connections can be cut, the proxy that cuts them, and a whole one."""
+    spec = importlib.util.spec_from_file_location(
+        "cutting_proxy", Path(__file__).with_name("cutting_proxy.py")
+    )
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    folder = PostgresAddress.parse(postgres_url).host
+    proxy = module.CuttingProxy(folder)
+    ledger = PostgresLedger(postgres_url.replace(folder, proxy.folder))
+    yield ledger, proxy
+    ledger.close()
+    proxy.close()
+
+
+def test_a_connection_lost_before_the_commit_changes_nothing(between, ledger):
+    cut, proxy = between
+    chain = Chain()
+    let_happen(cut, chain.next(EventType.REGISTER))
+    before = contents(ledger)
+    entry = chain.next(EventType.PROMOTE)
+    with cut.lock():
+        proxy.cut = "before"
+        with pytest.raises(Unavailable, match="nothing was changed"):
+            cut.append(entry)
+    assert proxy.cuts == 1
+    assert contents(ledger) == before
+    let_happen(cut, entry)
+    assert ledger.catalogue.current("fx_vol").version == "1.0.0"
+
+
+def test_a_commit_whose_answer_was_lost_is_found_in_the_log(between, ledger):
+    cut, proxy = between
+    chain = Chain()
+    let_happen(cut, chain.next(EventType.REGISTER))
+    entry = chain.next(EventType.PROMOTE)
+    with cut.lock():
+        proxy.cut = "after"
+        assert cut.append(entry) == ledger.head()
+        # The lock is held again: nobody else changes what is still to be published.
+        with pytest.raises(Unavailable, match="another process"):
+            impatient(ledger)
+    assert proxy.cuts == 1
+    assert ledger.head().hash == entry.hash
+    assert ledger.catalogue.current("fx_vol").version == "1.0.0"
+
+
+def impatient(ledger):
+    """Ask for the lock, and wait for it for a twentieth of a second."""
+    session = connection_module._SESSION
+    connection_module._SESSION = session.replace("lock_timeout=30s", "lock_timeout=50")
+    try:
+        with ledger.lock():
+            pass
+    finally:
+        connection_module._SESSION = session
+
+
+def test_a_server_that_stays_away_leaves_the_question_in_words(start_postgres, monkeypatch):
+    server = start_postgres()
+    ledger = PostgresLedger(server.url())
+    chain = Chain()
+    let_happen(ledger, chain.next(EventType.REGISTER))
+    monkeypatch.setattr(ledger_module, "_PATIENCE", 0.0)
+    change = ledger._change
+
+    def killed(work):
+        def die(rows):
+            work(rows)
+            server.kill()
+
+        change(die)
+
+    entry = chain.next(EventType.PROMOTE)
+    with ledger.lock():
+        ledger.recover()
+        monkeypatch.setattr(ledger, "_change", killed)
+        with pytest.raises(Unavailable, match=r"whether entry 2 \(promote of fx_vol 1.0.0\)"):
+            ledger.append(entry)
+    monkeypatch.undo()
+    server.start()
+    assert ledger.head().seq == 1
+    let_happen(ledger, entry)
+    assert ledger.catalogue.current("fx_vol").version == "1.0.0"
+    ledger.close()
+
+
+# -- moving a log ----------------------------------------------------------------------------------
+
+
+def test_a_registry_moves_into_the_database_and_back(tmp_path, postgres_url):
+    keyring, clock = make_keys(tmp_path), FixedClock(T0)
+    root, audit = tmp_path / "models", tmp_path / "audit.jsonl"
+
+    def opened(ledger=None):
+        return ModelRegistry(root, keyring, clock, audit_path=audit, ledger=ledger)
+
+    registry = opened()
+    registry.register(make_candidate())
+    glass(registry, "1.0.0")
+    before = contents(registry._journal.ledger)
+    database = PostgresLedger(postgres_url, former=log_file(root))
+    with pytest.raises(Conflict, match="assay models adopt"):
+        opened(database)
+    adopt_log(root, keyring, clock, log_file(root), audit_path=audit, ledger=database)
+    moved = opened(database)
+    assert contents(database) == before
+    assert moved.verify_log().ok
+    with pytest.raises(Tampered, match="cut or replaced"):
+        opened()  # the file is not to be added to any more
+    moved.fail("fx_vol", "1.0.0", initiated_by=AUTHOR, reason="drift")
+    after = contents(database)
+
+    adopt_log(root, keyring, clock, audit, audit_path=audit, ledger=FileLedger(root))
+    back = opened()
+    assert contents(back._journal.ledger) == after
+    assert back.verify_log().ok
+    database.close()
