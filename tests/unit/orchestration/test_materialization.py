@@ -273,7 +273,7 @@ def test_a_changed_byte_in_what_was_taken_passes_over_no_commit(stage: Stage, by
     whole = bytearray(marks.read_bytes())
     whole[byte % len(whole)] ^= 1
     marks.write_bytes(whole)
-    for call in (stage.run, stage.materializer.freshness):
+    for call in (stage.run, stage.freshness):
         with pytest.raises(Tampered, match="line 1 has changed") as caught:
             call()
         assert caught.value.hint == "assay features materialize live --full"
@@ -290,7 +290,7 @@ def test_what_was_taken_of_a_longer_history_is_not_taken_for_this_one(stage: Sta
     stage.run()
     shutil.rmtree(silver)
     shutil.move(stage.lake.root / "copy", silver)
-    for call in (stage.run, stage.materializer.freshness):
+    for call in (stage.run, stage.freshness):
         with pytest.raises(Conflict, match="its history is another one") as caught:
             call()
         assert caught.value.hint == "assay features materialize live --full"
