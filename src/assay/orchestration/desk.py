@@ -119,7 +119,7 @@ class Desk:
         self.clock = clock
         self.stores = stores
         self._open_manifests = open_manifests
-        self._ledger = ledger
+        self.ledger = ledger
 
     @cached_property
     def lake(self) -> Lake:
@@ -149,6 +149,10 @@ class Desk:
     @cached_property
     def registry(self) -> ModelRegistry:
         """The registry; opening it replays what a crash left undone."""
+        return self.open_registry()
+
+    def open_registry(self) -> ModelRegistry:
+        """The registry, opened anew: that is what follows a crash of another process."""
         from assay.registry import ModelRegistry
 
         return ModelRegistry(
@@ -156,7 +160,7 @@ class Desk:
             self.keyring,
             self.clock,
             audit_path=self.layout.audit,
-            ledger=self._ledger,
+            ledger=self.ledger,
         )
 
     def rebuilt_registry(self) -> ModelRegistry:
@@ -168,7 +172,7 @@ class Desk:
             self.keyring,
             self.clock,
             audit_path=self.layout.audit,
-            ledger=self._ledger,
+            ledger=self.ledger,
         )
 
     def adopt_log(self, source: Path | None = None) -> LogHead:
@@ -179,21 +183,21 @@ class Desk:
         """
         from assay.registry import FileLedger, adopt_log, log_file
 
-        former = self.layout.audit if self._ledger is None else log_file(self.layout.registry)
+        former = self.layout.audit if self.ledger is None else log_file(self.layout.registry)
         return adopt_log(
             self.layout.registry,
             self.keyring,
             self.clock,
             source or former,
             audit_path=self.layout.audit,
-            ledger=self._ledger or FileLedger(self.layout.registry),
+            ledger=self.ledger or FileLedger(self.layout.registry),
         )
 
     def verify_log(self) -> LogReport:
         """Verify the registry's log, also where the registry refuses to open on it."""
         from assay.registry import verify_registry
 
-        return verify_registry(self.layout.registry, self.keyring, self.layout.audit, self._ledger)
+        return verify_registry(self.layout.registry, self.keyring, self.layout.audit, self.ledger)
 
     @cached_property
     def sources(self) -> SourcesConfig:

@@ -100,8 +100,8 @@ def make_service(
     IntegrityError: a version does not verify, load, predict, or fit the desk's views.
     """
     source = RegistryLiveSource(
-        # Opened anew at each look: that is what brings it up to date after another's crash.
-        lambda: Desk(desk.layout, desk.keyring, desk.clock, desk.stores).registry,
+        # At each look: that is what brings it up to date after another's crash.
+        desk.open_registry,
         desk.layout.registry,
         monotonic=time.monotonic,
     )
