@@ -1,4 +1,4 @@
-"""One line of assay.yaml chooses the online store of a desk."""
+"""One line of assay.yaml chooses the online store of a desk, and one where its registry is."""
 
 from __future__ import annotations
 
@@ -116,3 +116,27 @@ except Unavailable as error:
 """
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "pip install 'assay[redis]'"
+
+
+@pytest.mark.parametrize(
+    ("package", "call", "extra"),
+    [
+        ("psycopg", "_ledger(Settings(registry=RegistrySettings(catalogue='postgresql://h/d')))",
+         "postgres"),
+        ("duckdb", "query_registry(None, 'select 1')", "sql"),
+    ],
+)  # fmt: skip
+def test_without_the_packages_of_the_registry_errors_say_what_to_install(package, call, extra):
+    code = f"""
+import sys
+sys.modules["{package}"] = None
+from assay.bootstrap import _ledger, query_registry
+from assay.errors import Unavailable
+from assay.settings import RegistrySettings, Settings
+try:
+    {call}
+except Unavailable as error:
+    print(error.hint)
+"""
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == f"pip install 'assay[{extra}]'"

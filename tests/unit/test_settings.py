@@ -155,3 +155,15 @@ def test_a_value_that_is_no_choice_is_refused_with_the_nearest(desk: Path) -> No
     write(desk, {"parity": {"rule": "distribution", "wasserstein": -1}})
     with pytest.raises(ConfigurationError, match=r"parity\.wasserstein is -1: expected 0 or more"):
         load_settings(desk, {})
+
+
+def test_the_registry_is_in_files_or_in_postgresql_and_no_password_is_shown(desk: Path) -> None:
+    assert load_settings(desk, {}).registry.catalogue == "sqlite"
+    url = "postgresql://u:s3cret@h/d?schema=a"
+    settings = load_settings(desk, {"ASSAY_REGISTRY__CATALOGUE": url})
+    assert settings.registry.catalogue == url
+    assert "s3cret" not in repr(settings)
+    for value in ("postgres", "mysql://u:s3cret@h/d", "redis://:s3cret@h"):
+        with pytest.raises(ConfigurationError, match=r"CATALOGUE .* postgresql://") as caught:
+            load_settings(desk, {"ASSAY_REGISTRY__CATALOGUE": value})
+        assert "s3cret" not in str(caught.value)

@@ -129,8 +129,8 @@ class Desk:
         self.clock = clock
         self.stores = stores
         self._open_manifests = open_manifests
-        self._ledger = ledger
-        self._artifacts = artifacts
+        self.ledger = ledger
+        self.artifacts = artifacts
 
     @cached_property
     def lake(self) -> Lake:
@@ -165,7 +165,7 @@ class Desk:
     @property
     def has_links(self) -> bool:
         """Whether the registry's folder has a link to each version in production."""
-        return self._artifacts is None
+        return self.artifacts is None
 
     def open_registry(self) -> ModelRegistry:
         """The registry opened anew: that brings it up to date after another process's crash."""
@@ -176,8 +176,8 @@ class Desk:
             self.keyring,
             self.clock,
             audit_path=self.layout.audit,
-            ledger=self._ledger,
-            artifacts=self._artifacts,
+            ledger=self.ledger,
+            artifacts=self.artifacts,
         )
 
     def rebuilt_registry(self) -> ModelRegistry:
@@ -189,8 +189,8 @@ class Desk:
             self.keyring,
             self.clock,
             audit_path=self.layout.audit,
-            ledger=self._ledger,
-            artifacts=self._artifacts,
+            ledger=self.ledger,
+            artifacts=self.artifacts,
         )
 
     def adopt_log(self, source: Path | None = None) -> LogHead:
@@ -201,15 +201,15 @@ class Desk:
         """
         from assay.registry import FileLedger, adopt_log, log_file
 
-        former = self.layout.audit if self._ledger is None else log_file(self.layout.registry)
+        former = self.layout.audit if self.ledger is None else log_file(self.layout.registry)
         return adopt_log(
             self.layout.registry,
             self.keyring,
             self.clock,
             source or former,
             audit_path=self.layout.audit,
-            ledger=self._ledger or FileLedger(self.layout.registry),
-            artifacts=self._artifacts,
+            ledger=self.ledger or FileLedger(self.layout.registry),
+            artifacts=self.artifacts,
         )
 
     def verify_log(self) -> LogReport:
@@ -220,8 +220,8 @@ class Desk:
             self.layout.registry,
             self.keyring,
             self.layout.audit,
-            self._ledger,
-            self._artifacts,
+            self.ledger,
+            self.artifacts,
         )
 
     @property
@@ -240,8 +240,8 @@ class Desk:
             self.keyring,
             self.clock,
             audit_path=self.layout.audit,
-            ledger=self._ledger,
-            artifacts=self._artifacts,
+            ledger=self.ledger,
+            artifacts=self.artifacts,
         )
 
     @cached_property

@@ -105,6 +105,7 @@ def make_service(
     IntegrityError: a version does not verify, load, predict, or fit the desk's views.
     """
     source = RegistryLiveSource(
+        # At each look: that is what brings it up to date after another's crash.
         desk.open_registry,
         desk.layout.registry,
         monotonic=time.monotonic,

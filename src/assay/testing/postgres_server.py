@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -36,9 +37,15 @@ def find_postgres() -> Path | None:
     if package is not None and package.origin is not None:
         folders += sorted(Path(package.origin).parent.glob("pginstall*/bin"))
     for folder in folders:
-        if (folder / "postgres").is_file() and (folder / "initdb").is_file():
+        if (folder / "postgres").is_file() and (folder / "initdb").is_file() and _enters(folder):
             return folder
     return None
+
+
+def _enters(folder: Path) -> bool:
+    """Whether the user that will run the server may enter a folder."""
+    ways = (folder, *folder.parents)
+    return os.geteuid() != 0 or all(way.stat().st_mode & stat.S_IXOTH for way in ways)
 
 
 class PostgresServer:

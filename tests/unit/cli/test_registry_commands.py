@@ -128,6 +128,7 @@ def test_a_desk_moves_its_registry_into_postgresql_and_back(
     assert shell.json("models", "adopt", "--desk", str(copy))["entries"] == 5
 
     moved = open_desk(copy)
+    assert moved.open_registry().current("fx_vol").version == "2.0.0"
     assert moved.registry.history("fx_vol") == before
     assert moved.verify_log().ok
     assert query_registry(moved, "select version from live order by since").rows == (

@@ -147,7 +147,10 @@ class _Stage:
         layout = replace(
             desk.layout, lake=folder / "lake", namespace=f"{desk.layout.namespace}.replay"
         )
-        self.replayed = Desk(layout, desk.keyring, self.clock, desk.stores)
+        self.replayed = Desk(
+            layout, desk.keyring, self.clock, desk.stores,
+            ledger=desk.ledger, artifacts=desk.artifacts,
+        )  # fmt: skip
         self.answers: list[Answer] = []
         self.manifest = ManifestSet.of([view]).hash
         self.members: dict[str, bool] = {}
