@@ -189,6 +189,71 @@ class OfflineStoreTests(OfflineAnswerTests):
             store.commit(TABLE, change(table_of(row("B"), row("C", 50 * DAY))))
         assert store.snapshot(TABLE) == made
 
+    def test_columns_that_are_added_are_null_in_rows_before_and_leave_snapshots_before_alone(
+        self, store: OfflineStore
+    ) -> None:
+        first = store.commit(TABLE, table_of(row(), row("B", 50 * DAY)), metadata={"manifest": "1"})
+        store.commit(TABLE, table_of(row("B", 51 * DAY)))
+        second = store.snapshot(TABLE)
+        made = store.add_columns(
+            TABLE, {"other": "Float64", "flag": "Boolean"}, metadata={"manifest": "2"}
+        )
+        assert list(made.schema) == [*SCHEMA, "other", "flag"]
+        assert store.snapshot(TABLE) == made
+        assert (made.rows, made.metadata["manifest"]) == (3, "2")
+        assert store.add_columns(TABLE, {"flag": "Boolean"}) == made
+        whole = store.read(TABLE)
+        assert whole["other"].null_count() == whole["flag"].null_count() == 3
+        # A reader of old columns reads new rows, one of new columns old rows.
+        new = table_of(row("A", 52 * DAY)).with_columns(other=pl.lit(2.5), flag=pl.lit(value=True))
+        store.commit(TABLE, new)
+        assert store.read(TABLE)["other"].to_list() == [None, 2.5, None, None]
+        assert dict(store.read(TABLE, columns=list(SCHEMA)).schema) == SCHEMA
+        assert store.read(TABLE, columns=list(SCHEMA)).height == 4
+        for before in (first, second):
+            assert dict(store.read(TABLE, before.id).schema) == SCHEMA
+            assert store.read(TABLE, before.id).height == before.rows
+            assert store.snapshot(TABLE, before.id) == before
+        store.compact(TABLE)
+        assert store.verify(TABLE).snapshots == 4
+        assert store.read(TABLE, second.id).height == 3
+        assert store.read(TABLE)["flag"].to_list() == [None, True, None, None]
+
+    def test_added_columns_give_the_id_of_a_table_that_always_had_them(
+        self, open_store: Callable[..., OfflineStore]
+    ) -> None:
+        later, always = open_store("later"), open_store("always")
+        rows = table_of(row(), row("B", 50 * DAY), row("A", 90 * DAY))
+        later.commit(TABLE, rows[:2])
+        later.add_columns(TABLE, {"other": "Float64"})
+        whole = rows.with_columns(other=pl.Series([None, None, 1.5], dtype=pl.Float64))
+        later.commit(TABLE, whole[2:])
+        assert later.snapshot(TABLE) == always.commit(TABLE, whole)
+
+    def test_only_columns_are_added_and_only_at_the_end(self, store: OfflineStore) -> None:
+        with pytest.raises(NotFound, match="nothing has been committed"):
+            store.add_columns(TABLE, {"other": "Float64"})
+        made = store.commit(TABLE, table_of(row()))
+        with pytest.raises(ContractViolation, match="value is Float64 and is to be Float32"):
+            store.add_columns(TABLE, {"value": "Float32"})
+        with pytest.raises(ContractViolation, match="expected one of Boolean"):
+            store.add_columns(TABLE, {"other": "Object"})
+        assert store.snapshot(TABLE) == made
+        store.add_columns(TABLE, {"other": "Float64"})
+        with pytest.raises(ContractViolation, match="has columns"):
+            store.commit(TABLE, table_of(row("B")))  # a writer of old columns
+        # What stands there is not rewritten with a value for the new column.
+        with pytest.raises(Conflict):
+            store.commit(TABLE, table_of(row()).with_columns(other=pl.lit(1.0)))
+        store.commit(TABLE, table_of(row()).with_columns(other=pl.lit(None, dtype=pl.Float64)))
+        assert store.snapshot(TABLE).rows == 1
+
+    def test_columns_added_before_any_row_are_those_of_its_rows(self, store: OfflineStore) -> None:
+        store.commit(TABLE, table_of())
+        store.add_columns(TABLE, {"other": "String"})
+        store.commit(TABLE, table_of(row()).with_columns(other=pl.lit("a")))
+        assert store.read(TABLE)["other"].to_list() == ["a"]
+
     def test_a_type_without_a_form_in_every_store_is_refused(self, store: OfflineStore) -> None:
         for values in ([[1.0]], [b"x"], pl.Series([1], dtype=pl.UInt32)):
             with pytest.raises(ContractViolation, match="expected one of Boolean"):

@@ -166,7 +166,10 @@ class CommitLog:
         remove: Sequence[DataFile],
         changes_rows: bool,
     ) -> int:
-        """Write version ``base + 1`` in one step and return it. The files exist already."""
+        """Write version ``base + 1`` in one step and return it. The files exist already.
+
+        With other columns than before every file is replaced.
+        """
         columns = [Field(name, PrimitiveType(_TYPES[kind])) for name, kind in schema.items()]
         delta = Schema([*columns, Field(PARTITION, PrimitiveType("string"))])
         properties = CommitProperties({_RECORD: canonical_bytes(dict(record)).decode()})
@@ -195,15 +198,18 @@ class CommitLog:
                     post_commithook_properties=_NO_HOOKS,
                 )
             else:
+                before = DeltaTable(self.root, version=base)
+                same = before.schema() == delta
+                # Where the columns are others, Delta itself removes every file, and says so.
                 actions += [
                     RemoveAction(
                         file.path, changes_rows, moment, file.bytes, {PARTITION: file.partition}
                     )
-                    for file in remove
+                    for file in (remove if same else ())
                 ]
-                DeltaTable(self.root, version=base).create_write_transaction(
+                before.create_write_transaction(
                     actions,
-                    "append",
+                    "append" if same else "overwrite",
                     delta,
                     [PARTITION],
                     commit_properties=properties,

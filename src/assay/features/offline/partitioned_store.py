@@ -20,8 +20,15 @@ from assay.domain.canonical import canonical_bytes
 from assay.domain.instants import Instant
 from assay.domain.order import ORDER_COLUMNS
 from assay.errors import ContractViolation, NotFound, Tampered, did_you_mean
-from assay.features.offline.partitions import Period, bounds, by_partition, canonical_rows, merge
-from assay.features.offline.store import OfflineSnapshot, Partition, Verification
+from assay.features.offline.partitions import (
+    Period,
+    added_columns,
+    bounds,
+    by_partition,
+    canonical_rows,
+    merge,
+)
+from assay.features.offline.store import COLUMN_TYPES, OfflineSnapshot, Partition, Verification
 from assay.lake.digest import frame_digest
 from assay.lake.snapshots import HistoryEntry
 
@@ -107,6 +114,38 @@ class PartitionedStore(ABC):
             )
             if before is None or made != before:
                 self._publish(base, made, fresh, replaced=())
+        return made
+
+    def add_columns(
+        self,
+        table: str,
+        columns: Mapping[str, str],
+        *,
+        metadata: Mapping[str, str] | None = None,
+    ) -> OfflineSnapshot:
+        """See :meth:`assay.features.offline.store.OfflineStore.add_columns`."""
+        with self._turn(table):
+            base = self._current(table)
+            if base is None:
+                raise NotFound(f"table {table} is empty: nothing has been committed yet")
+            before = base.snapshot
+            added = added_columns(table, before.schema, columns)
+            if not added:
+                return before
+            nulls = [pl.lit(None, COLUMN_TYPES[kind]).alias(name) for name, kind in added.items()]
+            fresh = {
+                one.name: self._checked_rows(base, one).with_columns(nulls)
+                for one in before.partitions
+            }
+            made = OfflineSnapshot(
+                table=table,
+                schema={**before.schema, **added},
+                partitions=tuple(
+                    Partition(name, frame_digest(rows), rows.height) for name, rows in fresh.items()
+                ),
+                metadata=_texts(table, metadata, before),
+            )
+            self._publish(base, made, fresh, replaced=tuple(fresh))
         return made
 
     def snapshot(self, table: str, identifier: str | None = None) -> OfflineSnapshot:

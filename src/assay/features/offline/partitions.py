@@ -70,9 +70,35 @@ def canonical_rows(
     if found.keys() != schema.keys() or any(found[name] != schema[name] for name in schema):
         raise ContractViolation(
             f"table {table} has columns {dict(schema)}, the rows have {found}",
-            hint="a changed view is another table",
+            hint="add_columns adds columns at the end; any other change is another table",
         )
     return made.select(list(schema))
+
+
+def added_columns(
+    table: str, schema: Mapping[str, str], columns: Mapping[str, str]
+) -> dict[str, str]:
+    """Those of ``columns`` that a table does not have yet.
+
+    Raises
+    ------
+    ContractViolation: one is there with another type, or of a type that not every store keeps.
+    """
+    added = {}
+    for name, kind in columns.items():
+        if kind not in COLUMN_TYPES:
+            raise ContractViolation(
+                f"table {table}: column {name} is to be {kind}, "
+                f"expected one of {', '.join(COLUMN_TYPES)}"
+            )
+        if schema.get(name, kind) != kind:
+            raise ContractViolation(
+                f"table {table}: column {name} is {schema[name]} and is to be {kind}",
+                hint="columns are only ever added; a changed one needs another name",
+            )
+        if name not in schema:
+            added[name] = kind
+    return added
 
 
 def _plain(rows: pl.DataFrame, name: str) -> pl.Expr:

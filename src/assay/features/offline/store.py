@@ -6,7 +6,8 @@ Laws (one suite in :mod:`assay.testing.offline_store` holds every store to them)
 2. A batch is stored whole or not at all, whatever instant its writer dies at.
 3. A snapshot's id follows from its table's name, schema, metadata and rows alone: the same rows in
    one batch or in many, in any order, in any store with the same partitions, have the same id.
-4. Every snapshot stays readable. Compaction changes files, never an id or an answer.
+4. Every snapshot stays readable. Compaction changes files, never an id or an answer; columns that
+   are added change neither the rows nor the answers of snapshots before.
 5. What is read was checked against what was written; a changed byte is named, never served.
 """
 
@@ -134,6 +135,30 @@ class OfflineStore(Protocol):
         Conflict: a row stands where another one with different content does.
         ContractViolation: the columns are not those of the table, or a key is null.
         NotFound: the table's name is malformed.
+        """
+        ...
+
+    def add_columns(
+        self,
+        table: str,
+        columns: Mapping[str, str],
+        *,
+        metadata: Mapping[str, str] | None = None,
+    ) -> OfflineSnapshot:
+        """Add columns at the end; rows that are stored have null there, and keep it.
+
+        Every file is written once more, the table is in memory for it. Columns that are there
+        with the same type are passed over, so a call that was killed is made again.
+
+        Parameters
+        ----------
+        columns: type by name, of :data:`COLUMN_TYPES`.
+        metadata: replaces that of the snapshot before; None keeps it.
+
+        Raises
+        ------
+        NotFound: there is no such table. ContractViolation: a column is there with another type,
+        or the type is none that every store keeps.
         """
         ...
 
