@@ -13,6 +13,7 @@ from assay.cli.output import Output
 from assay.domain.instants import render
 
 if TYPE_CHECKING:
+    from assay.orchestration.desk import Desk
     from assay.registry.backup import BackupStore
 
 NameArgument = Annotated[str, typer.Argument(help="The model's name.")]
@@ -23,7 +24,11 @@ IdentityOption = Annotated[
 ]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; kept in the log for ever.")]
 PlaceArgument = Annotated[
-    str, typer.Argument(metavar="PLACE", help="A folder, or a URL such as s3://bucket/backups.")
+    str | None,
+    typer.Argument(
+        metavar="[PLACE]",
+        help="A folder, or a URL such as s3://bucket/backups; the registry's own folder backups.",
+    ),
 ]
 BackupOption = Annotated[
     str | None,
@@ -124,30 +129,33 @@ def release(
 
 
 def backup(
-    place: PlaceArgument,
+    place: PlaceArgument = None,
     desk: DeskOption = HERE,
     as_json: JsonOption = False,
 ) -> None:
     """Back the registry up: what is new since the last time; exits 1 where a version is damaged."""
     output = Output(as_json=as_json)
-    store = _store(place)
-    made = store.take(open_desk(desk).registry)
+    opened = open_desk(desk)
+    store = _store(place, opened)
+    made = store.take(opened.registry)
     output.line(
         f"{store.url}: backup {made.id[:20]} holds {len(made.versions)} versions and "
         f"{made.seq} entries of the log, of {render(made.taken_at)}"
     )
     for name, version, wrong in made.damaged:
         output.line(f"NOT in it: {name} {version}: {wrong}")
-    output.next_step(f"assay models drill {place}")
+    output.next_step(f"assay models drill {place or ''}".rstrip())
     output.result(made.to_json())
     if made.damaged:
         raise typer.Exit(1)
 
 
-def backups(place: PlaceArgument, as_json: JsonOption = False) -> None:
+def backups(
+    place: PlaceArgument = None, desk: DeskOption = HERE, as_json: JsonOption = False
+) -> None:
     """List the backups in a place."""
     output = Output(as_json=as_json)
-    store = _store(place)
+    store = _store(place, open_desk(desk))
     found = [store.get(one) for one in store.ids()]
     output.table(
         ("backup", "taken at", "log entries", "versions", "damaged"),
@@ -160,17 +168,18 @@ def backups(place: PlaceArgument, as_json: JsonOption = False) -> None:
 
 
 def restore(
-    place: PlaceArgument,
+    place: PlaceArgument = None,
     identifier: BackupOption = None,
     desk: DeskOption = HERE,
     as_json: JsonOption = False,
 ) -> None:
     """Make the registry of a desk that has none from a backup; run it again if it was killed."""
     output = Output(as_json=as_json)
-    store = _store(place)
+    opened = open_desk(desk)
+    store = _store(place, opened)
     chosen = store.get(identifier)
     output.event(f"restoring {len(chosen.versions)} versions and {chosen.seq} entries")
-    done = open_desk(desk).restore_registry(store, chosen)
+    done = opened.restore_registry(store, chosen)
     for problem in done.problems:
         output.line(problem)
     state = "verifies" if done.ok else "does NOT verify"
@@ -185,7 +194,7 @@ def restore(
 
 
 def drill(
-    place: PlaceArgument,
+    place: PlaceArgument = None,
     desk: DeskOption = HERE,
     as_json: JsonOption = False,
 ) -> None:
@@ -193,7 +202,8 @@ def drill(
     from assay.registry.backup import drill as step
 
     output = Output(as_json=as_json)
-    done = step(open_desk(desk).registry, _store(place))
+    opened = open_desk(desk)
+    done = step(opened.registry, _store(place, opened))
     for line in (*done.restored.problems, *done.differences):
         output.line(line)
     output.line(
@@ -209,8 +219,10 @@ def drill(
 def bring_back(
     name: NameArgument,
     version: VersionArgument,
-    place: Annotated[str, typer.Option("--from", metavar="PLACE", help="Where the backups are.")],
     reason: ReasonOption,
+    place: Annotated[
+        str | None, typer.Option("--from", metavar="PLACE", help="Where the backups are.")
+    ] = None,
     identity: IdentityOption = None,
     desk: DeskOption = HERE,
     as_json: JsonOption = False,
@@ -219,9 +231,10 @@ def bring_back(
     from assay.registry.collection import bring_back as step
 
     output = Output(as_json=as_json)
-    registry = open_desk(desk).registry
+    opened = open_desk(desk)
+    registry = opened.registry
     record = registry.get(name, version)
-    files = _store(place).files(name, record.version, record.digest)
+    files = _store(place, opened).files(name, record.version, record.digest)
     entry = step(
         registry,
         name,
@@ -236,8 +249,10 @@ def bring_back(
     output.result(None if entry is None else entry.to_json())
 
 
-def _store(place: str) -> BackupStore:
+def _store(place: str | None, desk: Desk) -> BackupStore:
     from assay import bootstrap
     from assay.registry.backup import BackupStore
 
-    return BackupStore(bootstrap.open_objects(Path.cwd(), place))
+    # A folder that is named is one of whoever types, not of the desk.
+    own = str(desk.layout.registry / "backups")
+    return BackupStore(bootstrap.open_objects(Path.cwd(), place or own))
