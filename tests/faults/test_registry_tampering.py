@@ -199,7 +199,7 @@ def test_a_version_resealed_with_a_trusted_key_is_still_not_the_registered_one(r
 
 def test_a_version_whose_signer_is_revoked_is_refused(registry):
     key = registry.keyring.key_of(AUTHOR)
-    revoke_key(registry.keyring._public_dir, key.key_id, "stolen")
+    revoke_key(registry.keyring.public_dir, key.key_id, "stolen")
     assert named(registry) == {"signature"}
     assert "revoked: stolen" in registry.validate("fx_vol", "1.0.0").signature
 

@@ -171,7 +171,7 @@ def count_approvals(
         try:
             approval = Approval.from_json(entry.evidence)
             _check(approval, record, gate_report_digest, now)
-            _check_signature(approval, registry.keyring, require_signed=require_signed)
+            _check_signature(approval, registry.keyring, entry.at, require_signed=require_signed)
             if approval.approver in valid:
                 raise Refused("approved already: one person counts once")
         except AssayError as error:
@@ -229,13 +229,15 @@ def _check(
         )
 
 
-def _check_signature(approval: Approval, keyring: KeyRing, *, require_signed: bool) -> None:
+def _check_signature(
+    approval: Approval, keyring: KeyRing, at: Instant, *, require_signed: bool
+) -> None:
     if approval.envelope is None:
         # A person who has a key signs: otherwise anybody could approve in that person's name.
         if require_signed or keyring.key_of(approval.approver) is not None:
             raise Unavailable("is not signed")
         return
-    made = keyring.verify(approval.envelope, APPROVAL)
+    made = keyring.verify(approval.envelope, APPROVAL, at=at)
     if made.identity != approval.approver:
         raise Tampered(f"was signed by {made.identity}")
     if made.statement != approval.to_statement():

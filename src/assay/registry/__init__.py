@@ -19,7 +19,14 @@ from assay.registry.catalogue import VersionRecord
 from assay.registry.compatibility import CompatibilityResult, VersionCompatibilityChecker
 from assay.registry.file_ledger import FileLedger, log_file
 from assay.registry.journal import adopt_log
-from assay.registry.keyring import KeyRing, TrustedKey, create_key, revoke_key
+from assay.registry.keyring import (
+    KeyRing,
+    TrustedKey,
+    create_key,
+    revoke_key,
+    rotate_key,
+    trust_key,
+)
 from assay.registry.ledger import Ledger
 from assay.registry.lifecycle import EventOutcome, EventType, PromotionGateError
 from assay.registry.log import Entry, LogHead, LogProblem, LogReport
@@ -62,5 +69,7 @@ __all__ = [
     "create_key",
     "log_file",
     "revoke_key",
+    "rotate_key",
+    "trust_key",
     "verify_registry",
 ]

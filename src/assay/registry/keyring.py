@@ -4,6 +4,10 @@
 sign for, and whether it is revoked. A key's id is the SHA-256 of its public half, so a public key
 that was exchanged for another no longer answers to its id. The policy is read again at every
 check: a revocation counts from the next one, without a restart.
+
+A key ends in one of two ways. One that was *retired* signs nothing any more, and what it signed
+before stays good. One that was *revoked* vouches for nothing it ever signed: who stole it can
+backdate.
 """
 
 from __future__ import annotations
@@ -12,7 +16,7 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +32,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from assay.domain.canonical import sha256_hex
+from assay.domain.instants import Instant, parse, render
 from assay.errors import ConfigurationError, Conflict, ContractViolation, Tampered, Unavailable
 from assay.registry.signing import (
     PAYLOAD_TYPE,
@@ -36,7 +41,7 @@ from assay.registry.signing import (
     pre_authentication_encoding,
     sign_statement,
 )
-from assay.storage.files import write_atomic
+from assay.storage.files import sync_directory, write_atomic
 from assay.storage.locks import FileLock
 
 VERSION = "version"
@@ -62,13 +67,21 @@ def check_identity(identity: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class TrustedKey:
-    """One line of the trust policy. ``revoked`` is the reason, or None while the key is good."""
+    """One line of the trust policy.
+
+    ``revoked`` is the reason, ``retired`` the moment; both are None while the key is in force.
+    """
 
     key_id: str
     identity: str
     may_sign: tuple[str, ...]
     public_key: str
     revoked: str | None = None
+    retired: Instant | None = None
+
+    @property
+    def in_force(self) -> bool:
+        return self.revoked is None and self.retired is None
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -77,6 +90,7 @@ class TrustedKey:
             "may_sign": list(self.may_sign),
             "public_key": self.public_key,
             "revoked": self.revoked,
+            "retired": None if self.retired is None else render(self.retired),
         }
 
     @classmethod
@@ -92,6 +106,8 @@ class TrustedKey:
             may_sign=tuple(document["may_sign"]),
             public_key=document["public_key"],
             revoked=document["revoked"],
+            # Absent from policies that were written before keys could be retired.
+            retired=parse(document["retired"]) if document.get("retired") else None,
         )
 
 
@@ -114,12 +130,12 @@ class KeyRing:
     """
 
     def __init__(self, public_dir: Path, private_dir: Path | None = None) -> None:
-        self._public_dir = public_dir
-        self._private_dir = private_dir
+        self.public_dir = public_dir
+        self.private_dir = private_dir
 
     def keys(self) -> tuple[TrustedKey, ...]:
         """The trust policy, as it is on disk now."""
-        path = self._public_dir / "trust.json"
+        path = self.public_dir / "trust.json"
         try:
             document = json.loads(path.read_bytes())
             if document["format"] != _TRUST_FORMAT:
@@ -139,7 +155,7 @@ class KeyRing:
 
     def key_of(self, identity: str) -> TrustedKey | None:
         """The key in force for an identity, or None."""
-        good = (k for k in self.keys() if k.identity == identity and k.revoked is None)
+        good = (k for k in self.keys() if k.identity == identity and k.in_force)
         return next(good, None)
 
     def can_sign(self, identity: str, purpose: str) -> bool:
@@ -148,8 +164,8 @@ class KeyRing:
         return (
             key is not None
             and purpose in key.may_sign
-            and self._private_dir is not None
-            and (self._private_dir / f"{identity}.pem").exists()
+            and self.private_dir is not None
+            and (self.private_dir / f"{identity}.pem").exists()
         )
 
     def sign(self, identity: str, statement: Statement) -> Envelope:
@@ -163,32 +179,38 @@ class KeyRing:
         trusted = self.key_of(identity)
         if trusted is None:
             raise Unavailable(
-                f"{identity} has no key in force in {self._public_dir / 'trust.json'}",
+                f"{identity} has no key in force in {self.public_dir / 'trust.json'}",
                 hint="assay init creates keys; a revoked key needs a new one",
             )
         if statement.purpose not in trusted.may_sign:
             raise Unavailable(
                 f"{identity} may sign {', '.join(trusted.may_sign) or 'nothing'}, "
                 f"not {statement.purpose}",
-                hint=f"may_sign in {self._public_dir / 'trust.json'} says who may",
+                hint=f"may_sign in {self.public_dir / 'trust.json'} says who may",
             )
-        if self._private_dir is None:
+        if self.private_dir is None:
             raise Unavailable(f"no private keys here: cannot sign as {identity}")
-        private = load_private_key(self._private_dir / f"{identity}.pem")
+        private = load_private_key(self.private_dir / f"{identity}.pem")
         if key_id_of(private.public_key()) != trusted.key_id:
             raise Tampered(
-                f"private key of {identity} in {self._private_dir} is not the one that the desk "
-                f"trusts ({trusted.key_id[:12]})"
+                f"private key of {identity} in {self.private_dir} is not the one that the desk "
+                f"trusts ({trusted.key_id[:12]})",
+                hint=f"assay keys rotate {identity} lets the desk trust the one that is there",
             )
         return sign_statement(statement, private, trusted.key_id)
 
-    def verify(self, envelope: Envelope, purpose: str) -> Attestation:
+    def verify(self, envelope: Envelope, purpose: str, *, at: Instant | None = None) -> Attestation:
         """The statement inside an envelope, when a trusted key made it for this purpose.
+
+        Parameters
+        ----------
+        at: when the log says that it was made; None where nothing says so, as for a version that
+            comes from elsewhere.
 
         Raises
         ------
-        Tampered: unknown, revoked or not allowed key; wrong signature; statement of another
-            purpose. Each has its own message.
+        Tampered: unknown, revoked, retired or not allowed key; wrong signature; statement of
+            another purpose. Each has its own message.
         """
         by_id = {key.key_id: key for key in self.keys()}
         trusted = by_id.get(envelope.key_id)
@@ -198,6 +220,11 @@ class KeyRing:
             raise Tampered(
                 f"signed by {trusted.identity} with key {trusted.key_id[:12]}, which is revoked: "
                 f"{trusted.revoked}"
+            )
+        if trusted.retired is not None and at is not None and at >= trusted.retired:
+            raise Tampered(
+                f"signed by {trusted.identity} with key {trusted.key_id[:12]}, which had been "
+                f"retired at {render(trusted.retired)}"
             )
         try:
             self._public_key(trusted).verify(
@@ -215,7 +242,7 @@ class KeyRing:
         return Attestation(statement, trusted.identity, trusted.key_id)
 
     def _public_key(self, trusted: TrustedKey) -> Ed25519PublicKey:
-        path = self._public_dir / trusted.public_key
+        path = self.public_dir / trusted.public_key
         try:
             key = load_pem_public_key(path.read_bytes())
         except FileNotFoundError:
@@ -273,9 +300,7 @@ def create_key(
     Conflict: the desk trusts another key of this identity.
     """
     check_identity(identity)
-    unknown = set(may_sign) - set(PURPOSES)
-    if unknown:
-        raise ContractViolation(f"may_sign {sorted(unknown)}: expected some of {PURPOSES}")
+    _check_purposes(may_sign)
     desk = public_dir.absolute().parent
     if private_dir.resolve().is_relative_to(desk.resolve()):
         raise ConfigurationError(
@@ -286,9 +311,7 @@ def create_key(
     private_path = private_dir / f"{identity}.pem"
     with FileLock(private_dir / ".lock"), FileLock(public_dir / ".lock"):
         if not private_path.exists():
-            fresh = Ed25519PrivateKey.generate()
-            pem = fresh.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-            write_atomic(private_path, pem, mode=0o600)
+            write_atomic(private_path, _pem_of(Ed25519PrivateKey.generate()), mode=0o600)
         public = load_private_key(private_path).public_key()
         wanted = TrustedKey(key_id_of(public), identity, tuple(may_sign), f"{identity}.pem")
         return _trust(public_dir, wanted, public)
@@ -302,30 +325,113 @@ def revoke_key(public_dir: Path, key_id: str, reason: str) -> None:
             raise ConfigurationError(f"key {key_id[:12]!r} is not in the trust policy")
         _write_trust(
             public_dir,
-            [
-                TrustedKey(k.key_id, k.identity, k.may_sign, k.public_key, reason)
-                if k.key_id == key_id
-                else k
-                for k in keys
-            ],
+            [replace(one, revoked=reason) if one.key_id == key_id else one for one in keys],
         )
+
+
+def rotate_key(
+    identity: str, private_dir: Path, public_dir: Path, now: Instant
+) -> tuple[TrustedKey, TrustedKey | None]:
+    """Give an identity a new key; the one in force is retired. Returns the new and the old one.
+
+    Where the private key at hand is another than the desk trusts (it was rotated for another desk),
+    that one is the new key. The private half of a retired key is removed. A rotation that was
+    killed is finished by the next.
+
+    Raises
+    ------
+    ConfigurationError: the identity has no key to rotate.
+    """
+    check_identity(identity)
+    path, coming = private_dir / f"{identity}.pem", private_dir / f"{identity}.next.pem"
+    with FileLock(private_dir / ".lock"), FileLock(public_dir / ".lock"):
+        present = KeyRing(public_dir).keys()
+        mine = [key for key in present if key.identity == identity]
+        if not mine:
+            raise ConfigurationError(
+                f"{identity} has no key in {public_dir / 'trust.json'}",
+                hint=f"assay keys create {identity}",
+            )
+        known = {key.key_id for key in mine}
+        old = next((key for key in mine if key.in_force), None)
+        if coming.exists() and old and key_id_of(load_private_key(coming).public_key()) in known:
+            coming.replace(path)  # killed after the desk trusted it
+            sync_directory(private_dir)
+            return old, None
+        fresh = load_private_key(path) if path.exists() else Ed25519PrivateKey.generate()
+        if key_id_of(fresh.public_key()) in known:
+            fresh = Ed25519PrivateKey.generate()
+        write_atomic(coming, _pem_of(fresh), mode=0o600)
+        public = fresh.public_key()
+        new = TrustedKey(
+            key_id_of(public),
+            identity,
+            (old or mine[-1]).may_sign,
+            f"{identity}.{key_id_of(public)[:12]}.pem",
+        )
+        _write_public(public_dir, new, public)
+        _write_trust(
+            public_dir,
+            [*(replace(one, retired=now) if one is old else one for one in present), new],
+        )
+        coming.replace(path)
+        sync_directory(private_dir)
+        return new, old
+
+
+def trust_key(identity: str, pem: bytes, public_dir: Path, may_sign: Sequence[str]) -> TrustedKey:
+    """Let the desk trust the public half of somebody's key, whose private half is elsewhere.
+
+    Raises
+    ------
+    ContractViolation: it is no Ed25519 public key. Conflict: the desk trusts another key of this
+    identity, or this key for another identity.
+    """
+    check_identity(identity)
+    _check_purposes(may_sign)
+    try:
+        public = load_pem_public_key(pem)
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise ContractViolation(f"not a public key in PEM form: {error}") from None
+    if not isinstance(public, Ed25519PublicKey):
+        raise ContractViolation(f"a key of type {type(public).__name__}: expected Ed25519")
+    wanted = TrustedKey(key_id_of(public), identity, tuple(may_sign), f"{identity}.pem")
+    with FileLock(public_dir / ".lock"):
+        return _trust(public_dir, wanted, public)
 
 
 def _trust(public_dir: Path, wanted: TrustedKey, public: Ed25519PublicKey) -> TrustedKey:
     present = KeyRing(public_dir).keys() if (public_dir / "trust.json").exists() else ()
-    for key in present:
+    same = next((key for key in present if key.key_id == wanted.key_id), None)
+    if same is not None and same.identity == wanted.identity and same.in_force:
+        return same
+    if same is not None and same.identity != wanted.identity:
+        raise Conflict(f"the desk trusts key {same.key_id[:12]} as that of {same.identity}")
+    for key in reversed(present):
         if key.identity == wanted.identity:
-            if key.key_id == wanted.key_id and key.revoked is None:
-                return key
-            state = "a revoked key" if key.revoked is not None else "another key"
+            ended = "a revoked key" if key.revoked else "a retired key" if key.retired else None
             raise Conflict(
-                f"the desk has {state} of {wanted.identity}: {key.key_id[:12]}",
-                hint="restore the private key it belongs to, or use another identity",
+                f"the desk has {ended or 'another key'} of {wanted.identity}: {key.key_id[:12]}",
+                hint=f"restore the private key it belongs to, or assay keys rotate {key.identity}",
             )
-    pem = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    write_atomic(public_dir / wanted.public_key, pem)
+    _write_public(public_dir, wanted, public)
     _write_trust(public_dir, [*present, wanted])
     return wanted
+
+
+def _check_purposes(may_sign: Sequence[str]) -> None:
+    unknown = set(may_sign) - set(PURPOSES)
+    if unknown:
+        raise ContractViolation(f"may_sign {sorted(unknown)}: expected some of {PURPOSES}")
+
+
+def _pem_of(key: Ed25519PrivateKey) -> bytes:
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def _write_public(public_dir: Path, trusted: TrustedKey, public: Ed25519PublicKey) -> None:
+    pem = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    write_atomic(public_dir / trusted.public_key, pem)
 
 
 def _write_trust(public_dir: Path, keys: Sequence[TrustedKey]) -> None:

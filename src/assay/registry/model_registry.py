@@ -440,7 +440,7 @@ class ModelRegistry(RegistryReader):
     ) -> Entry:
         with self._journal.locked():
             record = self.get(name, version)
-            claim = read_claim(envelope, self.keyring)
+            claim = read_claim(envelope, self.keyring, self.now())
             self._expect_champion(name, claim.from_version)
             if (claim.model, claim.to_version, claim.to_digest, claim.from_digest) != (
                 name,

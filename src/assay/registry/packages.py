@@ -153,9 +153,15 @@ def read_package(path: Path, keyring: KeyRing, *, max_bytes: int = MAX_BYTES) ->
         metadata = ModelMetadata.from_bytes(files[METADATA])
     except AssayError as error:
         raise Tampered(f"package {path}: {error.message}") from None
-    version = verified(
-        files, (), metadata.name, metadata.version, sha256_hex(files[MANIFEST]), keyring
-    )
+    try:
+        version = verified(
+            files, (), metadata.name, metadata.version, sha256_hex(files[MANIFEST]), keyring
+        )
+    except Tampered as error:
+        raise Tampered(
+            f"package {path}: {error.message}",
+            hint="whoever signed it must be trusted here: assay keys trust NAME KEY.pem",
+        ) from None
     return Package(version)
 
 

@@ -226,7 +226,9 @@ class RegistryReader:
         """Check every file and the signature of a version; the report names what is wrong."""
         record = self.get(name, version)
         files = self._files(record)
-        return validate(*files, name, record.version, record.digest, self.keyring)
+        return validate(
+            *files, name, record.version, record.digest, self.keyring, at=record.registered_at
+        )
 
     def open_version(self, name: str, version: str) -> VerifiedVersion:
         """A version's verified bytes.
@@ -237,7 +239,9 @@ class RegistryReader:
         """
         record = self.get(name, version)
         files = self._files(record)
-        return verified(*files, name, record.version, record.digest, self.keyring)
+        return verified(
+            *files, name, record.version, record.digest, self.keyring, at=record.registered_at
+        )
 
     def is_model(self, record: VersionRecord) -> bool:
         """Whether a version can predict, as it was registered; else it is files of another kind."""

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from assay.domain.canonical import canonical_bytes, content_hash, sha256_hex
+from assay.domain.instants import Instant
 from assay.domain.versions import InputSchema
 from assay.errors import AssayError, ContractViolation, IncompatibleVersion, Tampered
 from assay.registry.formats import check_files
@@ -271,15 +272,18 @@ def validate(
     version: str,
     digest: str,
     keyring: KeyRing,
+    *,
+    at: Instant | None = None,
 ) -> ValidationReport:
     """Check every file of a version.
 
     Parameters
     ----------
     files, problems: what was found in its place, and what was wrong there.
-    digest: the one that the registry's log recorded.
+    digest: the one that the registry's log recorded. at: when it was registered; None where no
+        log says so.
     """
-    return _inspect(files, problems, name, version, digest, keyring)[0]
+    return _inspect(files, problems, name, version, digest, keyring, at)[0]
 
 
 def verified(
@@ -289,6 +293,8 @@ def verified(
     version: str,
     digest: str,
     keyring: KeyRing,
+    *,
+    at: Instant | None = None,
 ) -> VerifiedVersion:
     """A version of which every byte was checked; parameters as for :func:`validate`.
 
@@ -296,7 +302,7 @@ def verified(
     ------
     Tampered: something is wrong; names the files.
     """
-    report, attestation = _inspect(files, problems, name, version, digest, keyring)
+    report, attestation = _inspect(files, problems, name, version, digest, keyring, at)
     if not report.ok or attestation is None:
         first = report.problems[0]
         others = sorted({problem.file for problem in report.problems} - {first.file})
@@ -338,10 +344,11 @@ def _inspect(
     version: str,
     digest: str,
     keyring: KeyRing,
+    at: Instant | None,
 ) -> tuple[ValidationReport, Attestation | None]:
     problems = [*found_problems]
     found = digests_of(files)
-    attestation, signature = _attest(files, name, version, keyring, problems)
+    attestation, signature = _attest(files, name, version, keyring, at, problems)
     _compare(files, found, digest, attestation, problems)
     if not problems:
         _check_meaning(files, found, name, version, problems)
@@ -354,6 +361,7 @@ def _attest(
     name: str,
     version: str,
     keyring: KeyRing,
+    at: Instant | None,
     problems: list[Problem],
 ) -> tuple[Attestation | None, str]:
     if SIGNATURE not in content:
@@ -361,7 +369,7 @@ def _attest(
             problems.append(Problem(SIGNATURE, "is missing: the version is not signed"))
         return None, "missing"
     try:
-        attestation = keyring.verify(Envelope.from_bytes(content[SIGNATURE]), VERSION)
+        attestation = keyring.verify(Envelope.from_bytes(content[SIGNATURE]), VERSION, at=at)
         stated = (
             attestation.statement.predicate.get("name"),
             attestation.statement.predicate.get("version"),

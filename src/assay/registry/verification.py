@@ -7,6 +7,7 @@ from io import BytesIO
 from itertools import zip_longest
 from pathlib import Path
 
+from assay.domain.instants import Instant
 from assay.errors import AssayError, Tampered
 from assay.registry.artifacts import Artifacts
 from assay.registry.file_ledger import FileLedger
@@ -20,9 +21,9 @@ from assay.registry.sealed import SIGNATURE, log_head_of
 from assay.registry.signing import Envelope
 
 
-def read_claim(envelope: Envelope, keyring: KeyRing) -> PromotionClaim:
-    """The promotion that an envelope asserts, its signature verified."""
-    return PromotionClaim.from_statement(keyring.verify(envelope, PROMOTION).statement)
+def read_claim(envelope: Envelope, keyring: KeyRing, at: Instant) -> PromotionClaim:
+    """The promotion that an envelope asserts, its signature verified as of a moment."""
+    return PromotionClaim.from_statement(keyring.verify(envelope, PROMOTION, at=at).statement)
 
 
 def verify_promotion(entry: Entry, digest: str, keyring: KeyRing) -> PromotionClaim:
@@ -40,7 +41,7 @@ def verify_promotion(entry: Entry, digest: str, keyring: KeyRing) -> PromotionCl
     where = f"promotion of {entry.model} {entry.to_version} (entry {entry.seq})"
     try:
         envelope = Envelope.from_json(entry.evidence.get("statement"))
-        claim = read_claim(envelope, keyring)
+        claim = read_claim(envelope, keyring, entry.at)
     except AssayError as error:
         raise Tampered(f"{where}: {error.message}") from None
     said = (claim.model, claim.from_version, claim.to_version, claim.to_digest)

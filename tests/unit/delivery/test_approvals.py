@@ -161,7 +161,7 @@ def test_a_signature_moved_to_another_approval_does_not_count(registry, clock):
 def test_an_approval_signed_with_a_revoked_key_does_not_count(registry):
     yes(registry, FIRST_APPROVER)
     key = registry.keyring.key_of(FIRST_APPROVER)
-    revoke_key(registry.keyring._public_dir, key.key_id, "left the firm")
+    revoke_key(registry.keyring.public_dir, key.key_id, "left the firm")
     assert "revoked: left the firm" in count(registry).ignored[0]
 
 

@@ -4,7 +4,7 @@ import stat
 import pytest
 
 from assay.errors import ConfigurationError, Conflict, ContractViolation, Tampered, Unavailable
-from assay.registry import KeyRing, create_key, revoke_key
+from assay.registry import KeyRing, create_key, revoke_key, rotate_key, trust_key
 from assay.registry.signing import Envelope, Statement
 
 
@@ -202,3 +202,133 @@ def test_identities_are_safe_file_names(folders, identity):
 def test_an_unknown_purpose_is_refused(folders):
     with pytest.raises(ContractViolation, match="may_sign"):
         create_key("jane", *folders, ["everything"])
+
+
+NOW = 1_800_000_000 * 10**9
+
+
+def rotated(folders, now=NOW):
+    private, public = folders
+    return rotate_key("jane", private, public, now)
+
+
+def test_a_rotated_key_signs_and_what_the_old_one_signed_before_stays_good(folders):
+    private, public = folders
+    first = create_key("jane", private, public, ["version", "approval"])
+    before = KeyRing(public, private).sign("jane", statement())
+    new, old = rotated(folders)
+    assert (old.key_id, new.may_sign) == (first.key_id, first.may_sign)
+    assert new.key_id != first.key_id
+    ring = KeyRing(public, private)
+    after = ring.sign("jane", statement())
+    assert after.key_id == new.key_id
+    assert ring.verify(after, "version", at=NOW).identity == "jane"
+    assert ring.verify(before, "version", at=NOW - 1).identity == "jane"
+    assert ring.verify(before, "version").identity == "jane"  # nothing says when it was made
+    with pytest.raises(Tampered, match="had been retired at 2027-01-15T08:00:00Z"):
+        ring.verify(before, "version", at=NOW)
+    assert ring.key_of("jane").key_id == new.key_id
+    assert sorted(path.name for path in private.glob("*.pem")) == ["jane.pem"]
+    assert stat.S_IMODE((private / "jane.pem").stat().st_mode) == 0o600
+    third, second = rotated(folders, NOW + 5)
+    assert second.key_id == new.key_id
+    assert len(ring.keys()) == 3
+    assert ring.verify(before, "version", at=NOW - 1).key_id == first.key_id
+    assert third.in_force
+
+
+def test_a_revoked_key_is_followed_by_a_new_one_and_stays_revoked(folders):
+    private, public = folders
+    first = create_key("jane", private, public)
+    before = KeyRing(public, private).sign("jane", statement())
+    revoke_key(public, first.key_id, "stolen")
+    with pytest.raises(Conflict, match="a revoked key of jane"):
+        create_key("jane", private, public)
+    new, old = rotated(folders)
+    assert old is None
+    assert KeyRing(public, private).sign("jane", statement()).key_id == new.key_id
+    with pytest.raises(Tampered, match="revoked: stolen"):
+        KeyRing(public).verify(before, "version", at=NOW - 1)
+
+
+def test_a_key_that_was_rotated_for_one_desk_is_taken_over_by_the_other(folders, tmp_path):
+    private, public = folders
+    other = tmp_path / "other" / "keys"
+    create_key("jane", private, public)
+    create_key("jane", private, other)
+    new, _ = rotated(folders)
+    with pytest.raises(Tampered, match="is not the one that the desk trusts") as refused:
+        KeyRing(other, private).sign("jane", statement())
+    assert "assay keys rotate jane" in refused.value.hint
+    taken, _ = rotate_key("jane", private, other, NOW)
+    assert taken.key_id == new.key_id
+    KeyRing(other).verify(KeyRing(other, private).sign("jane", statement()), "version", at=NOW)
+
+
+@pytest.mark.parametrize("dying", ["trust", "rename"])
+def test_a_rotation_that_was_killed_is_finished_by_the_next(folders, monkeypatch, dying):
+    from assay.registry import keyring
+
+    private, public = folders
+    create_key("jane", private, public)
+    KeyRing(public, private).sign("jane", statement())
+    with monkeypatch.context() as patch:
+
+        def die(*_):
+            raise KeyboardInterrupt
+
+        if dying == "trust":
+            patch.setattr(keyring, "_write_trust", die)
+        else:
+            write = keyring._write_trust
+
+            def write_and_die(*given):
+                write(*given)
+                raise KeyboardInterrupt
+
+            patch.setattr(keyring, "_write_trust", write_and_die)
+        with pytest.raises(KeyboardInterrupt):
+            rotated(folders)
+    if dying == "trust":
+        KeyRing(public, private).sign("jane", statement())  # nothing has changed yet
+    new, _ = rotated(folders)
+    ring = KeyRing(public, private)
+    envelope = ring.sign("jane", statement())
+    assert ring.verify(envelope, "version", at=NOW).key_id == new.key_id
+    policy = ring.keys()
+    assert sum(key.in_force for key in policy) == 1
+    assert sorted(path.name for path in private.glob("*.pem")) == ["jane.pem"]
+
+
+def test_nobody_without_a_key_has_one_to_rotate(folders):
+    private, public = folders
+    create_key("jane", private, public)
+    with pytest.raises(ConfigurationError, match="joe has no key"):
+        rotate_key("joe", private, public, NOW)
+
+
+def test_a_public_key_is_trusted_once_and_for_one_identity(folders, tmp_path):
+    private, public = folders
+    create_key("jane", private, public)
+    foreign = tmp_path / "foreign" / "keys"
+    key = create_key("eve", tmp_path / "eve", foreign)
+    pem = (foreign / "eve.pem").read_bytes()
+    made = trust_key("eve", pem, public, ["version"])
+    assert (made.key_id, made.may_sign) == (key.key_id, ("version",))
+    assert trust_key("eve", pem, public, ["version"]) == made
+    envelope = KeyRing(foreign, tmp_path / "eve").sign("eve", statement())
+    assert KeyRing(public).verify(envelope, "version").identity == "eve"
+    with pytest.raises(Conflict, match="as that of eve"):
+        trust_key("mallory", pem, public, ["version"])
+    with pytest.raises(Conflict, match="another key of jane"):
+        trust_key("jane", other_pem(tmp_path), public, ["version"])
+    for wrong in (b"", b"no key", (private / "jane.pem").read_bytes()):
+        with pytest.raises(ContractViolation, match="not a public key"):
+            trust_key("joe", wrong, public, ["version"])
+    with pytest.raises(ContractViolation, match="may_sign"):
+        trust_key("joe", pem, public, ["everything"])
+
+
+def other_pem(folder):
+    create_key("third", folder / "third", folder / "third-desk" / "keys")
+    return (folder / "third-desk" / "keys" / "third.pem").read_bytes()

@@ -1,0 +1,144 @@
+"""Commands on keys: who may sign what for a desk, and how that changes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from assay.cli.options import HERE, DeskOption, JsonOption, open_desk
+from assay.cli.output import Output
+from assay.domain.instants import render
+
+keys = typer.Typer(name="keys", no_args_is_help=True, help="Who may sign what, and for how long.")
+
+IdentityArgument = Annotated[str, typer.Argument(metavar="NAME", help="A person or a service.")]
+PurposeOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--may-sign", metavar="PURPOSE", help="Repeat for several; everything by default."
+    ),
+]
+
+
+@keys.command("list")
+def keys_list(desk: DeskOption = HERE, as_json: JsonOption = False) -> None:
+    """The trust policy: every key, whose it is, what it may sign, and whether it is in force."""
+    output = Output(as_json=as_json)
+    found = open_desk(desk).keyring.keys()
+    output.table(
+        ("identity", "key", "may sign", "state"),
+        (
+            (
+                one.identity,
+                one.key_id[:12],
+                ", ".join(one.may_sign),
+                f"revoked: {one.revoked}"
+                if one.revoked is not None
+                else f"retired {render(one.retired)}"
+                if one.retired is not None
+                else "in force",
+            )
+            for one in found
+        ),
+    )
+    output.result([one.to_json() for one in found])
+
+
+@keys.command("create")
+def keys_create(
+    identity: IdentityArgument,
+    may_sign: PurposeOption = None,
+    desk: DeskOption = HERE,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a key for a person or service and let the desk trust its public half."""
+    from assay.registry.keyring import PURPOSES, create_key
+
+    output = Output(as_json=as_json)
+    opened = open_desk(desk)
+    made = create_key(identity, _private(), opened.keyring.public_dir, may_sign or PURPOSES)
+    output.line(f"{identity} has key {made.key_id[:12]}, which may sign {', '.join(made.may_sign)}")
+    output.line("the private half lies in your configuration folder, readable by you alone")
+    output.result(made.to_json())
+
+
+@keys.command("trust")
+def keys_trust(
+    identity: IdentityArgument,
+    file: Annotated[Path, typer.Argument(help="The public half, in PEM form.")],
+    may_sign: PurposeOption = None,
+    desk: DeskOption = HERE,
+    as_json: JsonOption = False,
+) -> None:
+    """Let the desk trust somebody's key whose private half is elsewhere."""
+    from assay.errors import NotFound
+    from assay.registry.keyring import PURPOSES, trust_key
+
+    output = Output(as_json=as_json)
+    try:
+        pem = file.read_bytes()
+    except OSError as error:
+        raise NotFound(f"no public key {file}: {error.strerror}") from None
+    made = trust_key(identity, pem, open_desk(desk).keyring.public_dir, may_sign or PURPOSES)
+    output.line(
+        f"the desk trusts key {made.key_id[:12]} of {identity} for {', '.join(made.may_sign)}"
+    )
+    output.result(made.to_json())
+
+
+@keys.command("rotate")
+def keys_rotate(
+    identity: IdentityArgument, desk: DeskOption = HERE, as_json: JsonOption = False
+) -> None:
+    """Give somebody a new key; what the old one signed stays good, and it signs no more."""
+    from assay.registry.keyring import rotate_key
+
+    output = Output(as_json=as_json)
+    opened = open_desk(desk)
+    # Not the bare clock: what was signed until now must have been before it.
+    new, old = rotate_key(
+        identity, _private(), opened.keyring.public_dir, opened.registry.now() + 1
+    )
+    output.line(
+        f"{identity} signs with key {new.key_id[:12]}"
+        + ("" if old is None else f"; {old.key_id[:12]} is retired")
+    )
+    output.result({"new": new.to_json(), "old": None if old is None else old.to_json()})
+
+
+@keys.command("revoke")
+def keys_revoke(
+    key: Annotated[str, typer.Argument(metavar="KEY", help="The key's id, or its beginning.")],
+    reason: Annotated[str, typer.Option("--reason", help="Why; kept in the policy.")],
+    desk: DeskOption = HERE,
+    as_json: JsonOption = False,
+) -> None:
+    """Stop trusting a key for everything that it ever signed: it was stolen, or may have been."""
+    from assay.errors import NotFound, Refused
+    from assay.registry.keyring import revoke_key
+
+    output = Output(as_json=as_json)
+    keyring = open_desk(desk).keyring
+    trusted = keyring.keys()
+    found = [one for one in trusted if one.key_id.startswith(key)]
+    if len(found) != 1:
+        raise NotFound(
+            f"{len(found)} keys begin with {key!r}: expected one", hint="assay keys list"
+        )
+    if not reason.strip():
+        raise Refused("a revocation needs a reason", hint='--reason "..."')
+    revoke_key(keyring.public_dir, found[0].key_id, reason)
+    output.line(f"key {found[0].key_id[:12]} of {found[0].identity} is revoked: {reason}")
+    output.line("nothing that it ever signed verifies any more; versions have to be signed anew")
+    output.next_step("assay models validate", f"assay keys rotate {found[0].identity}")
+    output.result({"key_id": found[0].key_id, "identity": found[0].identity, "reason": reason})
+
+
+def _private() -> Path:
+    import os
+
+    from assay import bootstrap
+
+    return bootstrap.private_key_folder(os.environ)
