@@ -453,10 +453,10 @@ def models_history(
 
 @models.command("rebuild")
 def models_rebuild(desk: DeskOption = HERE, as_json: JsonOption = False) -> None:
-    """Make the catalogue again from the version folders and the log."""
+    """Make the catalogue again from the log."""
     output = Output(as_json=as_json)
     registry = open_desk(desk).rebuilt_registry()
     count = len(registry.list())
-    output.line(f"catalogue rebuilt from folders and log: {count} versions")
+    output.line(f"catalogue rebuilt from the log: {count} versions")
     output.next_step("assay audit verify")
     output.result({"versions": count})

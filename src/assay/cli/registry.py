@@ -33,9 +33,9 @@ def sql(
     if as_csv:
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(answer.columns)
-        writer.writerows(answer.rows)
+        writer.writerows(answer.cells())
         return
-    output.table(answer.columns, answer.rows)
+    output.table(answer.columns, answer.cells())
     output.result(answer.to_json())
 
 

@@ -125,8 +125,12 @@ def test_a_user_without_rights_is_told_which_and_may_read_with_them(guarded):
         guarded,
         f"GRANT USAGE ON SCHEMA {schema} TO reader",
         f"GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO reader",
+        f"ALTER DEFAULT PRIVILEGES FOR USER assay IN SCHEMA {schema}"
+        " GRANT SELECT ON TABLES TO reader",
     )
     reader.close()
+    with ledger.lock():
+        ledger.rebuild()
     assert reader.is_settled()
     assert contents(reader) == before
     with pytest.raises(ConfigurationError, match="permission denied") as caught:

@@ -187,6 +187,22 @@ def test_whatever_only_reads_is_answered(filed, statement):
     assert all(len(row) == len(answer.columns) for row in answer.to_json())
 
 
+def test_what_is_nested_or_no_float_is_written_as_json_has_it(filed):
+    answer = query_registry(
+        filed,
+        "select metrics, 1.5 as half, [1, 2] as both, 'nan'::double as none,"
+        " date '2026-01-15' as day"
+        " from versions where version = '1.9.0'",
+    )
+    metrics = {"loss": None, "odd name": None, "sharpe": 1.5}
+    (document,) = answer.to_json()
+    assert document == {
+        "metrics": metrics, "half": 1.5, "both": [1, 2], "none": None, "day": "2026-01-15"
+    }  # fmt: skip
+    (cells,) = answer.cells()
+    assert (json.loads(cells[0]), json.loads(cells[2])) == (metrics, [1, 2])
+
+
 @pytest.mark.parametrize(
     "statement",
     [

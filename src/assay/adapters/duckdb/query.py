@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,18 @@ class SqlAnswer:
 
     columns: tuple[str, ...]
     rows: tuple[tuple[Any, ...], ...]
+
+    def cells(self) -> list[tuple[Any, ...]]:
+        """The rows for a table or a file of text: what is nested as JSON."""
+        return [
+            tuple(
+                json.dumps(_plain(cell), ensure_ascii=False)
+                if isinstance(cell, dict | list | tuple)
+                else cell
+                for cell in row
+            )
+            for row in self.rows
+        ]
 
     def to_json(self) -> list[dict[str, Any]]:
         """One object per row; of two columns with one name the second gets a number."""
@@ -142,8 +156,8 @@ def _plain(value: Any) -> Any:
         return {str(name): _plain(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
+    if isinstance(value, float | Decimal):
+        return float(value) if math.isfinite(value) else None
     return value if value is None or isinstance(value, str | int) else str(value)
 
 
