@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from assay.cli import audit, data, models, online, parity, report, requests, serve
+from assay.cli import audit, data, lineage, models, online, parity, report, requests, serve
 from assay.cli.options import JsonOption
 from assay.cli.output import Output
 
@@ -79,6 +79,7 @@ app.add_typer(parity.parity, rich_help_panel=DATA)
 app.add_typer(requests.requests, rich_help_panel=DATA)
 app.command(rich_help_panel=MODELS)(models.train)
 app.add_typer(models.gates, rich_help_panel=MODELS)
+models.models.command("lineage")(lineage.lineage)
 app.add_typer(models.models, rich_help_panel=MODELS)
 app.command(rich_help_panel=RECORD)(report.report)
 app.command(rich_help_panel=SERVING)(serve.serve)
