@@ -49,6 +49,7 @@ class DeskLayout:
     audit: Path
     policy: Path
     promotions: Path
+    serving_record: Path
     active_manifests: Path
     changelog: Path
     threads: int

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from io import BytesIO
-from itertools import zip_longest
+from itertools import chain, zip_longest
 from pathlib import Path
 
 from assay.errors import AssayError, Tampered
@@ -51,14 +51,24 @@ def verify_promotion(entry: Entry, digest: str, keyring: KeyRing) -> PromotionCl
     return claim
 
 
-def verify_registry(root: Path, keyring: KeyRing, audit_path: Path | None) -> LogReport:
+def verify_registry(
+    root: Path,
+    keyring: KeyRing,
+    audit_path: Path | None,
+    *,
+    known: Iterable[tuple[int, str, str]] = (),
+) -> LogReport:
     """Walk the log; hold it against signed heads, version folders, the index and the export.
 
     It only reads, and works on a registry too broken to be opened.
+
+    Parameters
+    ----------
+    known: further heads of the log, as others saw them: entry number, hash, where it is written.
     """
     log = EventLog(root / "log")
     with SqliteFile(root / "registry.db").lock():
-        report = log.verify(keyring, _heads_in_versions(root, keyring))
+        report = log.verify(keyring, chain(_heads_in_versions(root, keyring), known))
         problems = [*report.problems]
         problems.extend(_index_problems(root, report))
         if not problems:
