@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,7 +16,9 @@ from assay.cli.output import Output
 from assay.domain.instants import render
 
 if TYPE_CHECKING:
+    from assay.domain.verdicts import GateResult
     from assay.orchestration.lineage import LineageCheck
+    from assay.orchestration.version_comparison import VersionComparison
     from assay.registry.lineage import LineageGraph
 
 
@@ -102,3 +106,82 @@ def _show_check(output: Output, found: LineageCheck) -> None:
     output.result(found.to_json())
     if not found.ok:
         raise typer.Exit(1)
+
+
+def compare(
+    name: NameArgument,
+    before: Annotated[str, typer.Argument(help="One version, such as 1.0.0.")],
+    after: Annotated[str, typer.Argument(help="The other one.")],
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the comparison as a page.")
+    ] = None,
+    desk: DeskOption = HERE,
+    as_json: JsonOption = False,
+) -> None:
+    """Two versions side by side: metrics, gates, inputs, features, configuration, data, files."""
+    from assay.orchestration.version_comparison import compare_versions
+    from assay.orchestration.version_comparison_page import comparison_page
+    from assay.storage.files import write_atomic
+
+    output = Output(as_json=as_json)
+    found = compare_versions(open_desk(desk), name, before, after)
+    _show_gates_of_both(output, found)
+    _show_differences(output, found)
+    if html is not None:
+        write_atomic(html, comparison_page(found).encode())
+        output.line(f"written to {html}")
+    output.result(found.to_json())
+
+
+def _show_gates_of_both(output: Output, found: VersionComparison) -> None:
+    old, new = found.before.version, found.after.version
+    if found.gates:
+        output.table(
+            ("gate", "rule", old, "value", new, "value"),
+            (
+                (
+                    _cut(one.name, 26),
+                    _cut(" / ".join(dict.fromkeys(g.threshold for g in one.both)), 22),
+                    *(part for gate in (one.before, one.after) for part in _gate(gate)),
+                )
+                for one in found.gates
+            ),
+        )
+    outcomes = (found.outcomes.before or "not judged", found.outcomes.after or "not judged")
+    output.line(f"outcome: {old} {outcomes[0]}, {new} {outcomes[1]}")
+
+
+def _gate(gate: GateResult | None) -> tuple[str, str]:
+    if gate is None:
+        return "-", "-"
+    return str(gate.verdict), "-" if gate.value is None else f"{gate.value:.6g}"
+
+
+def _show_differences(output: Output, found: VersionComparison) -> None:
+    from assay.orchestration.version_comparison import different
+    from assay.orchestration.version_comparison_page import text
+
+    old, new = found.before.version, found.after.version
+    for title, part in found.parts().items():
+        apart = different(part)
+        output.line(f"{title}: {len(part) - len(apart)} equal, {len(apart)} differ")
+        # A name that was cut off would hide which column is missing.
+        shown = partial(fill, width=38) if title == "input schema" else partial(_cut, width=38)
+        if apart:
+            output.table(
+                ("what", old, new),
+                (
+                    (_cut(one.name, 36), *(shown(text(end)) for end in (one.before, one.after)))
+                    for one in apart
+                ),
+            )
+    if found.unknown_features is not None:
+        output.line(f"features: {found.unknown_features}")
+    else:
+        output.line(f"features: {len(found.features) or 'no'} differences")
+    for one in found.features:
+        output.line(f"  {one.kind}: {one.what} {one.name}")
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "\N{HORIZONTAL ELLIPSIS}"
