@@ -185,3 +185,79 @@ def _show_differences(output: Output, found: VersionComparison) -> None:
 
 def _cut(text: str, width: int) -> str:
     return text if len(text) <= width else text[: width - 1] + "\N{HORIZONTAL ELLIPSIS}"
+
+
+def pack(
+    name: NameArgument,
+    version: VersionArgument,
+    out: Annotated[
+        Path, typer.Option("--out", metavar="DIR|FILE.zip", help="A new folder, or an archive.")
+    ],
+    identity: Annotated[
+        str | None,
+        typer.Option("--as", metavar="NAME", help="Whose key signs the pack; nobody's by default."),
+    ] = None,
+    desk: DeskOption = HERE,
+    as_json: JsonOption = False,
+) -> None:
+    """Write everything recorded about a version, with what is needed to check it offline."""
+    from assay.domain.canonical import sha256_hex
+    from assay.orchestration.evidence_pack import write_pack
+    from assay.orchestration.evidence_pack.writing import CHECKSUMS
+
+    output = Output(as_json=as_json)
+    files = write_pack(open_desk(desk), name, version, out, signer=identity)
+    digest = sha256_hex(files[CHECKSUMS])
+    output.line(f"{len(files)} files in {out}; the list of digests has SHA-256 {digest}")
+    output.next_step(f"assay models check-pack {out}")
+    output.result({"pack": str(out), "files": sorted(files), "checksums_sha256": digest})
+
+
+def check_pack(
+    path: Annotated[Path, typer.Argument(help="A pack: its folder, or its archive.")],
+    keys: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="The trust policy to believe, instead of the pack's."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check an evidence pack without the desk: digests, chain, signatures; exits 1 if wrong."""
+    from assay.orchestration.evidence_pack import check_pack as check
+
+    output = Output(as_json=as_json)
+    found = check(path, keys)
+    output.table(
+        ("what", "holds", "detail"),
+        ((one.what, "yes" if one.ok else "NO", one.detail) for one in found.findings),
+    )
+    for identity, key_id in found.keys:
+        output.line(f"key of {identity}: {key_id}")
+    verdict = "the pack holds" if found.ok else "the pack does NOT hold"
+    known = "by the keys given" if keys else "if these keys are the ones you know"
+    output.line(f"{found.model} {found.version}: {verdict}, {known}")
+    output.result(found.to_json())
+    if not found.ok:
+        raise typer.Exit(1)
+
+
+def bom(
+    name: NameArgument,
+    version: VersionArgument,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Write it here, not to the output.")
+    ] = None,
+    desk: DeskOption = HERE,
+    as_json: JsonOption = False,
+) -> None:
+    """Print a version's bill of materials: CycloneDX 1.6 JSON, with its model card."""
+    from assay.orchestration.evidence_pack import bom_of
+    from assay.storage.files import write_atomic
+
+    output = Output(as_json=as_json)
+    document = bom_of(open_desk(desk), name, version)
+    if out is None:
+        output.line(json.dumps(document, indent=1))
+    else:
+        write_atomic(out, json.dumps(document, indent=1).encode() + b"\n")
+        output.line(f"written to {out}")
+    output.result(document)

@@ -62,9 +62,9 @@ def _gates(found: VersionComparison) -> Markup:
         (
             words.gate_title(one.name),
             _rules(one.before, one.after),
-            badge(one.before),
+            badge(_verdict(one.before)),
             _value(one.before),
-            badge(one.after),
+            badge(_verdict(one.after)),
             _value(one.after),
         )
         for one in found.gates
@@ -73,6 +73,10 @@ def _gates(found: VersionComparison) -> Markup:
         len({gate.verdict for gate in one.both}) > 1 or len(one.both) == 1 for one in found.gates
     ]
     return texts(columns, rows, other=apart)
+
+
+def _verdict(gate: GateResult | None) -> str | None:
+    return None if gate is None else gate.verdict
 
 
 def _rules(before: GateResult | None, after: GateResult | None) -> str:

@@ -44,7 +44,8 @@ PROMOTION = "promotion"
 APPROVAL = "approval"
 LOG_HEAD = "log_head"
 SERVICE = "service"
-PURPOSES = (VERSION, PROMOTION, APPROVAL, LOG_HEAD, SERVICE)
+PACK = "pack"
+PURPOSES = (VERSION, PROMOTION, APPROVAL, LOG_HEAD, SERVICE, PACK)
 """What a key may be trusted to sign."""
 
 _IDENTITY = re.compile(r"[a-z0-9][a-z0-9._@+-]{0,63}")
@@ -117,6 +118,11 @@ class KeyRing:
     def __init__(self, public_dir: Path, private_dir: Path | None = None) -> None:
         self._public_dir = public_dir
         self._private_dir = private_dir
+
+    @property
+    def public_dir(self) -> Path:
+        """Where public keys and the trust policy lie; nothing secret is there."""
+        return self._public_dir
 
     def keys(self) -> tuple[TrustedKey, ...]:
         """The trust policy, as it is on disk now."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from assay.domain.verdicts import GateResult
+from assay.domain.verdicts import Verdict
 from assay.orchestration.report import words
 from assay.orchestration.report.html import Markup, element
 from assay.orchestration.report.style import CSS
@@ -19,6 +19,7 @@ text-align:left;overflow-wrap:anywhere}
 .texts tbody th{font-weight:600;min-width:9em}
 .texts td{min-width:7.5em}
 .texts tr.other td{background:var(--openbg)}
+.scroll>svg{max-width:100%;height:auto}
 main ul{padding-left:1.2em}main li{margin:4px 0}
 """
 
@@ -89,9 +90,9 @@ def texts(
     return element("div", table, class_="scroll")
 
 
-def badge(gate: GateResult | None) -> Markup:
-    """A gate's verdict as a badge; a dash where there is none."""
-    if gate is None:
+def badge(verdict: str | None) -> Markup:
+    """A verdict as a badge; a dash where there is none."""
+    if verdict is None:
         return Markup("-")
-    mark, word, look = words.VERDICTS[gate.verdict]
+    mark, word, look = words.VERDICTS[Verdict(verdict)]
     return element("span", f"{mark} {word}", class_=f"verdict {look}")
