@@ -235,11 +235,28 @@ def _document(
     reports = [one.evidence["report"] for one in about if one.type is EventType.GATE]
     history = [entry_line(one) for one in entries if number in {one.from_version, one.to_version}]
     metadata = json.loads(files.get("version/metadata.json", b"{}"))
+    people = document["people"]
+    approved = [(one["seq"], one["approver"]) for one in people["approvals"]]
+    promoted = [(one["seq"], one["approvers"], one["break_glass"]) for one in people["promotions"]]
     told = {
         "evidence": (document["evidence"], [evidence[name] for name in sorted(evidence)]),
         "gates": (document["gates"], reports[-1] if reports else None),
         "history": (document["history"], history),
-        "author": (document["people"]["author"], metadata.get("author")),
+        "author": (people["author"], metadata.get("author")),
+        "approvals": (
+            approved,
+            [(one.seq, one.evidence["approver"]) for one in about if one.type is EventType.APPROVE],
+        ),
+        "promotions": (
+            promoted,
+            [
+                (one.seq, one.evidence["approved_by"], one.type is EventType.BREAK_GLASS)
+                for one in about
+                if one.type in {EventType.PROMOTE, EventType.BREAK_GLASS}
+                and one.outcome is EventOutcome.DONE
+            ],
+        ),
+        "declared": (document["declared"]["source_sha256"], _digest(files.get("declared.yaml"))),
     }
     told |= {name: (document["data"][name], metadata.get(name)) for name in FROM_METADATA}
     wrong = [name for name, (said, recorded) in told.items() if said != recorded]
