@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shutil
+import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -25,6 +26,7 @@ from assay.settings import FILE, Settings, load_settings
 if TYPE_CHECKING:
     from assay.adapters.duckdb import SqlAnswer
     from assay.registry.artifacts import Artifacts
+    from assay.registry.keyring import KeyRing
     from assay.registry.ledger import Ledger
     from assay.serving import KillSwitch
     from assay.serving.service import Service
@@ -71,6 +73,7 @@ def open_service(
     Raises
     ------
     NotFound: nothing is in production. IntegrityError: something does not verify, load or fit.
+    Unavailable: the identity in ``serving.identity`` cannot sign here.
     """
     from importlib.metadata import version
 
@@ -95,8 +98,32 @@ def open_service(
     desk = _desk(path, settings, clock)
     sources = DeskFeatures(desk, canary=canary or serving.canary)
     return make_service(
-        desk, layout, sources, killed=killed, process=os.getpid(), version=version("assay")
+        desk,
+        layout,
+        sources,
+        killed=killed,
+        process=os.getpid(),
+        server=socket.gethostname(),
+        identity=_service_identity(serving.identity, desk.keyring),
+        version=version("assay"),
     )
+
+
+def _service_identity(chosen: str | None, keyring: KeyRing) -> str | None:
+    """Whose key signs the service's record: the chosen one, or the user's where it can."""
+    import getpass
+
+    from assay.registry.keyring import SERVICE
+
+    identity = chosen or getpass.getuser()
+    if keyring.can_sign(identity, SERVICE):
+        return identity
+    if chosen is not None:
+        raise Unavailable(
+            f"serving.identity is {chosen}, who cannot sign for {SERVICE} here",
+            hint=f"its private key must be here, and keys/trust.json must let it sign {SERVICE}",
+        )
+    return None
 
 
 def open_kill_switch(path: Path) -> KillSwitch:
@@ -307,6 +334,7 @@ def _layout(root: Path, settings: Settings) -> DeskLayout:
         changelog=settings.features.changelog,
         policy=settings.delivery.policy,
         promotions=settings.delivery.promotions,
+        serving_record=settings.serving.record,
         threads=settings.training.threads,
         workers=settings.features.workers,
         approval_nanos=int(settings.delivery.approval_hours * 3_600 * NANOS_PER_SECOND),

@@ -120,7 +120,7 @@ class DeliverySettings:
 
 @dataclass(frozen=True, slots=True)
 class ServingSettings:
-    """``serving``: what the service accepts, and where it writes.
+    """``serving``: what the service accepts, where it writes, and whose key signs its record.
 
     ``champion`` names the desk's default model; none means the only one that is live. ``canary``
     makes it read a manifest that only the canary takes, where there is one.
@@ -135,6 +135,7 @@ class ServingSettings:
     poll_seconds: float = field(default=60.0, metadata={"minimum": 0.1})
     kill_file: Path = Path("artifacts/KILL")
     record: Path = Path("artifacts/serving.jsonl")
+    identity: str | None = None
     predictions: Path = Path("artifacts/predictions.jsonl")
     feedback: Path = Path("artifacts/feedback.jsonl")
     queue: int = field(default=20_000, metadata={"minimum": 0})

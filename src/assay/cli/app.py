@@ -7,7 +7,19 @@ from typing import Annotated
 
 import typer
 
-from assay.cli import audit, data, keys, models, online, parity, registry, report, requests, serve
+from assay.cli import (
+    audit,
+    data,
+    keys,
+    lineage,
+    models,
+    online,
+    parity,
+    registry,
+    report,
+    requests,
+    serve,
+)
 from assay.cli.options import JsonOption
 from assay.cli.output import Output
 
@@ -82,6 +94,11 @@ app.add_typer(models.gates, rich_help_panel=MODELS)
 models.models.command("sql")(registry.sql)
 models.models.command("lifecycle")(registry.lifecycle)
 models.models.command("adopt")(registry.adopt)
+models.models.command("pack")(lineage.pack)
+models.models.command("check-pack")(lineage.check_pack)
+models.models.command("bom")(lineage.bom)
+models.models.command("compare")(lineage.compare)
+models.models.command("lineage")(lineage.lineage)
 app.add_typer(models.models, rich_help_panel=MODELS)
 app.command(rich_help_panel=RECORD)(report.report)
 app.command(rich_help_panel=SERVING)(serve.serve)

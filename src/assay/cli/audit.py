@@ -16,10 +16,12 @@ audit = typer.Typer(
 
 @audit.command("verify")
 def audit_verify(desk: DeskOption = HERE, as_json: JsonOption = False) -> None:
-    """Walk the log's chain and its signed heads; exits 1 and says where it is broken."""
+    """Walk the log's chain, its signed heads and what servers saw; exits 1 if it is broken."""
+    from assay.orchestration.effective import verify_records
+
     output = Output(as_json=as_json)
     # Not through the registry, which refuses to open on a log that was cut.
-    report = open_desk(desk).verify_log()
+    report = verify_records(open_desk(desk))
     for problem in report.problems:
         output.line(str(problem))
     output.line("the log verifies" if report.ok else "the log does NOT verify")

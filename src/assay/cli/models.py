@@ -409,12 +409,16 @@ def models_live(
     at: Annotated[
         str | None, typer.Option("--at", metavar="TIME", help="Such as 2026-01-15T10:30Z; or now.")
     ] = None,
+    effective: Annotated[
+        bool, typer.Option("--effective", help="And what each server had loaded, with the gaps.")
+    ] = False,
     desk: DeskOption = HERE,
     as_json: JsonOption = False,
 ) -> None:
     """What was in production at a moment, since when, and by which entry of the log."""
     output = Output(as_json=as_json)
-    registry = open_desk(desk).registry
+    opened = open_desk(desk)
+    registry = opened.registry
     registry.check_model(name)
     # Not the bare clock: one that was set back would hide the latest entries.
     now = registry.now()
@@ -427,6 +431,14 @@ def models_live(
             f"at {render(answer.at)} {name} {answer.version.version} was live{since} "
             f"(log entry {answer.seq}), digest {answer.version.digest[:12]}"
         )
+    if effective:
+        from assay.cli.effective import show_effective
+        from assay.orchestration.effective import effective_at
+
+        found = effective_at(opened, name, answer.at)
+        show_effective(output, found)
+        output.result(found.to_json())
+        return
     output.next_step(f"assay models history {name}")
     output.result(answer.to_json())
 

@@ -6,7 +6,7 @@ asks for them, so that a command which only reads the registry starts quickly.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -54,6 +54,7 @@ class DeskLayout:
     audit: Path
     policy: Path
     promotions: Path
+    serving_record: Path
     active_manifests: Path
     changelog: Path
     threads: int
@@ -212,8 +213,14 @@ class Desk:
             artifacts=self.artifacts,
         )
 
-    def verify_log(self) -> LogReport:
-        """Verify the registry's log, also where the registry refuses to open on it."""
+    def verify_log(self, known: Iterable[tuple[int, str, str]] = ()) -> LogReport:
+        """Verify the registry's log, also where the registry refuses to open on it.
+
+        Parameters
+        ----------
+        known: further heads of the log, as others saw them: entry number, hash, and where that
+            is written.
+        """
         from assay.registry import verify_registry
 
         return verify_registry(
@@ -222,6 +229,7 @@ class Desk:
             self.layout.audit,
             self.ledger,
             self.artifacts,
+            known=known,
         )
 
     @property

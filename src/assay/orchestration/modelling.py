@@ -32,7 +32,7 @@ from assay.orchestration.desk import Desk
 from assay.orchestration.environment import environment_of
 from assay.orchestration.past_requests import past_requests, request_view_of
 from assay.orchestration.progress import Progress
-from assay.orchestration.provenance import git_revision
+from assay.orchestration.provenance import GitState, git_state
 from assay.registry import ModelMetadata, Registration, capture_environment
 from assay.registry.sealed import Candidate
 from assay.storage.files import write_atomic
@@ -261,6 +261,7 @@ def train_recipe(
         "training_set": training_set.description(),
         "rebuilt_digest": again.digest,
         "environment": environment_of(desk),
+        "git": _git(desk),
         "schema": result.schema.to_json(),
         "model_file": result.model_file,
         "metrics": result.metrics,
@@ -323,6 +324,8 @@ def register_run(desk: Desk, run: TrainingRun, *, author: str) -> Registration:
     description = run.record["training_set"]
     baseline = isinstance(recipe.estimator, Baseline)
     registry = desk.registry
+    # The files as they were when the model was trained; runs of earlier releases do not say.
+    git = run.record["git"] if "git" in run.record else _git(desk)
     metadata = ModelMetadata(
         name=recipe.model,
         version=str(registry.next_version(recipe.model)),
@@ -332,9 +335,9 @@ def register_run(desk: Desk, run: TrainingRun, *, author: str) -> Registration:
         dataset_version_ids=dict(description["snapshots"].items()),
         snapshot_ids=description["snapshots"],
         manifest_hash=description["manifest_hash"],
-        git_commit=git_revision(desk.layout.root),
+        git_commit=None if git is None else GitState.from_json(git).revision,
         config={**run.record["config"], **_asked(description), "run_seal": run.seal},
-        environment=capture_environment(),
+        environment=capture_environment() | ({} if git is None else {"git": git}),
         metrics=run.record["metrics"],
         parent_run=run.id,
         training_set_digest=description["digest"],
@@ -350,6 +353,11 @@ def register_run(desk: Desk, run: TrainingRun, *, author: str) -> Registration:
     files[run.record["model_file"]] = run.read(run.record["model_file"])
     files["CHANGES.md"] = _changes(recipe, metadata).encode()
     return registry.register(Candidate(metadata, run.schema, files), reason=recipe.description)
+
+
+def _git(desk: Desk) -> dict[str, Any] | None:
+    state = git_state(desk.layout.root)
+    return None if state is None else state.to_json()
 
 
 def _asked(description: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from assay.domain.instants import Instant, render
 from assay.domain.versions import Stage
 from assay.errors import NotFound, Tampered
 from assay.orchestration.desk import Desk
+from assay.orchestration.effective import verify_records
 from assay.orchestration.progress import Progress
 from assay.registry import LogReport, VersionRecord
 from assay.storage.files import write_atomic
@@ -132,7 +133,7 @@ def summarize_registry(desk: Desk, progress: Progress) -> RegistrySummary:
         versions.append(VersionState(record, problems, signature, collected))
     progress.event("walking the log")
     summary = RegistrySummary(
-        registry.now(), tuple(versions), desk.verify_log(), registry.journal.artifacts.where
+        registry.now(), tuple(versions), verify_records(desk), registry.journal.artifacts.where
     )
     write_atomic(desk.layout.root / PAGE, summary.to_markdown().encode())
     return summary

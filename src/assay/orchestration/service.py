@@ -28,6 +28,7 @@ from assay.features.offline.sessions import SessionCalendar
 from assay.features.online import MemoryStore, OnlineStore, StoredRow, read_as_of
 from assay.orchestration.building import gold_table
 from assay.orchestration.desk import Desk
+from assay.orchestration.witness import RegistryWitness
 from assay.serving import (
     FeatureSource,
     KillSwitch,
@@ -89,6 +90,8 @@ def make_service(
     *,
     killed: bool,
     process: int,
+    server: str = "",
+    identity: str | None = None,
     version: str,
 ) -> Service:
     """A service over everything that is in production, ready to be run.
@@ -96,7 +99,9 @@ def make_service(
     Parameters
     ----------
     sources: of its features, by what models and requests name.
-    killed: begin with the kill switch on. process: the number that its records carry.
+    killed: begin with the kill switch on. process, server: the number and the machine that its
+        record carries.
+    identity: whose key signs its record; None for nobody's.
     version: of the package.
 
     Raises
@@ -124,7 +129,10 @@ def make_service(
             f"the default model {live.champion!r} is not in production",
             hint=did_you_mean(live.champion, live.models),
         )
-    record = ServiceRecord(layout.record, desk.clock, process=process)
+    witness = RegistryWitness(desk.open_registry, desk.keyring, server, identity)
+    record = ServiceRecord(
+        layout.record, desk.clock, process=process, server=server, witness=witness
+    )
     switch = KillSwitch(layout.kill_file, record, at_start=killed)
     predictor = Predictor(
         live, sources, desk.clock, requests=request_inputs(desk, sources), switch=switch,

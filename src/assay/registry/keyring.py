@@ -48,7 +48,9 @@ VERSION = "version"
 PROMOTION = "promotion"
 APPROVAL = "approval"
 LOG_HEAD = "log_head"
-PURPOSES = (VERSION, PROMOTION, APPROVAL, LOG_HEAD)
+SERVICE = "service"
+PACK = "pack"
+PURPOSES = (VERSION, PROMOTION, APPROVAL, LOG_HEAD, SERVICE, PACK)
 """What a key may be trusted to sign."""
 
 _IDENTITY = re.compile(r"[a-z0-9][a-z0-9._@+-]{0,63}")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from io import BytesIO
-from itertools import zip_longest
+from itertools import chain, zip_longest
 from pathlib import Path
 
 from assay.domain.instants import Instant
@@ -60,6 +60,8 @@ def verify_registry(
     audit_path: Path | None,
     ledger: Ledger | None = None,
     artifacts: Artifacts | None = None,
+    *,
+    known: Iterable[tuple[int, str, str]] = (),
 ) -> LogReport:
     """Walk the log; hold it against signed heads, version folders, the index and the export.
 
@@ -69,11 +71,14 @@ def verify_registry(
     ----------
     ledger: where log and catalogue are; a file and SQLite in ``root`` when not given.
     artifacts: where the files of versions are; folders in ``root`` when not given.
+    known: further heads of the log, as others saw them: entry number, hash, where it is written.
     """
     kept, stored = ledger or FileLedger(root), artifacts or FolderArtifacts(root)
     with kept.lock():
         heads = SignedHeads(root / "log" / "heads")
-        report = heads.verify(kept.lines(), keyring, _heads_in_versions(stored, keyring))
+        report = heads.verify(
+            kept.lines(), keyring, chain(_heads_in_versions(stored, keyring), known)
+        )
         problems = [*report.problems]
         problems.extend(_index_problems(kept, report))
         if not problems:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from time import monotonic, perf_counter_ns
 
 from assay.domain.clock import Clock
+from assay.domain.instants import Instant, render
 from assay.errors import AssayError
 from assay.serving.kill_switch import KillSwitch
 from assay.serving.live_model import LiveModel, LiveModels, LiveSource
@@ -81,7 +82,7 @@ class Reloader:
     def start(self) -> None:
         """Record what is live, and watch in a thread of its own."""
         for model in self._predictor.live.models.values():
-            self._record_load(model, None, 0)
+            self._record_load(model, None, 0, self._clock.now())
         self._thread = threading.Thread(target=self._watch, name="reloader", daemon=True)
         self._thread.start()
 
@@ -140,13 +141,16 @@ class Reloader:
         withdrawn = sorted(set(before.models) - set(models))
         if changed or withdrawn:
             self._predictor.use(LiveModels(models, before.champion))
+        ready_at = self._clock.now()
         for model, nanos in changed:
-            self._record_load(model, before.models.get(model.name), nanos)
+            self._record_load(model, before.models.get(model.name), nanos, ready_at)
         for name in withdrawn:
             self._record.append("withdrawn", model=name, version=before.models[name].version)
         return [model for model, _ in changed], refused
 
-    def _record_load(self, model: LiveModel, before: LiveModel | None, nanos: int) -> None:
+    def _record_load(
+        self, model: LiveModel, before: LiveModel | None, nanos: int, ready_at: Instant
+    ) -> None:
         self._record.append(
             "loaded",
             model=model.name,
@@ -155,6 +159,8 @@ class Reloader:
             manifest=model.manifest,
             before=None if before is None else before.version,
             milliseconds=nanos / 1e6,
+            loaded_at=render(model.loaded_at),
+            ready_at=render(ready_at),
         )
 
     def _refresh(self) -> None:

@@ -116,6 +116,22 @@ def drop_torn_tail(path: Path) -> bytes:
         return torn
 
 
+def last_line(path: Path) -> bytes:
+    """The last line that ends in a line break, without it; nothing where there is none."""
+    if not path.exists():
+        return b""
+    with path.open("rb") as handle:
+        position = handle.seek(0, os.SEEK_END)
+        tail = b""
+        while position > 0 and tail.count(b"\n") < 2:
+            start = max(0, position - 65_536)
+            handle.seek(start)
+            tail = handle.read(position - start) + tail
+            position = start
+    whole, found, _ = tail.rpartition(b"\n")
+    return whole.rpartition(b"\n")[2] if found else b""
+
+
 def file_sha256(path: Path) -> str:
     """Lower-case hexadecimal SHA-256 of a file's content, read in blocks."""
     with path.open("rb") as handle:

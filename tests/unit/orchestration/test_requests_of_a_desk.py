@@ -54,6 +54,7 @@ def desk(tmp_path: Path) -> Desk:
             "audit",
             "policy",
             "promotions",
+            "serving_record",
             "active_manifests",
             "changelog",
         ),

@@ -1,0 +1,351 @@
+"""Checks a pack with nothing but the pack: digests, chain, signatures, and that they agree."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version as version_of
+from pathlib import Path, PurePosixPath
+from typing import Any, Final
+
+from assay.domain.canonical import canonical_bytes, sha256_hex
+from assay.errors import AssayError, ContractViolation, NotFound
+from assay.orchestration.evidence_pack.contents import FROM_METADATA, entry_line
+from assay.orchestration.evidence_pack.page import pack_page
+from assay.orchestration.evidence_pack.writing import CHECKSUMS, SIGNATURE
+from assay.registry import Entry, EventOutcome, EventType, KeyRing
+from assay.registry.keyring import APPROVAL, LOG_HEAD, PACK, PROMOTION, VERSION
+from assay.registry.signing import Envelope
+
+_LARGEST: Final = 512 * 2**20
+_GENESIS: Final = "0" * 64
+_SIGNATURE: Final = "version/signature"
+_MANIFEST: Final = "version/manifest.json"
+
+
+@dataclass(frozen=True, slots=True)
+class PackFinding:
+    """One thing that was checked; ``ok`` is whether it holds."""
+
+    what: str
+    ok: bool
+    detail: str
+
+    def to_json(self) -> dict[str, Any]:
+        return {"what": self.what, "ok": self.ok, "detail": self.detail}
+
+
+@dataclass(frozen=True, slots=True)
+class PackCheck:
+    """What a check of a pack found, and the keys that its signatures rest on."""
+
+    model: str
+    version: str
+    digest: str
+    findings: tuple[PackFinding, ...]
+    keys: tuple[tuple[str, str], ...]
+
+    @property
+    def ok(self) -> bool:
+        return all(one.ok for one in self.findings)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "ok": self.ok,
+            "model": self.model,
+            "version": self.version,
+            "digest": self.digest,
+            "findings": [one.to_json() for one in self.findings],
+            "keys": [{"identity": who, "key_id": key} for who, key in self.keys],
+        }
+
+
+def check_pack(path: Path, keys: Path | None = None) -> PackCheck:
+    """Check a pack in a folder or an archive.
+
+    Parameters
+    ----------
+    keys: a folder with the trust policy to believe; by default the one inside the pack, whose keys
+        the reader has to know from elsewhere.
+
+    Raises
+    ------
+    NotFound: there is nothing at ``path``. ContractViolation: it is no pack.
+    """
+    files = _read(path)
+    try:
+        document = json.loads(files["pack.json"])
+        identity = document["identity"]
+        name, version, digest = identity["name"], identity["version"], identity["digest"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise _no_pack(path, error) from None
+    with tempfile.TemporaryDirectory() as folder:
+        keyring = KeyRing(keys or _unpacked_keys(files, Path(folder)))
+        try:
+            findings = [*_digests(files), *_version(files, document, keyring)]
+            findings += _log(files, document, keyring)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            # Whoever changed it may have changed its form as well.
+            raise _no_pack(path, error) from None
+        findings += [_signed(files, keyring)]
+        trusted = keyring.keys()
+    known = tuple((one.identity, one.key_id) for one in trusted)
+    return PackCheck(name, version, digest, tuple(findings), known)
+
+
+def _no_pack(path: Path, error: Exception) -> ContractViolation:
+    return ContractViolation(
+        f"{path} is no evidence pack: {error!r}", hint="assay models pack writes one"
+    )
+
+
+def _read(path: Path) -> dict[str, bytes]:
+    if path.is_dir():
+        found = [one for one in sorted(path.rglob("*")) if one.is_file() and not one.is_symlink()]
+        return {one.relative_to(path).as_posix(): one.read_bytes() for one in found}
+    if not path.is_file():
+        raise NotFound(f"no evidence pack at {path}")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+            if sum(one.file_size for one in members) > _LARGEST:
+                raise ContractViolation(f"{path} unpacks to more than {_LARGEST} bytes")
+            return {one.filename: archive.read(one) for one in members}
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+        raise ContractViolation(f"{path} is no archive that can be read: {error}") from None
+
+
+def _unpacked_keys(files: Mapping[str, bytes], folder: Path) -> Path:
+    for path, data in files.items():
+        # Only the last part of a name that stands in keys/: nothing can be written elsewhere.
+        if PurePosixPath(path).parent.as_posix() == "keys":
+            (folder / PurePosixPath(path).name).write_bytes(data)
+    return folder
+
+
+def _digests(files: Mapping[str, bytes]) -> Iterator[PackFinding]:
+    """Every file against the list, and the list against every file."""
+    stated: dict[str, str] = {}
+    for line in files.get(CHECKSUMS, b"").decode(errors="replace").splitlines():
+        digest, _, path = line.partition("  ")
+        stated[path] = digest
+    wrong = [path for path, digest in stated.items() if _digest(files.get(path)) != digest]
+    foreign = sorted(set(files) - set(stated) - {CHECKSUMS, SIGNATURE})
+    if wrong or foreign or not stated:
+        said = [f"{path} has changed or is gone" for path in wrong]
+        said += [f"{path} is not in the list" for path in foreign]
+        yield PackFinding(CHECKSUMS, False, "; ".join(said) or "there is no list of digests")
+    else:
+        yield PackFinding(CHECKSUMS, True, f"{len(stated)} files as listed")
+
+
+def _digest(data: bytes | None) -> str | None:
+    return None if data is None else sha256_hex(data)
+
+
+def _version(
+    files: Mapping[str, bytes], document: Mapping[str, Any], keyring: KeyRing
+) -> Iterator[PackFinding]:
+    """The version's signature, the files that it covers, and the digest that the pack names."""
+    identity = document["identity"]
+    try:
+        made = keyring.verify(Envelope.from_bytes(files[_SIGNATURE]), VERSION)
+    except AssayError as error:
+        yield PackFinding(_SIGNATURE, False, error.message)
+        return
+    except KeyError:
+        yield PackFinding(_SIGNATURE, False, "is not in the pack")
+        return
+    subjects, predicate = made.statement.subjects, made.statement.predicate
+    about = (predicate.get("name"), predicate.get("version"))
+    same = about == (identity["name"], identity["version"])
+    yield PackFinding(
+        _SIGNATURE, same, f"by {made.identity}, key {made.key_id[:12]}, about {about[0]} {about[1]}"
+    )
+    packed = {path.removeprefix("version/") for path in files if path.startswith("version/")}
+    stated = {name: one["sha256"] for name, one in identity["files"].items()}
+    wrong = [name for name, digest in subjects.items() if stated.get(name) != digest]
+    wrong += [
+        name
+        for name in sorted(packed - {"signature"})
+        if sha256_hex(files[f"version/{name}"]) != subjects.get(name)
+    ]
+    yield PackFinding(
+        "signed files",
+        not wrong,
+        "not as signed: " + ", ".join(sorted(set(wrong))) if wrong
+        else f"{len(subjects)} as signed, {len(set(subjects) - packed)} of them by digest only",
+    )  # fmt: skip
+    found = _digest(files.get(_MANIFEST))
+    yield PackFinding("version digest", found == identity["digest"], f"{identity['digest'][:12]}")
+
+
+def _log(
+    files: Mapping[str, bytes], document: Mapping[str, Any], keyring: KeyRing
+) -> Iterator[PackFinding]:
+    """The chain, the signed heads over it, and the statements inside its entries."""
+    entries: list[Entry] = []
+    previous = _GENESIS
+    for number, line in enumerate(files.get("log.jsonl", b"").splitlines(), start=1):
+        try:
+            entry = Entry.from_line(line)
+        except AssayError as error:
+            yield PackFinding("log.jsonl", False, f"line {number}: {error.message}")
+            return
+        if (entry.seq, entry.previous) != (number, previous):
+            yield PackFinding("log.jsonl", False, f"line {number} does not follow the one before")
+            return
+        previous = entry.hash
+        entries.append(entry)
+    head = {"seq": len(entries), "hash": previous}
+    whole = head == document["log_head"]
+    said = f"{len(entries)} entries, unbroken" if whole else "ends elsewhere than the pack says"
+    yield PackFinding("log.jsonl", whole, said)
+    yield from _heads(files, entries, keyring)
+    identity = document["identity"]
+    yield from _document(files, document, [one for one in entries if one.model == identity["name"]])
+    own = [
+        one
+        for one in entries
+        if (one.model, one.to_version) == (identity["name"], identity["version"])
+        and one.outcome is EventOutcome.DONE
+    ]
+    registered = [one for one in own if one.type is EventType.REGISTER]
+    named = [one.evidence.get("digest") for one in registered] == [identity["digest"]]
+    yield PackFinding("registration", named, "the log names the digest once, as the pack does"
+                      if named else "the log does not name the digest once")  # fmt: skip
+    yield from _statements(files, own, identity, keyring)
+
+
+def _document(
+    files: Mapping[str, bytes], document: Mapping[str, Any], entries: list[Entry]
+) -> Iterator[PackFinding]:
+    """What the pack tells against what log and signed metadata say, and the page against it."""
+    number = document["identity"]["version"]
+    about = [one for one in entries if one.to_version == number]
+    evidence = {
+        item["name"]: item
+        for one in about
+        if one.type is EventType.EVIDENCE
+        for item in one.evidence["evidence"]
+    }
+    reports = [one.evidence["report"] for one in about if one.type is EventType.GATE]
+    history = [entry_line(one) for one in entries if number in {one.from_version, one.to_version}]
+    metadata = json.loads(files.get("version/metadata.json", b"{}"))
+    people = document["people"]
+    approved = [(one["seq"], one["approver"]) for one in people["approvals"]]
+    promoted = [(one["seq"], one["approvers"], one["break_glass"]) for one in people["promotions"]]
+    told = {
+        "evidence": (document["evidence"], [evidence[name] for name in sorted(evidence)]),
+        "gates": (document["gates"], reports[-1] if reports else None),
+        "history": (document["history"], history),
+        "author": (people["author"], metadata.get("author")),
+        "approvals": (
+            approved,
+            [(one.seq, one.evidence["approver"]) for one in about if one.type is EventType.APPROVE],
+        ),
+        "promotions": (
+            promoted,
+            [
+                (one.seq, one.evidence["approved_by"], one.type is EventType.BREAK_GLASS)
+                for one in about
+                if one.type in {EventType.PROMOTE, EventType.BREAK_GLASS}
+                and one.outcome is EventOutcome.DONE
+            ],
+        ),
+        "declared": (document["declared"]["source_sha256"], _digest(files.get("declared.yaml"))),
+    }
+    told |= {name: (document["data"][name], metadata.get(name)) for name in FROM_METADATA}
+    wrong = [name for name, (said, recorded) in told.items() if said != recorded]
+    yield PackFinding(
+        "pack.json",
+        not wrong,
+        f"tells otherwise than log and metadata: {', '.join(wrong)}" if wrong
+        else "tells of evidence, gates, history and data as log and metadata do",
+    )  # fmt: skip
+    ours = f"assay {version_of('assay')}"
+    if document["written_by"] != ours:
+        said = f"written by {document['written_by']}, not compared with pack.json"
+        yield PackFinding("pack.html", True, said)
+        return
+    picture = files.get("lineage.svg", b"").decode(errors="replace")
+    same = files.get("pack.html") == pack_page(document, picture).encode()
+    yield PackFinding("pack.html", same, "shows pack.json" if same else "is not pack.json's page")
+
+
+def _signed(files: Mapping[str, bytes], keyring: KeyRing) -> PackFinding:
+    if SIGNATURE not in files:
+        return PackFinding(SIGNATURE, True, "nobody signed the pack as a whole")
+    try:
+        made = keyring.verify(Envelope.from_bytes(files[SIGNATURE]), PACK)
+    except AssayError as error:
+        return PackFinding(SIGNATURE, False, error.message)
+    same = dict(made.statement.subjects) == {CHECKSUMS: _digest(files.get(CHECKSUMS))}
+    by = f"by {made.identity}, key {made.key_id[:12]}"
+    return PackFinding(SIGNATURE, same, by if same else f"{by}, is about another list of digests")
+
+
+def _heads(
+    files: Mapping[str, bytes], entries: list[Entry], keyring: KeyRing
+) -> Iterator[PackFinding]:
+    wrong, furthest = [], 0
+    for path in sorted(one for one in files if one.startswith("heads/")):
+        try:
+            made = keyring.verify(Envelope.from_bytes(files[path]), LOG_HEAD)
+            seq, stated = made.statement.predicate["seq"], made.statement.predicate["hash"]
+            if entries[seq - 1].hash != stated:
+                wrong.append(f"{path} names another entry {seq}")
+            furthest = max(furthest, seq)
+        except AssayError as error:
+            wrong.append(f"{path}: {error.message}")
+        except (KeyError, TypeError, IndexError):
+            wrong.append(f"{path} names an entry that is not there")
+    yield PackFinding("heads", not wrong, "; ".join(wrong) or f"signed up to entry {furthest}")
+
+
+def _statements(
+    files: Mapping[str, bytes], own: list[Entry], identity: Mapping[str, Any], keyring: KeyRing
+) -> Iterator[PackFinding]:
+    """Approvals and promotions: signed, about this digest, and not by the author."""
+    seen = set()
+    for entry in own:
+        for key, what, purpose in (
+            ("envelope", "approval", APPROVAL),
+            ("statement", "promotion", PROMOTION),
+        ):
+            envelope = entry.evidence.get(key)
+            if envelope is None:
+                continue
+            path = f"statements/{what}-{entry.seq:06d}.json"
+            seen.add(path)
+            yield _statement(path, files, envelope, purpose, identity, keyring)
+    foreign = {one for one in files if one.startswith("statements/")} - seen
+    if foreign:
+        yield PackFinding("statements", False, f"not in the log: {', '.join(sorted(foreign))}")
+
+
+def _statement(
+    path: str,
+    files: Mapping[str, bytes],
+    envelope: Mapping[str, Any],
+    purpose: str,
+    identity: Mapping[str, Any],
+    keyring: KeyRing,
+) -> PackFinding:
+    if files.get(path) != canonical_bytes(dict(envelope)):
+        return PackFinding(path, False, "is not the statement that the log holds")
+    try:
+        made = keyring.verify(Envelope.from_json(envelope), purpose)
+    except AssayError as error:
+        return PackFinding(path, False, error.message)
+    about = f"{identity['name']}/{identity['version']}"
+    if dict(made.statement.subjects) != {about: identity["digest"]}:
+        return PackFinding(path, False, "is about another version or other bytes")
+    if purpose == APPROVAL:
+        stated = made.statement.predicate.get("approver")
+        if made.identity != stated or made.identity == identity["author"]:
+            return PackFinding(path, False, f"{stated} approves with the key of {made.identity}")
+    return PackFinding(path, True, f"by {made.identity}, key {made.key_id[:12]}")

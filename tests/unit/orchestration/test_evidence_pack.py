@@ -1,0 +1,349 @@
+"""A pack says what is recorded, is the same for the same state, and can be checked by itself."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import re
+import shutil
+import time
+import xml.etree.ElementTree as ET
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from assay import bootstrap
+from assay.delivery.approvals import approve
+from assay.delivery.promotion import break_glass, promote
+from assay.delivery.rollback import rollback
+from assay.errors import ConfigurationError, Conflict, ContractViolation, NotFound, Tampered
+from assay.orchestration.desk import Desk
+from assay.orchestration.evidence_pack import (
+    bom_of,
+    check_pack,
+    gather_pack,
+    pack_files,
+    pack_page,
+    read_declared,
+    write_pack,
+)
+from assay.registry.keyring import PURPOSES
+from assay.testing.clocks import FixedClock
+from assay.testing.versions import make_candidate, pass_gates
+
+T0 = 1_790_000_000 * 10**9
+SECOND = 10**9
+HOSTILE = "<script>alert('x')</script>"
+DECLARED = """\
+fx_vol:
+  materiality: high
+  owner: head
+  validator: model.risk
+  intended_use: Sizing of positions from one session to the next.
+  limits: [No use for options.]
+  not_tested: [What happens while a central bank intervenes.]
+  revalidate_by: 2027-06-30
+"""
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+    """1.0.0 passed and is live; 1.1.0 was forced live for 90 seconds, and withdrawn."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
+        clock = FixedClock(T0)
+        folder = tmp_path_factory.mktemp("told") / "desk"
+        members = [
+            bootstrap.Member(one, tuple(PURPOSES)) for one in ("author", "risk", "head", "ops")
+        ]
+        bootstrap.create_desk(folder, name="desk", members=members)
+        desk = bootstrap.open_desk(folder, clock=clock)
+        registry = desk.registry
+        registry.register(make_candidate("fx_vol", "1.0.0"), reason=f"the first {HOSTILE}")
+        pass_gates(registry, "fx_vol", "1.0.0")
+        for person in ("risk", "head"):
+            clock.advance(SECOND)
+            approve(registry, "fx_vol", "1.0.0", person, clock=clock)
+        promote(registry, "fx_vol", "1.0.0", initiated_by="ops", clock=clock,
+                monotonic=time.monotonic, reason="passed")  # fmt: skip
+        clock.advance(3600 * SECOND)
+        registry.register(make_candidate("fx_vol", "1.1.0", bias=1.0))
+        break_glass(registry, "fx_vol", "1.1.0", initiated_by="ops", reason="drill", clock=clock,
+                    monotonic=time.monotonic)  # fmt: skip
+        clock.advance(90 * SECOND)
+        rollback(registry, "fx_vol", reason="withdrawn", initiated_by="ops",
+                 monotonic=time.monotonic)  # fmt: skip
+        yield desk
+
+
+@pytest.fixture
+def desk(told: Desk, tmp_path: Path) -> Desk:
+    """A copy of that desk to change."""
+    folder = tmp_path / "desk"
+    shutil.copytree(told.layout.root, folder, symlinks=True)
+    return bootstrap.open_desk(folder, clock=FixedClock(T0 + 10**6 * SECOND))
+
+
+def failing(path: Path, keys: Path | None = None) -> set[str]:
+    return {one.what for one in check_pack(path, keys).findings if not one.ok}
+
+
+def listed_again(folder: Path) -> None:
+    """What somebody would do who changes a file and hides it."""
+    paths = {one.relative_to(folder).as_posix() for one in folder.rglob("*") if one.is_file()}
+    lines = [
+        f"{hashlib.sha256((folder / path).read_bytes()).hexdigest()}  {path}\n"
+        for path in sorted(paths - {"checksum.sha256", "pack.signature"})
+    ]
+    (folder / "checksum.sha256").write_text("".join(lines))
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.chmod(0o644)
+    path.write_bytes(bytes(data))
+
+
+def test_the_same_state_gives_the_same_bytes_whenever_it_is_asked_for(
+    told: Desk, tmp_path: Path
+) -> None:
+    later = bootstrap.open_desk(told.layout.root, clock=FixedClock(T0 + 10**7 * SECOND))
+    assert pack_files(told, "fx_vol", "1.0.0") == pack_files(later, "fx_vol", "1.0.0")
+    for name in ("one.zip", "two.zip"):
+        write_pack(told, "fx_vol", "1.0.0", tmp_path / name, signer="risk")
+    assert (tmp_path / "one.zip").read_bytes() == (tmp_path / "two.zip").read_bytes()
+
+
+def test_a_pack_holds_as_a_folder_and_as_an_archive(told: Desk, tmp_path: Path) -> None:
+    for version in ("1.0.0", "1.1.0"):
+        for path in (tmp_path / version, tmp_path / f"{version}.zip"):
+            write_pack(told, "fx_vol", version, path, signer="risk")
+            found = check_pack(path)
+            assert found.ok, [one for one in found.findings if not one.ok]
+            assert check_pack(path, told.keyring.public_dir).ok
+            assert found.digest == told.registry.get("fx_vol", version).digest
+    with pytest.raises(Conflict, match="is not empty"):
+        write_pack(told, "fx_vol", "1.0.0", tmp_path / "1.0.0")
+
+
+def test_the_list_of_digests_is_one_that_other_tools_read(told: Desk, tmp_path: Path) -> None:
+    write_pack(told, "fx_vol", "1.0.0", tmp_path / "pack")
+    lines = (tmp_path / "pack/checksum.sha256").read_text().splitlines()
+    for line in lines:
+        digest, path = line.split("  ")
+        assert hashlib.sha256((tmp_path / "pack" / path).read_bytes()).hexdigest() == digest
+    files = {p.relative_to(tmp_path / "pack").as_posix()
+             for p in (tmp_path / "pack").rglob("*") if p.is_file()}  # fmt: skip
+    assert files == {line.split("  ")[1] for line in lines} | {"checksum.sha256"}
+
+
+def test_one_changed_byte_in_any_file_is_found_also_when_the_list_is_made_again(
+    told: Desk, tmp_path: Path
+) -> None:
+    whole = tmp_path / "whole"
+    files = write_pack(told, "fx_vol", "1.0.0", whole, signer="risk")
+    for path in sorted(files):
+        changed = tmp_path / "changed"
+        shutil.copytree(whole, changed)
+        flip(changed / path)
+        for again in (False, True):
+            if again:
+                listed_again(changed)
+            try:
+                found = failing(changed, told.keyring.public_dir)
+            except ContractViolation:
+                continue  # no pack at all any more
+            if path in {"checksum.sha256", "pack.signature"} and again:
+                continue
+            assert found, (path, again)
+        shutil.rmtree(changed)
+
+
+def test_a_pack_that_nobody_signed_still_cannot_tell_otherwise_than_log_and_metadata(
+    told: Desk, tmp_path: Path
+) -> None:
+    pack = tmp_path / "pack"
+    write_pack(told, "fx_vol", "1.0.0", pack)
+    document = json.loads((pack / "pack.json").read_bytes())
+    assert failing(pack) == set()
+    for place, change in (
+        (("gates", "outcome"), "REFUSED"),
+        (("people", "author"), "somebody"),
+        (("data", "config_hash"), "0" * 64),
+        (("identity", "digest"), "0" * 64),
+        (("history", 0, "reason"), "another"),
+        (("people", "approvals", 0, "approver"), "ops"),
+    ):
+        told_otherwise = json.loads(json.dumps(document))
+        target: Any = told_otherwise
+        for key in place[:-1]:
+            target = target[key]
+        assert target[place[-1]] != change
+        target[place[-1]] = change
+        (pack / "pack.json").write_text(json.dumps(told_otherwise))
+        picture = (pack / "lineage.svg").read_text()
+        (pack / "pack.html").write_text(pack_page(told_otherwise, picture))
+        listed_again(pack)
+        assert failing(pack), place
+
+
+def test_keys_that_came_with_a_pack_are_not_believed_against_ones_own(
+    told: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "other"))
+    members = [bootstrap.Member("author", tuple(PURPOSES))]
+    bootstrap.create_desk(tmp_path / "stranger", name="stranger", members=members)
+    write_pack(told, "fx_vol", "1.0.0", tmp_path / "pack.zip")
+    found = failing(tmp_path / "pack.zip", tmp_path / "stranger/keys")
+    assert {"version/signature", "heads"} <= found
+    assert any(one.startswith("statements/approval") for one in found)
+
+
+def test_only_public_keys_are_packed(told: Desk) -> None:
+    files = pack_files(told, "fx_vol", "1.0.0")
+    assert not [path for path, data in files.items() if b"PRIVATE" in data]
+    assert {path for path in files if path.startswith("keys/")} == {
+        "keys/trust.json", *(f"keys/{one}.pem" for one in ("author", "risk", "head", "ops")),
+    }  # fmt: skip
+    assert not [path for path in files if path.startswith("version/model")]
+
+
+def test_who_made_judged_and_approved_a_version_is_told_with_the_rules(told: Desk) -> None:
+    people = gather_pack(told, "fx_vol", "1.0.0")["people"]
+    assert people["author"] == "author"
+    assert [(one["approver"], one["signature"]) for one in people["approvals"]] == [
+        ("risk", "valid"), ("head", "valid"),
+    ]  # fmt: skip
+    assert all(one["expires_at"] > one["granted_at"] for one in people["approvals"])
+    (promotion,) = people["promotions"]
+    assert (promotion["approvers"], promotion["signed_by"]) == (["head", "risk"], "ops")
+    verdicts = [one["verdict"] for one in people["separation"]]
+    assert verdicts == ["PASS", "PASS", "PASS", "INDETERMINATE"]
+    forced = gather_pack(told, "fx_vol", "1.1.0")["people"]
+    assert [one["verdict"] for one in forced["separation"]] == [
+        "INDETERMINATE", "FAIL", "FAIL", "INDETERMINATE",
+    ]  # fmt: skip
+
+
+def test_when_it_was_live_is_told_to_the_moment(told: Desk) -> None:
+    forced = gather_pack(told, "fx_vol", "1.1.0")["live"]["intended"]
+    assert forced == [{"from": "2026-09-21T15:13:22Z", "to": "2026-09-21T15:14:52Z"}]
+    first = gather_pack(told, "fx_vol", "1.0.0")
+    assert [one["to"] for one in first["live"]["intended"]] == ["2026-09-21T15:13:22Z", None]
+    assert first["as_of"] == "2026-09-21T15:14:52Z"
+    assert [one["event"] for one in first["outcomes"]] == ["rollback"]
+
+
+def test_what_nobody_declared_or_tested_is_said(desk: Desk) -> None:
+    document = gather_pack(desk, "fx_vol", "1.1.0")
+    assert document["declared"]["materiality"] is None
+    assert "No gate has judged this version." in document["not_tested"]
+    page = pack_page(document, "<svg/>")
+    assert page.count("not declared") >= 6
+    (desk.layout.root / "configs/models.yaml").write_text(DECLARED)
+    document = gather_pack(desk, "fx_vol", "1.1.0")
+    assert document["declared"]["limits"] == ["No use for options."]
+    assert document["not_tested"][0] == "What happens while a central bank intervenes."
+    assert document["people"]["separation"][3]["verdict"] == "PASS"
+    page = pack_page(document, "<svg/>")
+    assert "Sizing of positions" in page
+    files = pack_files(desk, "fx_vol", "1.1.0")
+    assert files["declared.yaml"] == DECLARED.encode()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("fx_vol: {materialty: high}", "unknown key 'materialty'"),
+        ("fx_vol: {materiality: huge}", "expected high, medium, low"),
+        ("fx_vol: {limits: none}", "expected a list of sentences"),
+        ("fx_vol: {revalidate_by: soon}", "expected a date"),
+        ("fx_vol: [a]", "expected keys such as"),
+        ("fx_vol: {owner: 5}", "expected text"),
+        ("- fx_vol", "expected keys: values"),
+    ],
+)
+def test_a_wrong_declaration_is_refused_by_its_place(desk: Desk, text: str, said: str) -> None:
+    (desk.layout.root / "configs/models.yaml").write_text(text)
+    with pytest.raises(ConfigurationError, match=said):
+        read_declared(desk.layout.root, "fx_vol")
+
+
+def test_the_page_is_well_formed_escaped_and_claims_nothing(told: Desk) -> None:
+    files = pack_files(told, "fx_vol", "1.0.0")
+    page = files["pack.html"].decode()
+    tree = ET.fromstring(page.removeprefix("<!DOCTYPE html>\n"))
+    assert tree.find(".//script") is None
+    text = re.sub(r"\s+", " ", " ".join(tree.itertext()))
+    assert HOSTILE in text
+    assert "It is not a validation" in text
+    assert "complian" not in text.lower()
+    assert "SR 26-2" in text
+    assert "SR 11-7" in text
+    loaded = [
+        one.get("src") or one.get("href") for one in tree.iter() if one.tag in {"img", "link"}
+    ]
+    assert loaded == [], "it needs nothing from elsewhere"
+
+
+def test_no_pack_is_made_of_what_does_not_verify(desk: Desk) -> None:
+    with pytest.raises(NotFound, match=r"no version 9\.0\.0"):
+        pack_files(desk, "fx_vol", "9.0.0")
+    flip(desk.layout.registry / "artifacts/fx_vol/1.0.0/bench.json")
+    with pytest.raises(Tampered, match=r"bench\.json"):
+        pack_files(desk, "fx_vol", "1.0.0")
+
+
+def test_what_is_no_pack_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(NotFound):
+        check_pack(tmp_path / "none")
+    (tmp_path / "text").write_text("no archive")
+    (tmp_path / "pack.json").write_text("[]")
+    for path in (tmp_path / "text", tmp_path):
+        with pytest.raises(ContractViolation):
+            check_pack(path)
+
+
+def test_an_archive_cannot_write_outside_of_itself(told: Desk, tmp_path: Path) -> None:
+    files = pack_files(told, "fx_vol", "1.0.0")
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for path, data in files.items():
+            archive.writestr(path, data)
+        archive.writestr("keys/../../escaped.pem", b"x")
+        archive.writestr("../escaped.pem", b"x")
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep/pack.zip").write_bytes(buffer.getvalue())
+    assert failing(tmp_path / "deep/pack.zip") == {"checksum.sha256"}
+    assert not list(tmp_path.rglob("escaped.pem"))
+
+
+def test_the_bill_of_materials_is_valid_cyclonedx(desk: Desk) -> None:
+    pytest.importorskip("cyclonedx", reason="pip install 'cyclonedx-python-lib[json-validation]'")
+    from cyclonedx.schema import SchemaVersion
+    from cyclonedx.validation.json import JsonStrictValidator
+
+    (desk.layout.root / "configs/models.yaml").write_text(DECLARED)
+    validator = JsonStrictValidator(SchemaVersion.V1_6)
+    for version in ("1.0.0", "1.1.0"):
+        document = bom_of(desk, "fx_vol", version)
+        assert validator.validate_str(json.dumps(document)) is None
+        component = document["metadata"]["component"]
+        assert component["type"] == "machine-learning-model"
+        folder = desk.layout.registry / f"artifacts/fx_vol/{version}"
+        assert (
+            component["hashes"][0]["content"]
+            == hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest()
+        )
+        assert {one["name"] for one in component["components"]} == {
+            one.name for one in folder.iterdir()
+        }
+        card = component["modelCard"]
+        assert card["considerations"]["technicalLimitations"] == ["No use for options."]
+    broken = json.dumps(document).replace("machine-learning-model", "machine-learning")
+    assert validator.validate_str(broken) is not None, "the validator does look"
