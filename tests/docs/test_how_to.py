@@ -279,3 +279,29 @@ def test_each_disaster_of_the_registry_is_recovered_from_as_the_page_says(
             assert "everything verifies" in (desk / "reports/models/registry_summary.md").read_text(
                 encoding="utf-8"
             )
+
+
+@pytest.mark.xdist_group("journey")
+def test_the_commands_of_answering_an_auditor_do_what_the_page_says(
+    travelled: tuple[Path, Any, Any], tmp_path: Path, reader: Any, shell: Any
+) -> None:
+    desk = tmp_path / "my-desk"
+    shutil.copytree(travelled[0], desk, symlinks=True)
+    page = PAGES / "answer-an-auditor.md"
+    (declared,) = re.findall(r"```yaml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    (desk / "configs/models.yaml").write_text(declared, encoding="utf-8")
+    reader(desk).follow(page)
+    told = (desk / "reports/models/fx_vol/lineage.json").read_text(encoding="utf-8")
+    assert json.loads(told)["version"] == "1.1.0"
+    for name in ("lineage.svg", "comparison.html", "fx_vol-1.1.0.zip", "fx_vol-1.1.0.cdx.json"):
+        assert (desk / "reports" / name).stat().st_size > 1_000
+    # The demo's server followed a bad challenger and its withdrawal, each a moment later.
+    found = shell.json("models", "live", "fx_vol", "--effective", "--desk", str(desk))
+    assert found["problems"] == []
+    assert {"1.2.0", "1.1.0"} <= {gap["intended"] for gap in found["gaps"]}
+    # The challenger was made from a version by exchanging two inputs, and its lineage tells.
+    drill = shell.json(
+        "models", "lineage", "fx_vol", "1.2.0", "--check", "--desk", str(desk), expect=1
+    )
+    failed = [one["what"] for one in drill["findings"] if one["verdict"] == "FAIL"]
+    assert failed == ["input schema"]

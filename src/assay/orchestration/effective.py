@@ -11,7 +11,8 @@ again, or for ever; :attr:`ServerProcess.heard_at` says when it last said anythi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -151,7 +152,9 @@ def effective_at(desk: Desk, name: str, at: Instant) -> EffectiveAnswer:
         if one.started_at <= at < one.stopped_at:
             load = one.had(name, at)
             servers.append(ServerState(one, load, (load.digest if load else None) == digest))
-    gaps = [gap for one in record.processes for gap in _gaps(desk, name, one, at)]
+    changes = sorted({entry.at for entry in desk.registry.history(name)})
+    meant = [(moment, desk.registry.live_at(name, moment)) for moment in changes]
+    gaps = [gap for one in record.processes for gap in _gaps(meant, name, one, at)]
     gaps.sort(key=lambda gap: (gap.start, gap.server))
     return EffectiveAnswer(intended, tuple(servers), tuple(gaps), record.problems)
 
@@ -245,27 +248,37 @@ def _end(one: ServerProcess, at: Instant) -> None:
     one.loads = [replace(load, until=min(load.until, at)) for load in one.loads]
 
 
-def _gaps(desk: Desk, name: str, one: ServerProcess, upto: Instant) -> Iterator[Gap]:
-    """The stretches of a process's run in which it had something else than was meant."""
+def _gaps(
+    meant: Sequence[tuple[Instant, LiveAnswer]], name: str, one: ServerProcess, upto: Instant
+) -> Iterator[Gap]:
+    """The stretches of a process's run in which it had something else than was meant.
+
+    ``meant`` is what was meant from each moment on at which the log says anything, ascending.
+    """
     end = min(one.stopped_at, upto)
-    changes = {entry.at for entry in desk.registry.history(name)}
+    changes = {moment for moment, _ in meant}
     changes |= {moment for load in one.loads for moment in (load.ready_at, load.until)}
     moments = sorted({one.started_at, *(at for at in changes if one.started_at < at < end)})
     yield from _merged(
-        _gap(desk.registry.live_at(name, start), one, name, start, following)
+        _gap(_meant_at(meant, start), one, name, start, following)
         for start, following in zip(moments, [*moments[1:], end], strict=True)
         if start < following
     )
 
 
+def _meant_at(meant: Sequence[tuple[Instant, LiveAnswer]], at: Instant) -> LiveAnswer | None:
+    number = bisect_right(meant, at, key=lambda one: one[0])
+    return meant[number - 1][1] if number else None
+
+
 def _gap(
-    meant: LiveAnswer, one: ServerProcess, name: str, start: Instant, end: Instant
+    meant: LiveAnswer | None, one: ServerProcess, name: str, start: Instant, end: Instant
 ) -> Gap | None:
     had = one.had(name, start)
-    wanted = meant.version.digest if meant.version else None
-    if (had.digest if had else None) == wanted:
+    record = meant.version if meant else None
+    if (had.digest if had else None) == (record.digest if record else None):
         return None
-    version = meant.version.version if meant.version else None
+    version = record.version if record else None
     same_number = had is not None and had.version == version
     return Gap(one.name, start, end, version, had.version if had else None, same_number)
 

@@ -188,6 +188,8 @@ class Reloader:
                 # version that was refused is tried again by the poll, not fifty times a second.
                 seen = pointer
                 polled = monotonic()
+                if due:
+                    self._record.observe()
                 self.reload()
             except Rejected:
                 continue  # recorded, and told by GET /health

@@ -19,7 +19,7 @@ from assay.storage.locks import FileLock
 SIGNATURE: Final = "signature"
 _PREVIOUS: Final = "previous"
 _GENESIS: Final = "0" * 64
-_STATES: Final = frozenset({"started", "loaded", "withdrawn", "reload_refused", "stopped"})
+_STATES: Final = frozenset({"started", "loaded", "withdrawn", "reload_refused", "seen", "stopped"})
 """Events that say what is loaded; each names the end of the registry's log as the server saw it."""
 
 
@@ -62,13 +62,23 @@ class ServiceRecord:
         self._who = {"process": process, "server": server}
         self._witness = witness
         self._mutex = threading.Lock()
+        self._head: Mapping[str, Any] | None = None
+
+    def observe(self) -> None:
+        """Write down that the registry's log has gone on since the last line, if it has.
+
+        What happened behind the last load could otherwise be cut off the log unseen.
+        """
+        head = None if self._witness is None else self._witness.log_head()
+        if head is not None and head != self._head:
+            self.append("seen")
 
     def append(self, event: str, **fields: Any) -> None:
         """Write one event with its time and who writes it."""
         line = {"at": render(self._clock.now()), "event": event, **self._who, **fields}
         witness = self._witness
         if witness is not None and event in _STATES:
-            line["log_head"] = witness.log_head()
+            line["log_head"] = self._head = witness.log_head()
         with self._mutex, FileLock(self._path.with_name(self._path.name + ".lock")):
             drop_torn_tail(self._path)
             before = last_line(self._path)

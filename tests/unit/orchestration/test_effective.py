@@ -182,6 +182,23 @@ def test_lines_are_signed_for_services_and_name_the_end_of_the_log(world: World)
     assert [(seq, hash_) for seq, hash_, _ in record.heads] == [(last.seq, last.hash)] * 2
 
 
+def test_a_server_writes_down_that_the_log_went_on_and_only_then(world: World) -> None:
+    world.promote("1.0.0")
+    server = world.server()
+    server.append("started")
+    world.load(server, "1.0.0")
+    server.observe()
+    assert len(world.lines()) == 2
+    world.desk.registry.register(make_candidate("fx_vol", "1.2.0", bias=2.0))
+    server.observe()
+    server.observe()
+    (line,) = world.lines()[2:]
+    assert line["event"] == "seen"
+    assert line["log_head"]["seq"] == world.desk.registry.latest(1)[0].seq
+    (state,) = effective_at(world.desk, "fx_vol", world.after(1)).servers
+    assert state.agrees
+
+
 def test_a_line_that_was_changed_or_signed_by_nobody_trusted_is_named_and_left_out(
     world: World,
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import io
 import json
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from assay import bootstrap
 from assay.delivery.approvals import approve
@@ -304,7 +307,9 @@ def test_what_is_no_pack_is_refused(tmp_path: Path) -> None:
         check_pack(tmp_path / "none")
     (tmp_path / "text").write_text("no archive")
     (tmp_path / "pack.json").write_text("[]")
-    for path in (tmp_path / "text", tmp_path):
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep/pack.json").write_text("[" * 100_000)
+    for path in (tmp_path / "text", tmp_path, tmp_path / "deep"):
         with pytest.raises(ContractViolation):
             check_pack(path)
 
@@ -317,6 +322,7 @@ def test_an_archive_cannot_write_outside_of_itself(told: Desk, tmp_path: Path) -
             archive.writestr(path, data)
         archive.writestr("keys/../../escaped.pem", b"x")
         archive.writestr("../escaped.pem", b"x")
+        archive.writestr("keys/..", b"x")
     (tmp_path / "deep").mkdir()
     (tmp_path / "deep/pack.zip").write_bytes(buffer.getvalue())
     assert failing(tmp_path / "deep/pack.zip") == {"checksum.sha256"}
@@ -347,3 +353,31 @@ def test_the_bill_of_materials_is_valid_cyclonedx(desk: Desk) -> None:
         assert card["considerations"]["technicalLimitations"] == ["No use for options."]
     broken = json.dumps(document).replace("machine-learning-model", "machine-learning")
     assert validator.validate_str(broken) is not None, "the validator does look"
+
+
+def test_every_signature_in_a_pack_can_be_checked_without_this_program(
+    told: Desk, tmp_path: Path
+) -> None:
+    write_pack(told, "fx_vol", "1.0.0", tmp_path / "pack", signer="risk")
+    pack = tmp_path / "pack"
+    policy = {
+        key["key_id"]: key for key in json.loads((pack / "keys/trust.json").read_text())["keys"]
+    }
+    envelopes = [pack / "version/signature", pack / "pack.signature"]
+    envelopes += [*(pack / "statements").iterdir(), *(pack / "heads").iterdir()]
+    assert len(envelopes) >= 2 + 3 + 3
+    signers = set()
+    for path in envelopes:
+        envelope = json.loads(path.read_text())
+        (signature,) = envelope["signatures"]
+        key = policy[signature["keyid"]]
+        pem = load_pem_public_key((pack / "keys" / key["public_key"]).read_bytes())
+        assert isinstance(pem, Ed25519PublicKey)
+        body, kind = base64.b64decode(envelope["payload"]), envelope["payloadType"].encode()
+        signed = b" ".join(
+            [b"DSSEv1", str(len(kind)).encode(), kind, str(len(body)).encode(), body]
+        )
+        pem.verify(base64.b64decode(signature["sig"]), signed)
+        assert json.loads(body)["predicateType"].split(":")[2] in key["may_sign"]
+        signers.add(key["identity"])
+    assert signers == {"author", "risk", "head", "ops"}

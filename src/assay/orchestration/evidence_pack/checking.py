@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version as version_of
@@ -80,7 +81,7 @@ def check_pack(path: Path, keys: Path | None = None) -> PackCheck:
         document = json.loads(files["pack.json"])
         identity = document["identity"]
         name, version, digest = identity["name"], identity["version"], identity["digest"]
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise _no_pack(path, error) from None
     with tempfile.TemporaryDirectory() as folder:
         keyring = KeyRing(keys or _unpacked_keys(files, Path(folder)))
@@ -114,14 +115,14 @@ def _read(path: Path) -> dict[str, bytes]:
             if sum(one.file_size for one in members) > _LARGEST:
                 raise ContractViolation(f"{path} unpacks to more than {_LARGEST} bytes")
             return {one.filename: archive.read(one) for one in members}
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
         raise ContractViolation(f"{path} is no archive that can be read: {error}") from None
 
 
 def _unpacked_keys(files: Mapping[str, bytes], folder: Path) -> Path:
     for path, data in files.items():
         # Only the last part of a name that stands in keys/: nothing can be written elsewhere.
-        if PurePosixPath(path).parent.as_posix() == "keys":
+        if PurePosixPath(path).parent.as_posix() == "keys" and not path.endswith(".."):
             (folder / PurePosixPath(path).name).write_bytes(data)
     return folder
 

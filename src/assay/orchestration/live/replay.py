@@ -29,6 +29,7 @@ from assay.orchestration.live.withdrawal import Withdrawal, broken_version, watc
 from assay.orchestration.people import People
 from assay.orchestration.progress import Progress
 from assay.registry import capture_environment
+from assay.registry.keyring import SERVICE
 from assay.serving import OnnxModel
 from assay.storage.files import write_atomic
 
@@ -227,6 +228,8 @@ class _Stage:
             # The replay's facts are not the desk's, and so are its predictions.
             "ASSAY_SERVING__PREDICTIONS": json.dumps(str(self.folder / "predictions.jsonl")),
         }
+        if self.desk.keyring.can_sign(self.people.operator, SERVICE):
+            environment["ASSAY_SERVING__IDENTITY"] = json.dumps(self.people.operator)
         self.progress.event("starting a server process")
         with ServerProcess(
             self.desk.layout.root, environment, self.folder / "server.log"
