@@ -2,8 +2,11 @@
 
 import json
 import math
+import os
+import signal
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -268,6 +271,14 @@ def test_variables_of_the_program_cannot_be_read(filed):
     with pytest.raises(ConfigurationError):
         query_registry(filed, "select * from secret")
     assert secret == [1]
+
+
+def test_a_question_that_takes_too_long_can_be_interrupted(filed):
+    ctrl_c = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
+    ctrl_c.start()
+    with pytest.raises(KeyboardInterrupt):
+        query_registry(filed, "select count(*) from range(100000000000) a where range % 7 = 8")
+    ctrl_c.join()
 
 
 def test_pyarrow_and_pandas_are_not_needed(tmp_path):

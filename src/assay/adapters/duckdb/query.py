@@ -84,6 +84,10 @@ def query_registry(registry: RegistryReader, statement: str) -> SqlAnswer:
                     f"the statement reaches beyond the registry: {_first_line(error)}",
                     hint=f"it may read {', '.join(TABLES)}",
                 ) from None
+            except RuntimeError as error:
+                if "interrupted" in str(error).lower():
+                    raise KeyboardInterrupt from None  # what DuckDB makes of Ctrl-C
+                raise
             except duckdb.Error as error:
                 raise ConfigurationError(
                     f"SQL: {_first_line(error)}",
