@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
+import yaml
+
 from assay.domain.clock import Clock, SystemClock
 from assay.domain.instants import NANOS_PER_SECOND
 from assay.errors import ConfigurationError, Conflict, Unavailable
-from assay.orchestration.desk import Desk, DeskLayout, OnlineStores
+from assay.orchestration.desk import AccessLayout, Desk, DeskLayout, OnlineStores
 from assay.settings import FILE, Settings, load_settings
 
 if TYPE_CHECKING:
@@ -28,15 +30,20 @@ if TYPE_CHECKING:
     from assay.storage.objects import ObjectStore
 
 _DESK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._ -]{0,63}")
+_USERS_HEAD = """\
+# Who works here. Roles: quant, mlops, sre, auditor, admin; `assay access users` says what each
+# allows. One person's other keys go under `identities`; a service has `kind: service` and `owner`.
+"""
 _NOT_COPIED = ("data", "artifacts", "observability", "reports", "__pycache__", "keys")
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A person or service of a desk, and what its key may sign."""
+    """A person of a desk, what their key may sign, and their roles; all roles by default."""
 
     identity: str
     may_sign: tuple[str, ...]
+    roles: tuple[str, ...] = ("quant", "mlops", "sre", "admin")
 
 
 def open_desk(path: Path, *, clock: Clock | None = None) -> Desk:
@@ -151,12 +158,21 @@ def create_desk(
         from assay.delivery.policy import desk_policy_text
 
         (staging / "configs" / "gates.yaml").write_text(desk_policy_text(), encoding="utf-8")
+    users = {member.identity: {"roles": list(member.roles)} for member in members}
+    (staging / "configs" / "access.yaml").write_text(
+        _USERS_HEAD + yaml.safe_dump({"users": users}, sort_keys=False), encoding="utf-8"
+    )
     settings = load_settings(staging, os.environ)
     private = settings.keys.private or private_key_folder(os.environ)
     for member in members:
         create_key(member.identity, private, settings.keys.public, may_sign=member.may_sign)
     staging.replace(path)
     return [member.identity for member in members]
+
+
+def token_folder(environment: Mapping[str, str]) -> Path:
+    """Where a user's tokens lie: ``assay/tokens`` in the configuration folder."""
+    return private_key_folder(environment).with_name("tokens")
 
 
 def private_key_folder(environment: Mapping[str, str]) -> Path:
@@ -250,6 +266,36 @@ def _layout(root: Path, settings: Settings) -> DeskLayout:
         lock=_released_lock(),
         parity_rule=settings.parity.rule,
         parity_wasserstein=settings.parity.wasserstein,
+        access=_access(settings),
+    )
+
+
+def _access(settings: Settings) -> AccessLayout:
+    from assay.access import OtherIssuer
+
+    given = settings.access
+    if (given.other_issuer is None) != (given.other_keys is None):
+        raise ConfigurationError(
+            "access.other_issuer and access.other_keys belong together: expected both or neither"
+        )
+    other = None
+    if given.other_issuer is not None and given.other_keys is not None:
+        other = OtherIssuer(given.other_issuer, given.other_keys)
+    private = settings.keys.private or private_key_folder(os.environ)
+    return AccessLayout(
+        users=given.users,
+        log=given.log,
+        keys=given.keys,
+        private_keys=private / "tokens",
+        revoked=given.revoked,
+        requests=given.requests,
+        issuer=given.issuer or f"assay:{settings.desk.name}",
+        audience=given.audience or f"assay:{settings.desk.name}",
+        token_seconds=given.token_minutes * 60,
+        service_token_seconds=given.service_token_days * 86_400,
+        other=other,
+        server_identity=given.server_identity,
+        upload_bytes=given.upload_bytes,
     )
 
 

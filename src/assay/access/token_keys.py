@@ -99,7 +99,7 @@ class TokenKeys:
         paths = [self._path] + ([] if self._other is None else [self._other.keys])
         return tuple(file_state(path) for path in paths)
 
-    def keys(self) -> tuple[TokenKey, ...]:
+    def listed(self) -> tuple[TokenKey, ...]:
         """The desk's keys, oldest first; none before the first rotation."""
         try:
             document = json.loads(self._path.read_bytes())
@@ -123,7 +123,7 @@ class TokenKeys:
         ------
         AccessDenied: nobody trusts that key, or it is retired.
         """
-        for key in self.keys():
+        for key in self.listed():
             if key.key_id == key_id:
                 if key.retired is not None:
                     raise AccessDenied(
@@ -145,7 +145,7 @@ class TokenKeys:
         ------
         Unavailable: there is none, or its private half is not on this machine.
         """
-        usable = [key for key in self.keys() if key.retired is None]
+        usable = [key for key in self.listed() if key.retired is None]
         if not usable:
             raise Unavailable(
                 "the desk has no key to sign tokens with", hint="assay access rotate makes one"
@@ -184,9 +184,9 @@ class TokenKeys:
                 TokenKey(key.key_id, key.public_pem, key.created_at, reason or "rotated")
                 if retire is not None and key.key_id.startswith(retire)
                 else key
-                for key in self.keys()
+                for key in self.listed()
             ]
-            if retire is not None and keys == list(self.keys()):
+            if retire is not None and keys == list(self.listed()):
                 raise NotFound(f"no key {retire!r} in {self._path} that could be retired")
             private = Ed25519PrivateKey.generate()
             public = private.public_key()

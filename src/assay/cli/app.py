@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from assay.cli import audit, data, models, online, parity, report, requests, serve
+from assay.cli import access, audit, data, models, online, parity, report, requests, serve
 from assay.cli.options import JsonOption
 from assay.cli.output import Output
 
@@ -83,5 +83,6 @@ app.add_typer(models.models, rich_help_panel=MODELS)
 app.command(rich_help_panel=RECORD)(report.report)
 app.command(rich_help_panel=SERVING)(serve.serve)
 app.command(rich_help_panel=SERVING)(serve.kill)
+app.add_typer(access.access, rich_help_panel=RECORD)
 app.add_typer(audit.audit, rich_help_panel=RECORD)
 app.command(rich_help_panel=RECORD)(audit.doctor)
