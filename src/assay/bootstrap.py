@@ -25,6 +25,7 @@ from assay.orchestration.desk import AccessLayout, Desk, DeskLayout, OnlineStore
 from assay.settings import FILE, Settings, load_settings
 
 if TYPE_CHECKING:
+    from assay.registry_api.gate import Gate
     from assay.serving import KillSwitch
     from assay.serving.service import Service
     from assay.storage.objects import ObjectStore
@@ -100,6 +101,27 @@ def open_service(
     return make_service(
         desk, layout, sources, killed=killed, process=os.getpid(), version=version("assay")
     )
+
+
+def open_registry_api(path: Path, *, clock: Clock | None = None) -> Gate:
+    """The registry of the desk in ``path`` as a web application, not started.
+
+    Raises
+    ------
+    ConfigurationError: the desk names no users. Tampered: the registry's log was cut.
+    """
+    from importlib.metadata import version
+
+    from assay.registry_api import make_app
+
+    desk = open_desk(path, clock=clock)
+    if desk.access is None:
+        raise ConfigurationError(
+            f"no users: {desk.access_layout.users} does not exist, so nobody could be let in",
+            hint="write one: users:, then for each name roles: [quant]",
+        )
+    desk.registry.names()
+    return make_app(desk, version=version("assay"))
 
 
 def open_kill_switch(path: Path) -> KillSwitch:

@@ -198,6 +198,41 @@ def access_rotate(
     output.result([key.to_json() for key in keys.listed()])
 
 
+def models_serve(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=0, max=65_535, help="Port to listen on; 0 takes a free one.")
+    ] = 8_001,
+    desk: DeskOption = HERE,
+    as_json: JsonOption = False,
+) -> None:
+    """Answer for the registry over HTTP, under /api/v1; callers show tokens."""
+    import sys
+
+    import uvicorn
+
+    from assay import bootstrap
+    from assay.cli.serve import listen
+
+    output = Output(as_json=as_json)
+    app = bootstrap.open_registry_api(desk)
+    listening = listen(host, port)
+    name, number = listening.getsockname()[:2]
+    url = f"http://[{name}]:{number}" if ":" in name else f"http://{name}:{number}"
+    output.line(f"registry on {url}/api/v1, described at {url}/openapi.json; Ctrl-C stops it")
+    output.next_step(f"assay access login --server {url}")
+    output.result({"url": url})
+    sys.stdout.flush()
+    config = uvicorn.Config(
+        app, log_level="warning", access_log=False, timeout_graceful_shutdown=5,
+        server_header=False,
+    )  # fmt: skip
+    try:
+        uvicorn.Server(config).run(sockets=[listening])
+    except KeyboardInterrupt:
+        output.line("stopped")
+
+
 @access.command("log")
 def access_log(
     last: Annotated[int, typer.Option(min=1, help="How many of the latest events.")] = 20,
