@@ -46,7 +46,9 @@ def read_archive(handle: BinaryIO) -> Candidate:
     try:
         with tarfile.open(fileobj=handle, mode="r:") as archive:
             for member in archive:
-                files[_name(member, files)] = _content(archive, member)
+                # Judged before anything of it is read: reading a link would follow it.
+                name = _name(member, files)
+                files[name] = _content(archive, member)
     except (tarfile.TarError, ValueError, EOFError, OverflowError) as error:
         raise _bad(f"it cannot be read as a plain tar: {error}") from None
     record = files.pop(RECORD, None)
