@@ -17,10 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
+import yaml
+
 from assay.domain.clock import Clock, SystemClock
 from assay.domain.instants import NANOS_PER_SECOND
 from assay.errors import ConfigurationError, Conflict, Unavailable
-from assay.orchestration.desk import Desk, DeskLayout, OnlineStores
+from assay.orchestration.desk import AccessLayout, Desk, DeskLayout, OnlineStores
 from assay.settings import FILE, Settings, load_settings
 
 if TYPE_CHECKING:
@@ -28,20 +30,26 @@ if TYPE_CHECKING:
     from assay.registry.artifacts import Artifacts
     from assay.registry.keyring import KeyRing
     from assay.registry.ledger import Ledger
+    from assay.registry_api.gate import Gate
     from assay.serving import KillSwitch
     from assay.serving.service import Service
     from assay.storage.objects import ObjectStore
 
 _DESK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._ -]{0,63}")
+_USERS_HEAD = """\
+# Who works here. Roles: quant, mlops, sre, auditor, admin; `assay access users` says what each
+# allows. One person's other keys go under `identities`; a service has `kind: service` and `owner`.
+"""
 _NOT_COPIED = ("data", "artifacts", "observability", "reports", "__pycache__", "keys")
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A person or service of a desk, and what its key may sign."""
+    """A person of a desk, what their key may sign, and their roles; all roles by default."""
 
     identity: str
     may_sign: tuple[str, ...]
+    roles: tuple[str, ...] = ("quant", "mlops", "sre", "admin")
 
 
 def open_desk(path: Path, *, clock: Clock | None = None) -> Desk:
@@ -126,6 +134,27 @@ def _service_identity(chosen: str | None, keyring: KeyRing) -> str | None:
     return None
 
 
+def open_registry_api(path: Path, *, clock: Clock | None = None) -> Gate:
+    """The registry of the desk in ``path`` as a web application, not started.
+
+    Raises
+    ------
+    ConfigurationError: the desk names no users. Tampered: the registry's log was cut.
+    """
+    from importlib.metadata import version
+
+    from assay.registry_api import make_app
+
+    desk = open_desk(path, clock=clock)
+    if desk.access is None:
+        raise ConfigurationError(
+            f"no users: {desk.access_layout.users} does not exist, so nobody could be let in",
+            hint="write one: users:, then for each name roles: [quant]",
+        )
+    desk.registry.names()
+    return make_app(desk, version=version("assay"))
+
+
 def open_kill_switch(path: Path) -> KillSwitch:
     """The kill switch of the desk in ``path``, without its service."""
     from assay.serving import KillSwitch, ServiceRecord
@@ -202,12 +231,21 @@ def create_desk(
         from assay.delivery.policy import desk_policy_text
 
         (staging / "configs" / "gates.yaml").write_text(desk_policy_text(), encoding="utf-8")
+    users = {member.identity: {"roles": list(member.roles)} for member in members}
+    (staging / "configs" / "access.yaml").write_text(
+        _USERS_HEAD + yaml.safe_dump({"users": users}, sort_keys=False), encoding="utf-8"
+    )
     settings = load_settings(staging, os.environ)
     private = settings.keys.private or private_key_folder(os.environ)
     for member in members:
         create_key(member.identity, private, settings.keys.public, may_sign=member.may_sign)
     staging.replace(path)
     return [member.identity for member in members]
+
+
+def token_folder(environment: Mapping[str, str]) -> Path:
+    """Where a user's tokens lie: ``assay/tokens`` in the configuration folder."""
+    return private_key_folder(environment).with_name("tokens")
 
 
 def private_key_folder(environment: Mapping[str, str]) -> Path:
@@ -349,6 +387,36 @@ def _layout(root: Path, settings: Settings) -> DeskLayout:
         pickles=settings.registry.pickles == "scanned",
         parity_rule=settings.parity.rule,
         parity_wasserstein=settings.parity.wasserstein,
+        access=_access(settings),
+    )
+
+
+def _access(settings: Settings) -> AccessLayout:
+    from assay.access import OtherIssuer
+
+    given = settings.access
+    if (given.other_issuer is None) != (given.other_keys is None):
+        raise ConfigurationError(
+            "access.other_issuer and access.other_keys belong together: expected both or neither"
+        )
+    other = None
+    if given.other_issuer is not None and given.other_keys is not None:
+        other = OtherIssuer(given.other_issuer, given.other_keys)
+    private = settings.keys.private or private_key_folder(os.environ)
+    return AccessLayout(
+        users=given.users,
+        log=given.log,
+        keys=given.keys,
+        private_keys=private / "tokens",
+        revoked=given.revoked,
+        requests=given.requests,
+        issuer=given.issuer or f"assay:{settings.desk.name}",
+        audience=given.audience or f"assay:{settings.desk.name}",
+        token_seconds=given.token_minutes * 60,
+        service_token_seconds=given.service_token_days * 86_400,
+        other=other,
+        server_identity=given.server_identity,
+        upload_bytes=given.upload_bytes,
     )
 
 

@@ -166,6 +166,31 @@ class KeysSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class AccessSettings:
+    """``access``: who works on the desk, their tokens, and what a registry server accepts.
+
+    ``issuer`` and ``audience`` left empty mean ``assay:`` and the desk's name. ``other_issuer``
+    names somebody else whose tokens count, by the keys in the JWKS file ``other_keys``.
+    ``server_identity`` is whose key signs what is registered over HTTP.
+    """
+
+    users: Path = Path("configs/access.yaml")
+    log: Path = Path("observability/audit/access_events.jsonl")
+    keys: Path = Path("keys/tokens.json")
+    revoked: Path = Path("keys/revoked.jsonl")
+    requests: Path = Path("data/access/requests.db")
+    issuer: str | None = None
+    audience: str | None = None
+    # A stolen token is good for as long as it lives.
+    token_minutes: float = field(default=60.0, metadata={"minimum": 0.1, "maximum": 1_440})
+    service_token_days: float = field(default=30.0, metadata={"minimum": 0.001, "maximum": 366})
+    other_issuer: str | None = None
+    other_keys: Path | None = None
+    server_identity: str | None = None
+    upload_bytes: int = field(default=268_435_456, metadata={"minimum": 1_024})
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """All settings of one desk. Paths are absolute once :func:`load_settings` has returned."""
 
@@ -179,6 +204,7 @@ class Settings:
     serving: ServingSettings = field(default_factory=ServingSettings)
     parity: ParitySettings = field(default_factory=ParitySettings)
     keys: KeysSettings = field(default_factory=KeysSettings)
+    access: AccessSettings = field(default_factory=AccessSettings)
 
 
 def load_settings(desk: Path, environment: Mapping[str, str]) -> Settings:

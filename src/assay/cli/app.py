@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from assay.cli import (
+    access,
     audit,
     data,
     keys,
@@ -103,6 +104,8 @@ app.add_typer(models.models, rich_help_panel=MODELS)
 app.command(rich_help_panel=RECORD)(report.report)
 app.command(rich_help_panel=SERVING)(serve.serve)
 app.command(rich_help_panel=SERVING)(serve.kill)
+models.models.command("serve")(access.models_serve)
+app.add_typer(access.access, rich_help_panel=RECORD)
 app.add_typer(audit.audit, rich_help_panel=RECORD)
 app.add_typer(keys.keys, rich_help_panel=RECORD)
 app.command(rich_help_panel=RECORD)(audit.doctor)

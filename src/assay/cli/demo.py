@@ -56,9 +56,9 @@ def _members() -> list[Member]:
     from assay.registry.keyring import APPROVAL, LOG_HEAD, PROMOTION, VERSION
 
     return [
-        bootstrap.Member(AUTHOR, (VERSION,)),
-        *(bootstrap.Member(person, (APPROVAL,)) for person in APPROVERS),
-        bootstrap.Member(OPERATOR, (PROMOTION, LOG_HEAD)),
+        bootstrap.Member(AUTHOR, (VERSION,), ("quant",)),
+        *(bootstrap.Member(person, (APPROVAL,), ("mlops",)) for person in APPROVERS),
+        bootstrap.Member(OPERATOR, (PROMOTION, LOG_HEAD), ("mlops", "sre", "admin")),
     ]
 
 

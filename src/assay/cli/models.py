@@ -38,6 +38,18 @@ def _identity(given: str | None) -> str:
     return given or getpass.getuser()
 
 
+def require(desk: Desk, identity: str | None, scope: str, action: str, resource: str) -> None:
+    """Let somebody do something, who holds the key and has the roles for it.
+
+    Parameters
+    ----------
+    scope: such as ``model:write``; see :class:`assay.access.Scope`.
+    """
+    from assay.access import Scope
+
+    desk.require(_identity(identity), Scope(scope), action=action, resource=resource)
+
+
 def train(
     recipe: Annotated[str, typer.Argument(help="A recipe of the desk.")],
     known_by: Annotated[
@@ -68,6 +80,8 @@ def train(
     if shuffles is not None:
         _train_on_shuffled_labels(opened, recipe, shuffles, output)
         return
+    opened.recipe(recipe)
+    require(opened, identity, "model:write", "train", recipe)
     cut_off = None if known_by is None else parse(known_by)
     run = train_recipe(opened, recipe, output, known_by=cut_off)
     made = register_run(opened, run, author=_identity(identity))
@@ -106,9 +120,10 @@ def gates_check(
     from assay.orchestration.judging import judge_version
 
     output = Output(as_json=as_json)
-    done = judge_version(
-        open_desk(desk), name, version, initiated_by=_identity(identity), progress=output
-    )
+    opened = open_desk(desk)
+    record = opened.registry.get(name, version)
+    require(opened, identity, "model:write", "gates check", f"{name}/{record.version}")
+    done = judge_version(opened, name, version, initiated_by=_identity(identity), progress=output)
     show_gates(output, done.gates.results)
     for gate in done.gates.switched_off:
         output.line(f"switched off by the policy: {gate.name}: {gate.why}")
@@ -241,6 +256,8 @@ def models_approve(
 
     output = Output(as_json=as_json)
     opened = open_desk(desk)
+    record = opened.registry.get(name, version)
+    require(opened, identity, "model:approve", "approve", f"{name}/{record.version}")
     approval = approve(
         opened.registry,
         name,
@@ -248,9 +265,15 @@ def models_approve(
         _identity(identity),
         clock=opened.clock,
         valid_for=opened.layout.approval_nanos / NANOS_PER_SECOND,
+        access=opened.access,
     )
     count = count_approvals(
-        opened.registry, name, version, approval.gate_report_digest, now=opened.registry.now()
+        opened.registry,
+        name,
+        version,
+        approval.gate_report_digest,
+        now=opened.registry.now(),
+        access=opened.access,
     )
     output.line(
         f"{approval.approver} approves {name} {approval.version} until "
@@ -278,6 +301,8 @@ def models_promote(
 
     output = Output(as_json=as_json)
     opened = open_desk(desk)
+    record = opened.registry.get(name, version)
+    require(opened, identity, "model:promote", "promote", f"{name}/{record.version}")
     done = promote(
         opened.registry,
         name,
@@ -288,6 +313,7 @@ def models_promote(
         reason=reason,
         policy=opened.policy,
         promotions_log=opened.layout.promotions,
+        access=opened.access,
     )
     output.line(
         f"{name} {done.to_version} is in production after {done.seconds:.2f} s; it replaces "
@@ -295,6 +321,44 @@ def models_promote(
     )
     output.next_step(
         f'assay models rollback {name} --reason "..."   if it must go', f"assay models live {name}"
+    )
+    output.result(done.to_json())
+
+
+@models.command("break-glass")
+def models_break_glass(
+    name: NameArgument,
+    version: VersionArgument,
+    reason: ReasonOption,
+    identity: IdentityOption = None,
+    desk: DeskOption = HERE,
+    as_json: JsonOption = False,
+) -> None:
+    """Put a version into production past gates and approvals; the log says so for ever."""
+    from assay.delivery.promotion import break_glass
+
+    output = Output(as_json=as_json)
+    opened = open_desk(desk)
+    record = opened.registry.get(name, version)
+    require(opened, identity, "model:break_glass", "break-glass", f"{name}/{record.version}")
+    done = break_glass(
+        opened.registry,
+        name,
+        version,
+        initiated_by=_identity(identity),
+        reason=reason,
+        clock=opened.clock,
+        monotonic=time.monotonic,
+        promotions_log=opened.layout.promotions,
+        access=opened.access,
+    )
+    output.line(
+        f"GLASS BROKEN: {name} {done.to_version} is in production without gates and approvals; "
+        f"it replaces {done.from_version or 'nothing'}; log entry {done.seq} says who and why"
+    )
+    output.next_step(
+        f'assay models rollback {name} --reason "..."   if it must go',
+        f"assay models history {name}",
     )
     output.result(done.to_json())
 
@@ -320,8 +384,12 @@ def models_rollback(
     from assay.delivery.rollback import rollback
 
     output = Output(as_json=as_json)
+    opened = open_desk(desk)
+    opened.registry.check_model(name)
+    # One person and one signature by a key that is here: nothing that could be slow at night.
+    require(opened, identity, "model:rollback", "rollback", name)
     done = rollback(
-        open_desk(desk).registry,
+        opened.registry,
         name,
         target,
         reason=reason,

@@ -43,7 +43,7 @@ def serve(
     output = Output(as_json=as_json)
     killed = _killed_at_start()
     service = bootstrap.open_service(desk, champion=model, canary=canary, killed=killed)
-    listening = _listen(host, port)
+    listening = listen(host, port)
     name, number = listening.getsockname()[:2]
     url = f"http://[{name}]:{number}" if ":" in name else f"http://{name}:{number}"
     live = service.predictor.live
@@ -117,7 +117,7 @@ def _killed_at_start() -> bool:
     return given in _ON
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
     """A listening socket, before the address is told: whoever reads it can connect."""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
@@ -128,6 +128,6 @@ def _listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         raise Unavailable(
             f"cannot listen on {host}:{port}: {error.strerror}",
-            hint="choose another one: assay serve --port 0 takes a free one",
+            hint="choose another one: --port 0 takes a free one",
         ) from None
     return made

@@ -16,10 +16,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from assay.access import AccessDenied, AccessPolicy, Denial, Scope
 from assay.delivery.activation import Activation, activate
 from assay.delivery.approvals import require_approvals
 from assay.delivery.gates import GateReport, evaluate
@@ -43,9 +44,11 @@ from assay.registry import (
     ModelRegistry,
     PromotionClaim,
     PromotionGateError,
+    VerifiedVersion,
 )
-from assay.registry.keyring import check_identity
+from assay.registry.keyring import PROMOTION, check_identity
 from assay.registry.records import evidence_digest
+from assay.registry.signing import Envelope
 from assay.storage.files import append_line, drop_torn_tail
 from assay.storage.locks import FileLock
 
@@ -123,6 +126,8 @@ def promote(
     require_signed: bool = True,
     policy: Policy | None = None,
     promotions_log: Path | None = None,
+    access: AccessPolicy | None = None,
+    signed: Envelope | None = None,
 ) -> Promotion:
     """Put a staged version into production; see the module's docstring for the steps.
 
@@ -134,9 +139,13 @@ def promote(
         it they are taken as they are recorded.
     require_signed: whether unsigned approvals count.
     promotions_log: where the deployment record goes (``artifacts/promotions.log``).
+    access: the desk's users; None where it names none, and every identity is a person.
+    signed: the statement of :func:`prepare_promotion`, signed elsewhere; without it the key of
+        ``initiated_by`` is used, which is here.
 
     Raises
     ------
+    AccessDenied: whoever promotes may not, or the statement that was signed is another one.
     IncompatibleVersion: it does not load or predict; it is ``failed`` from now on.
     Tampered: a byte of it is not what was sealed. PromotionGateError: the gates say no.
     Refused: too few approvals, or its stage does not allow it.
@@ -145,38 +154,77 @@ def promote(
     started = monotonic()
     check_identity(initiated_by)
     version = registry.get(name, version).version
+    _allow(registry, EventType.PROMOTE, name, version, initiated_by, access)
     activation = _activated(registry, name, version, initiated_by, monotonic)
     try:
-        record = registry.promotable(name, version)
-        if policy is not None and record.policy_digest != policy.digest:
-            raise PromotionGateError(
-                f"{name} {version} was judged under policy {record.policy_digest[:12]}, in force "
-                f"is {policy.digest[:12]}: the gates have changed since",
-                hint=f"assay gates check {name} {version}, then approve again",
-            )
-        # A clock that was set back must not make a promotion end before its own entry.
-        now = max(clock.now(), registry.now())
-        count = require_approvals(
-            registry, name, version, record.digest, now=now, require_signed=require_signed
-        )
-        expires_at = min(
-            [now + STATEMENT_VALIDITY_SECONDS * NANOS_PER_SECOND]
-            + [approval.expires_at for approval in count.valid]
-        )
-        claim = _claim(registry, activation, record.digest, count.approvers, expires_at)
-        entry = registry.promote(
+        claim = prepare_promotion(
+            registry,
             name,
             version,
-            registry.keyring.sign(initiated_by, claim.to_statement()),
-            initiated_by=initiated_by,
-            reason=reason,
+            clock=clock,
+            require_signed=require_signed,
+            policy=policy,
+            access=access,
         )
+        envelope = _statement(registry, claim, initiated_by, signed)
+        entry = registry.promote(name, version, envelope, initiated_by=initiated_by, reason=reason)
     except AssayError as error:
         _trace(registry, EventType.PROMOTE, name, version, initiated_by, error)
         raise
     if promotions_log is not None:
         _deployed(registry, promotions_log, entry)
     return _done(entry, claim, activation, monotonic() - started)
+
+
+def prepare_promotion(
+    registry: ModelRegistry,
+    name: str,
+    version: str,
+    *,
+    clock: Clock,
+    require_signed: bool = True,
+    policy: Policy | None = None,
+    access: AccessPolicy | None = None,
+) -> PromotionClaim:
+    """What whoever promotes has to sign, when gates and approvals allow it now.
+
+    Takes and raises what :func:`promote` does.
+    """
+    record = registry.promotable(name, version)
+    if policy is not None and record.policy_digest != policy.digest:
+        raise PromotionGateError(
+            f"{name} {version} was judged under policy {record.policy_digest[:12]}, in force "
+            f"is {policy.digest[:12]}: the gates have changed since",
+            hint=f"assay gates check {name} {version}, then approve again",
+        )
+    # A clock that was set back must not make a promotion end before its own entry.
+    now = max(clock.now(), registry.now())
+    count = require_approvals(
+        registry,
+        name,
+        version,
+        record.digest,
+        now=now,
+        require_signed=require_signed,
+        access=access,
+    )
+    expires_at = min(
+        [now + STATEMENT_VALIDITY_SECONDS * NANOS_PER_SECOND]
+        + [approval.expires_at for approval in count.valid]
+    )
+    return _claim(
+        registry, registry.open_version(name, version), record.digest, count.approvers, expires_at
+    )
+
+
+def prepare_break_glass(
+    registry: ModelRegistry, name: str, version: str, *, clock: Clock
+) -> PromotionClaim:
+    """What whoever breaks the glass has to sign."""
+    now = max(clock.now(), registry.now())
+    expires_at = now + STATEMENT_VALIDITY_SECONDS * NANOS_PER_SECOND
+    opened = registry.open_version(name, version)
+    return _claim(registry, opened, "", (), expires_at, glass=True)
 
 
 def break_glass(
@@ -189,6 +237,8 @@ def break_glass(
     clock: Clock,
     monotonic: Callable[[], float],
     promotions_log: Path | None = None,
+    access: AccessPolicy | None = None,
+    signed: Envelope | None = None,
 ) -> Promotion:
     """Put a staged version into production past its gates and approvals.
 
@@ -204,17 +254,13 @@ def break_glass(
     started = monotonic()
     check_identity(initiated_by)
     version = registry.get(name, version).version
+    _allow(registry, EventType.BREAK_GLASS, name, version, initiated_by, access)
     activation = _activated(registry, name, version, initiated_by, monotonic)
     try:
-        now = max(clock.now(), registry.now())
-        expires_at = now + STATEMENT_VALIDITY_SECONDS * NANOS_PER_SECOND
-        claim = _claim(registry, activation, "", (), expires_at, glass=True)
+        claim = prepare_break_glass(registry, name, version, clock=clock)
+        envelope = _statement(registry, claim, initiated_by, signed)
         entry = registry.break_glass(
-            name,
-            version,
-            registry.keyring.sign(initiated_by, claim.to_statement()),
-            initiated_by=initiated_by,
-            reason=reason,
+            name, version, envelope, initiated_by=initiated_by, reason=reason
         )
     except AssayError as error:
         _trace(registry, EventType.BREAK_GLASS, name, version, initiated_by, error)
@@ -314,16 +360,57 @@ def _activated(
         raise
 
 
+def _allow(
+    registry: ModelRegistry,
+    event: EventType,
+    name: str,
+    version: str,
+    initiated_by: str,
+    access: AccessPolicy | None,
+) -> None:
+    if access is None:
+        return
+    scope = Scope.PROMOTE if event is EventType.PROMOTE else Scope.BREAK_GLASS
+    try:
+        access.require(initiated_by, scope)
+    except AccessDenied as error:
+        _trace(registry, event, name, version, initiated_by, error)
+        raise
+
+
+def _statement(
+    registry: ModelRegistry, claim: PromotionClaim, initiated_by: str, signed: Envelope | None
+) -> Envelope:
+    """The signed form of a claim: made here, or made elsewhere and about the same."""
+    if signed is None:
+        return registry.keyring.sign(initiated_by, claim.to_statement())
+    try:
+        made = registry.keyring.verify(signed, PROMOTION)
+        said = PromotionClaim.from_statement(made.statement)
+    except AssayError as error:
+        raise AccessDenied(
+            Denial.WRONG_STATEMENT, f"the signed promotion does not hold: {error.message}"
+        ) from None
+    # Its end may come earlier than that of one made now, and never later.
+    same = replace(said, expires_at=claim.expires_at) == claim
+    if made.identity != initiated_by or not same or said.expires_at > claim.expires_at:
+        raise AccessDenied(
+            Denial.WRONG_STATEMENT,
+            f"the promotion signed by {made.identity} is not the one that is asked for",
+            hint="sign the statement that is asked for now",
+        )
+    return signed
+
+
 def _claim(
     registry: ModelRegistry,
-    activation: Activation,
+    opened: VerifiedVersion,
     gate_record_digest: str,
     approvers: tuple[str, ...],
     expires_at: int,
     *,
     glass: bool = False,
 ) -> PromotionClaim:
-    opened = activation.version
     champion = registry.current(opened.name)
     return PromotionClaim(
         model=opened.name,

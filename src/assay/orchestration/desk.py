@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from assay.domain.clock import Clock
-from assay.errors import NotFound, did_you_mean
+from assay.errors import ConfigurationError, NotFound, did_you_mean
 
 if TYPE_CHECKING:
+    from assay.access import AccessLog, AccessPolicy, Authenticator, OtherIssuer, Scope, User
     from assay.delivery.manifests import ActiveManifests
     from assay.delivery.policy import Policy
     from assay.features import FeatureView, ManifestCatalogue, RequestView
@@ -29,6 +30,29 @@ if TYPE_CHECKING:
     from assay.registry.retention import Retention
     from assay.storage.objects import ObjectStore
     from assay.training.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class AccessLayout:
+    """Where users, tokens and the record of access lie; every path is absolute.
+
+    ``token_seconds`` and ``service_token_seconds`` are how long tokens count; ``server_identity``
+    signs what is registered over HTTP, ``upload_bytes`` bounds it.
+    """
+
+    users: Path
+    log: Path
+    keys: Path
+    private_keys: Path
+    revoked: Path
+    requests: Path
+    issuer: str
+    audience: str
+    token_seconds: float
+    service_token_seconds: float
+    other: OtherIssuer | None
+    server_identity: str | None
+    upload_bytes: int
 
 
 @dataclass(frozen=True)
@@ -67,6 +91,7 @@ class DeskLayout:
     lock: Path | None = None
     parity_rule: str = "bits"
     parity_wasserstein: float = 0.02
+    access: AccessLayout | None = None
 
 
 class OnlineStores(Protocol):
@@ -132,6 +157,66 @@ class Desk:
         self._open_manifests = open_manifests
         self.ledger = ledger
         self.artifacts = artifacts
+
+    @property
+    def access(self) -> AccessPolicy | None:
+        """The desk's users, read anew each time; None where it names none."""
+        from assay.access import load_access
+
+        return None if self.layout.access is None else load_access(self.layout.access.users)
+
+    @property
+    def access_layout(self) -> AccessLayout:
+        """Where users and tokens lie.
+
+        Raises
+        ------
+        ConfigurationError: the desk was opened without.
+        """
+        if self.layout.access is None:
+            raise ConfigurationError("this desk was opened without settings of access")
+        return self.layout.access
+
+    @cached_property
+    def access_log(self) -> AccessLog:
+        """The record of who asked for what."""
+        from assay.access import AccessLog
+
+        return AccessLog(self.access_layout.log, self.clock)
+
+    @cached_property
+    def authenticator(self) -> Authenticator:
+        """Issues tokens and recognises them."""
+        from assay.access import Authenticator, Revocations, TokenKeys
+
+        layout = self.access_layout
+        return Authenticator(
+            TokenKeys(layout.keys, layout.private_keys, layout.issuer, layout.other),
+            Revocations(layout.revoked),
+            self.access_log,
+            self.clock,
+            audience=layout.audience,
+        )
+
+    def require(self, identity: str, scope: Scope, *, action: str, resource: str) -> User | None:
+        """Let somebody at this machine do something, who holds the key of ``identity``.
+
+        Raises
+        ------
+        AccessDenied: the key is not here, or no role of its owner allows it.
+        """
+        from assay.access import require_here
+
+        return require_here(
+            self.keyring,
+            self.access,
+            identity,
+            scope,
+            action=action,
+            resource=resource,
+            clock=self.clock,
+            log=self.access_log,
+        )
 
     @cached_property
     def lake(self) -> Lake:

@@ -278,6 +278,7 @@ def _promote(desk: Desk, people: People, made: Registration) -> Promotion:
             person,
             clock=desk.clock,
             valid_for=desk.layout.approval_nanos / NANOS_PER_SECOND,
+            access=desk.access,
         )
     return promote(
         desk.registry,
@@ -289,6 +290,7 @@ def _promote(desk: Desk, people: People, made: Registration) -> Promotion:
         reason="passed its gates",
         policy=desk.policy,
         promotions_log=desk.layout.promotions,
+        access=desk.access,
     )
 
 
@@ -322,6 +324,7 @@ def _drill(desk: Desk, people: People, name: str) -> tuple[Withdrawal, ...]:
         clock=desk.clock,
         monotonic=time.monotonic,
         promotions_log=desk.layout.promotions,
+        access=desk.access,
     )
     return (_withdraw(desk, people, name, champion.version, DRILL, keep=False),)
 

@@ -53,6 +53,9 @@ PACK = "pack"
 PURPOSES = (VERSION, PROMOTION, APPROVAL, LOG_HEAD, SERVICE, PACK)
 """What a key may be trusted to sign."""
 
+IDENTITY = "identity"
+"""A statement that says who is there now. Every key in force may sign one, and it gives nothing."""
+
 _IDENTITY = re.compile(r"[a-z0-9][a-z0-9._@+-]{0,63}")
 _TRUST_FORMAT = 1
 
@@ -184,7 +187,7 @@ class KeyRing:
                 f"{identity} has no key in force in {self.public_dir / 'trust.json'}",
                 hint="assay init creates keys; a revoked key needs a new one",
             )
-        if statement.purpose not in trusted.may_sign:
+        if statement.purpose not in (*trusted.may_sign, IDENTITY):
             raise Unavailable(
                 f"{identity} may sign {', '.join(trusted.may_sign) or 'nothing'}, "
                 f"not {statement.purpose}",
@@ -239,7 +242,7 @@ class KeyRing:
         statement = Statement.from_bytes(envelope.body)
         if statement.purpose != purpose:
             raise Tampered(f"a statement about a {statement.purpose}, expected one for {purpose}")
-        if purpose not in trusted.may_sign:
+        if purpose not in (*trusted.may_sign, IDENTITY):
             raise Tampered(f"signed by {trusted.identity}, who may not sign for {purpose}")
         return Attestation(statement, trusted.identity, trusted.key_id)
 

@@ -60,6 +60,8 @@ class Statement:
             kind = document["predicateType"].split(":")
             if document["_type"] != STATEMENT_TYPE or kind[:2] != ["urn", "assay"]:
                 raise Tampered(f"statement of type {document['_type']!r}, {kind}: not one of ours")
+            if not isinstance(document["predicate"], dict):
+                raise TypeError("its predicate is no object")
             return cls(
                 purpose=kind[2],
                 subjects={item["name"]: item["digest"]["sha256"] for item in document["subject"]},

@@ -1,0 +1,270 @@
+"""Questions about models: pages of them, one of them, its life, and what was live when."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Sequence
+from typing import Annotated, Any, TypeAlias
+
+from fastapi import Depends, Path, Query, Request
+from fastapi.responses import Response
+
+from assay.access import Caller, Scope
+from assay.delivery.approvals import count_approvals
+from assay.domain.instants import parse, render
+from assay.domain.versions import Stage
+from assay.errors import ContractViolation, NotFound
+from assay.orchestration.desk import Desk
+from assay.registry import EventType, ModelRegistry, VersionRecord
+from assay.registry_api.problems import Unacceptable
+
+NAME = r"^[a-z][a-z0-9_]{0,63}$"
+VERSION = r"^v?(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,8})$"
+NamePart: TypeAlias = Annotated[str, Path(pattern=NAME, description="The model's name.")]
+VersionPart: TypeAlias = Annotated[str, Path(pattern=VERSION, description="Such as 1.2.0.")]
+Limit: TypeAlias = Annotated[int, Query(ge=1, le=500, description="Items of one page at most.")]
+Text: TypeAlias = Annotated[str | None, Query(max_length=100)]
+
+Route: TypeAlias = tuple[str, str, Callable[..., Any], str]
+
+
+def caller_of(request: Request) -> Caller:
+    """Whoever the gate recognised."""
+    found = request.state.caller
+    assert isinstance(found, Caller)
+    return found
+
+
+def entity_tag(document: Any) -> str:
+    """The strong entity tag of a document: it changes with every byte of it."""
+    return f'"{hashlib.sha256(encoded(document)).hexdigest()[:32]}"'
+
+
+def encoded(document: Any) -> bytes:
+    """A document as JSON."""
+    return json.dumps(document, separators=(",", ":"), allow_nan=False).encode("ascii")
+
+
+def answer(request: Request, document: Any) -> Response:
+    """A document with its tag; 304 for somebody who has it already."""
+    tag = entity_tag(document)
+    if tag in _tags(request.headers.get("if-none-match", "")):
+        return Response(status_code=304, headers={"ETag": tag})
+    return Response(encoded(document), media_type="application/json", headers={"ETag": tag})
+
+
+def check_unchanged(request: Request, document: Any) -> None:
+    """Refuse a change by somebody who has seen another state than today's (``If-Match``)."""
+    given = request.headers.get("if-match")
+    if given is not None and given.strip() != "*" and entity_tag(document) not in _tags(given):
+        raise Unacceptable(
+            412, "changed_meanwhile", "what If-Match names is not the state of today",
+            hint="read it again, and decide again",
+        )  # fmt: skip
+
+
+def _tags(header: str) -> set[str]:
+    return {part.strip().removeprefix("W/") for part in header.split(",")}
+
+
+def page(items: Sequence[Any], limit: int, key: Callable[[Any], Any]) -> dict[str, Any]:
+    """The first items and where the next page begins; ``next`` is null on the last one."""
+    shown = list(items[:limit])
+    return {"items": shown, "next": key(shown[-1]) if len(items) > limit else None}
+
+
+def version_document(registry: ModelRegistry, record: VersionRecord) -> dict[str, Any]:
+    """One version as the catalogue knows it, with its latest verdict."""
+    report = registry.gate_record(record.name, record.version)
+    return {**record.to_json(), "gates": None if report is None else str(report.outcome)}
+
+
+def model_document(records: Iterable[VersionRecord]) -> dict[str, Any]:
+    """One model: how many versions it has, the newest, and the one in production."""
+    listed = list(records)
+    live = next((r for r in listed if r.stage is Stage.PRODUCTION), None)
+    return {
+        "name": listed[0].name,
+        "kind": listed[-1].kind,
+        "versions": len(listed),
+        "latest": listed[-1].version,
+        "current": None if live is None else live.to_json(),
+    }
+
+
+class Reads:
+    """The routes that change nothing.
+
+    Parameters
+    ----------
+    open_registry: opens the registry anew, which brings it up to date after another's crash.
+    """
+
+    def __init__(self, desk: Desk, open_registry: Callable[[], ModelRegistry]) -> None:
+        self._desk = desk
+        self._open = open_registry
+
+    def routes(self) -> tuple[Route, ...]:
+        """Method, path, function, and one line about each; fixed paths before variable ones."""
+        one = "/api/v1/models/{name}/{version}"
+        return (
+            ("GET", "/api/v1/me", self.me, "Who the token belongs to, and what it allows"),
+            ("GET", "/api/v1/log/head", self.log_head, "How far the registry's log has come"),
+            ("GET", "/api/v1/models", self.models, "Models, with what is in production"),
+            ("GET", "/api/v1/models/{name}", self.model, "One model"),
+            ("GET", "/api/v1/models/{name}/current", self.current, "The version in production"),
+            ("GET", "/api/v1/models/{name}/history", self.history, "What the log says about it"),
+            ("GET", "/api/v1/models/{name}/live", self.live, "What was in production at a moment"),
+            ("GET", "/api/v1/models/{name}/versions", self.versions, "Its versions"),
+            ("GET", one, self.version, "One version, whole: metadata, schema, evidence, verdicts"),
+            ("GET", f"{one}/gates", self.gates, "The latest verdicts"),
+            ("GET", f"{one}/evidence", self.evidence, "What was measured"),
+            ("GET", f"{one}/approvals", self.approvals, "Who approved, and whose yes counts now"),
+        )
+
+    def me(self, request: Request) -> Response:
+        return answer(request, caller_of(request).to_json())
+
+    def log_head(self, request: Request, registry: Registry) -> Response:
+        latest = registry.latest(1)
+        if not latest:
+            return answer(request, {"seq": 0, "hash": "0" * 64, "timestamp": None})
+        (entry,) = latest
+        head = {"seq": entry.seq, "hash": entry.hash, "timestamp": render(entry.at)}
+        return answer(request, head)
+
+    def models(
+        self,
+        request: Request,
+        registry: Registry,
+        *,
+        limit: Limit = 100,
+        after: Text = None,
+        kind: Text = None,
+    ) -> Response:
+        by_name: dict[str, list[VersionRecord]] = {}
+        for record in registry.list():
+            if after is None or record.name > after:
+                by_name.setdefault(record.name, []).append(record)
+        found = [model_document(records) for records in by_name.values()]
+        found = [item for item in found if kind is None or item["kind"] == kind]
+        return answer(request, page(found, limit, lambda item: item["name"]))
+
+    def model(self, request: Request, registry: Registry, name: NamePart) -> Response:
+        registry.check_model(name)
+        return answer(request, model_document(registry.list(name)))
+
+    def current(self, request: Request, registry: Registry, name: NamePart) -> Response:
+        return answer(request, version_document(registry, registry.resolve(f"{name}@champion")))
+
+    def history(
+        self,
+        request: Request,
+        registry: Registry,
+        name: NamePart,
+        *,
+        limit: Limit = 100,
+        after: Annotated[int, Query(ge=0, le=2**62)] = 0,
+        type: Annotated[EventType | None, Query()] = None,  # noqa: A002 - the parameter's name
+    ) -> Response:
+        registry.check_model(name)
+        entries = [
+            entry.to_json()
+            for entry in registry.history(name)
+            if entry.seq > after and type in {None, entry.type}
+        ]
+        return answer(request, page(entries, limit, lambda item: item["seq"]))
+
+    def live(
+        self,
+        request: Request,
+        registry: Registry,
+        name: NamePart,
+        at: Annotated[str | None, Query(max_length=40, description="2026-01-15T10:30Z")] = None,
+    ) -> Response:
+        registry.check_model(name)
+        now = registry.now()
+        instant = now if at is None else parse(at)
+        if instant > now:
+            raise ContractViolation(f"at {at} has not come yet: expected {render(now)} or earlier")
+        return answer(request, registry.live_at(name, instant).to_json())
+
+    def versions(
+        self,
+        request: Request,
+        registry: Registry,
+        name: NamePart,
+        *,
+        limit: Limit = 100,
+        after: Annotated[str | None, Query(pattern=VERSION)] = None,
+        stage: Annotated[Stage | None, Query()] = None,
+        author: Text = None,
+    ) -> Response:
+        registry.check_model(name)
+        # Of a version that no longer is, the number still says where the next page begins.
+        from assay.domain.versions import SemanticVersion
+
+        start = None if after is None else SemanticVersion.parse(after)
+        found = [
+            record.to_json()
+            for record in registry.list(name, stage)
+            if (start is None or start < record.semantic) and author in {None, record.author}
+        ]
+        return answer(request, page(found, limit, lambda item: item["version"]))
+
+    def version(
+        self, request: Request, registry: Registry, name: NamePart, version: VersionPart
+    ) -> Response:
+        return answer(request, registry.show(name, registry.get(name, version).version))
+
+    def gates(
+        self, request: Request, registry: Registry, name: NamePart, version: VersionPart
+    ) -> Response:
+        record = registry.get(name, version)
+        report = registry.gate_record(name, record.version)
+        if report is None:
+            raise NotFound(
+                f"{name} {record.version} was judged by no gates",
+                hint=f"assay gates check {name} {record.version}",
+            )
+        return answer(request, {**report.to_json(), "digest": report.digest})
+
+    def evidence(
+        self, request: Request, registry: Registry, name: NamePart, version: VersionPart
+    ) -> Response:
+        record = registry.get(name, version)
+        items = [item.to_json() for item in registry.evidence(name, record.version)]
+        return answer(request, {"items": items})
+
+    def approvals(
+        self, request: Request, registry: Registry, name: NamePart, version: VersionPart
+    ) -> Response:
+        record = registry.get(name, version)
+        report = registry.gate_record(name, record.version)
+        entries = [
+            {**entry.evidence, "seq": entry.seq}
+            for entry in registry.approvals(name, record.version)
+        ]
+        count = None
+        if report is not None:
+            count = count_approvals(
+                registry,
+                name,
+                record.version,
+                report.digest,
+                now=registry.now(),
+                access=self._desk.access,
+            ).to_json()
+        return answer(request, {"items": entries, "count": count})
+
+
+def _open_for_reading(request: Request) -> ModelRegistry:
+    caller_of(request).require(Scope.READ)
+    opened = request.app.state.open_registry()
+    assert isinstance(opened, ModelRegistry)
+    return opened
+
+
+Registry: TypeAlias = Annotated[ModelRegistry, Depends(_open_for_reading)]
+"""The registry, for a caller who may read."""
