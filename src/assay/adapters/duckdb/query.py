@@ -6,6 +6,7 @@ import json
 import math
 import tempfile
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -26,6 +27,7 @@ _CLOSED: Mapping[str, str | bool | int | float | list[str]] = {
     "memory_limit": "2GB",
     "threads": "2",
 }
+_LOOK = 0.1
 _READS = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN)
 
 
@@ -78,16 +80,12 @@ def query_registry(registry: RegistryReader, statement: str) -> SqlAnswer:
             connection.execute("SET enable_external_access = false")
             connection.execute("SET lock_configuration = true")
             try:
-                return _ask(connection, _only_select(connection, statement))
+                return _interruptible(connection, _only_select(connection, statement))
             except duckdb.PermissionException as error:
                 raise Refused(
                     f"the statement reaches beyond the registry: {_first_line(error)}",
                     hint=f"it may read {', '.join(TABLES)}",
                 ) from None
-            except RuntimeError as error:
-                if "interrupted" in str(error).lower():
-                    raise KeyboardInterrupt from None  # what DuckDB makes of Ctrl-C
-                raise
             except duckdb.Error as error:
                 raise ConfigurationError(
                     f"SQL: {_first_line(error)}",
@@ -122,6 +120,20 @@ def _only_select(connection: duckdb.DuckDBPyConnection, statement: str) -> str:
             hint="assay models --help",
         )
     return str(found[0].query).strip().rstrip(";")
+
+
+def _interruptible(connection: duckdb.DuckDBPyConnection, statement: str) -> SqlAnswer:
+    """Ask in another thread: DuckDB looks for Ctrl-C between two steps, and one can take hours."""
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        answer = pool.submit(_ask, connection, statement)
+        try:
+            # Awake now and then: a signal that another thread was given wakes nobody here.
+            while not wait([answer], timeout=_LOOK).done:
+                pass
+            return answer.result()
+        except KeyboardInterrupt:
+            connection.interrupt()
+            raise
 
 
 def _ask(connection: duckdb.DuckDBPyConnection, statement: str) -> SqlAnswer:
