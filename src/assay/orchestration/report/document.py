@@ -18,6 +18,8 @@ text-align:left;overflow-wrap:anywhere}
 .texts thead th{border-top:0;font-size:.82rem;color:var(--muted);white-space:nowrap}
 .texts tbody th{font-weight:600;min-width:9em}
 .texts td{min-width:7.5em}
+.texts td:nth-child(n+5):last-child{min-width:18em}
+.card p{overflow-wrap:anywhere}
 .texts tr.other td{background:var(--openbg)}
 .scroll>svg{max-width:100%;height:auto}
 main ul{padding-left:1.2em}main li{margin:4px 0}
