@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from assay.access import Role
 from assay.domain.instants import parse
 from assay.testing.redis_server import RedisServer
 
@@ -29,6 +31,7 @@ PAGES = ROOT / "docs/how-to"
         "add-a-source",
         "add-a-store",
         "cache-features",
+        "control-access",
         "define-a-training-set",
         "other-instruments",
         "read-a-parity-report",
@@ -124,6 +127,21 @@ def run_code(name: str, text: str, file: Path | None = None) -> None:
     # One module for the page: later blocks use what earlier ones define.
     code = compile("\n".join(lines), f"{name}.md", "exec", dont_inherit=True)
     exec(code, {"__name__": "page", "__file__": str(file)})
+
+
+def test_the_commands_of_controlling_access_do_what_the_page_says(
+    tmp_path: Path, reader: Any, shell: Any
+) -> None:
+    desk = tmp_path / "my-desk"
+    assert shell.run("init", str(desk)).returncode == 0
+    page = PAGES / "control-access.md"
+    reader(desk).follow(page)
+    users = yaml.safe_load(re.findall(r"```yaml\n(.*?)```", page.read_text(), flags=re.DOTALL)[0])
+    (desk / "configs/access.yaml").write_text(yaml.safe_dump(users))
+    listed = shell.json("access", "users", "--desk", str(desk))
+    assert [user["name"] for user in listed] == ["jane.doe", "nightly", "risk"]
+    table = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", page.read_text(), flags=re.MULTILINE))
+    assert set(table) == set(Role)
 
 
 @pytest.mark.xdist_group("journey")

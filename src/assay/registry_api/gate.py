@@ -112,8 +112,9 @@ def too_large(most: int) -> Unacceptable:
 
 
 def record_refusal(desk: Desk, scope: Scope, error: AssayError) -> None:
-    """Write a refusal down: each one of a caller, and each one of a change."""
-    if status_of(error) not in {401, 403} and scope["method"] in {"GET", "HEAD"}:
+    """Write a refusal down; not that something which was asked for is absent, or busy now."""
+    absent = code_of(error) == "not_found" or status_of(error) == 503
+    if absent and scope["method"] in {"GET", "HEAD"}:
         return
     state = scope.get("state", {})
     caller = state.get("caller")
