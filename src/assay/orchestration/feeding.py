@@ -5,7 +5,7 @@ Offline and online use the same two things, so what history says was known is wh
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final, TypedDict
 
 import numpy as np
@@ -13,8 +13,11 @@ import polars as pl
 
 from assay.errors import NotFound
 from assay.features import FeatureView
-from assay.features.online import MemoryStore, OnlineFeed, batches_of
+from assay.features.kernel.frames import batch_starts
+from assay.features.online import MemoryStore, OnlineFeed, StoredRow, batches_of
 from assay.lake import Table, TableCommit, commits_of, first_commit
+
+_AT_ONCE: Final = 10_000  # arrivals whose rows are held one by one
 
 
 class FeedRule(TypedDict):
@@ -107,10 +110,29 @@ def rows_of_feed(view: FeatureView, arrivals: pl.DataFrame, *, after: int = 0) -
     -------
     The key columns and features, in the order in which the feed gave them.
     """
-    feed = OnlineFeed(view, MemoryStore(max_versions=1), **feed_rule(view))
+    feed = OnlineFeed(view, _Unkept(), **feed_rule(view))
     if after:
         feed.warm_up(arrivals[:after])
-    rows = [row for batch in batches_of(view, arrivals[after:]) for row in feed.take(batch)]
+    frames = [_frame(view, [])]
+    starts = [start for start in batch_starts(arrivals) if start >= after]
+    begun = after
+    for start in starts:
+        if start - begun >= _AT_ONCE or start == arrivals.height:
+            batches = batches_of(view, arrivals[begun:start])
+            frames.append(_frame(view, [row for batch in batches for row in feed.take(batch)]))
+            begun = start
+    return pl.concat(frames, rechunk=True)
+
+
+class _Unkept(MemoryStore):
+    """For a feed whose rows are wanted and nothing else."""
+
+    def write(self, view: str, rows: Iterable[StoredRow]) -> int:  # noqa: ARG002
+        """Count them."""
+        return sum(1 for _ in rows)
+
+
+def _frame(view: FeatureView, rows: list[StoredRow]) -> pl.DataFrame:
     values = np.array([row.values for row in rows]).reshape(len(rows), len(view.features))
     keys = pl.DataFrame(
         [row[: len(view.key_columns)] for row in rows],
