@@ -8,6 +8,8 @@ whole tables here, and rows are compared as tables.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from enum import Enum, auto
+from itertools import pairwise
 
 import numpy as np
 import polars as pl
@@ -53,6 +55,14 @@ def as_known_history(
     return history.take(arrivals).sort(view.entity, "event_time", "known_time")
 
 
+class _Step(Enum):
+    """What batches do: add rows, change some, or count for rows that are issued later alone."""
+
+    IN_ORDER = auto()
+    DISTURBED = auto()
+    ASIDE = auto()
+
+
 class AsKnown:
     """:func:`as_known_history` of arrivals that are too many for memory, a stretch at a time.
 
@@ -91,6 +101,7 @@ class AsKnown:
         self._newest = pl.DataFrame(schema={"name": pl.String, "time": pl.Int64})
         self._facts: pl.DataFrame | None = None
         self._issued = self._horizon = pl.DataFrame()
+        self._reach: dict[str, Instant] | None = None
 
     def take(self, arrivals: pl.DataFrame) -> pl.DataFrame:
         """The versions of rows that a feed issues when these arrive, after all that came before.
@@ -116,25 +127,33 @@ class AsKnown:
             self._issued = self._driver.run(self._facts)
             self._horizon = _horizon(view, self._issued, self._margin)
         versions = [self._issued.clear()]
-        for start, stop, is_disturbed in self._steps(arrivals):
-            versions += self._step(arrivals[start:stop].select(columns), is_disturbed)
+        for start, stop, kind in self._steps(arrivals):
+            versions += self._step(arrivals[start:stop].select(columns), kind)
         return pl.concat(versions)
 
-    def _step(self, step: pl.DataFrame, is_disturbed: bool) -> list[pl.DataFrame]:
+    def _step(self, step: pl.DataFrame, kind: _Step) -> list[pl.DataFrame]:
         assert self._facts is not None
+        self._reach = None
         view, issued, keys = self._view, self._issued, [self._view.entity, "event_time"]
         facts = _that_count(view, pl.concat([self._facts, step]))
+        if kind is _Step.ASIDE:
+            self._facts = _needed(view, facts, self._horizon)
+            return []
         closed = facts
         self._latest = max(self._latest, _largest(step["event_time"]))
         if self._joins_open:
             closed = facts.filter(pl.col("event_time") < self._latest)
-        rows = self._driver.run(closed, workers=self._workers)
+        concerned = closed
+        if kind is _Step.DISTURBED and not view.has_barrier:
+            names = step[view.entity].unique().to_list()
+            concerned = closed.filter(pl.col(view.entity).is_in(names))
+        rows = self._driver.run(concerned, workers=self._workers)
         # Rows are looked for by their keys and gathered once: a stretch of features is large.
         places = _since(view, rows.select(keys).with_row_index("place"), self._horizon)
         is_new = places.join(issued.select(keys), on=keys, how="anti", maintain_order="left")
         fresh = rows[is_new["place"]]
         changed = rows.clear()
-        if is_disturbed:
+        if kind is _Step.DISTURBED:
             arrived = _largest(step["known_time"])
             changed = _changed(view, rows[places["place"]], issued, arrived)
         self._horizon = _horizon(view, closed, self._margin)
@@ -143,22 +162,71 @@ class AsKnown:
         self._facts = _needed(view, facts, self._horizon)
         return [fresh, changed]
 
-    def _steps(self, arrivals: pl.DataFrame) -> Iterator[tuple[int, int, bool]]:
-        """Rows from, rows to, and whether the step may change rows that were issued before.
+    def _steps(self, arrivals: pl.DataFrame) -> Iterator[tuple[int, int, _Step]]:
+        """Rows from, rows to, and what they do; what is yielded is taken before the next.
 
         Batches that only add later rows are computed together: what follows does not change them.
         """
         starts = batch_starts(arrivals)
-        disturbed = self._disturbed(arrivals, starts)
-        begun = 0
-        for number in disturbed:
-            start, stop = starts[number], starts[number + 1]
-            if begun < start:
-                yield begun, start, False
-            yield start, stop, True
-            begun = stop
+        disturbed = set(self._disturbed(arrivals, starts))
+        begun, kind = 0, _Step.IN_ORDER
+        for number, (start, stop) in enumerate(pairwise(starts)):
+            before, kind = kind, _Step.IN_ORDER
+            if number in disturbed:
+                if before is _Step.IN_ORDER and begun < start:
+                    yield begun, start, before
+                    begun = start
+                aside = self._changes_nothing(arrivals[start:stop])
+                kind = _Step.ASIDE if aside else _Step.DISTURBED
+            if begun < start and kind is not before:
+                yield begun, start, before
+                begun = start
+            if kind is _Step.DISTURBED:
+                yield start, stop, kind
+                begun, kind = stop, _Step.IN_ORDER
         if begun < arrivals.height:
-            yield begun, arrivals.height, False
+            yield begun, arrivals.height, kind
+
+    def _changes_nothing(self, batch: pl.DataFrame) -> bool:
+        """Whether no row that may still be issued depends on any of these facts.
+
+        So it is with almost all of a history that is loaded later, and there are thousands.
+        """
+        if self._reach is None:
+            self._reach = self._reach_of_rows()
+        facts = batch.select(self._view.entity, "event_time").iter_rows()
+        horizon = self._horizon["horizon"]
+        unknown = MIN_INSTANT
+        if self._view.has_barrier and len(horizon):
+            unknown = horizon[0]
+        named = self._view.plan.named
+        return all(
+            time < self._reach.get(name, MIN_INSTANT if name in named else unknown)
+            for name, time in facts
+        )
+
+    def _reach_of_rows(self) -> dict[str, Instant]:
+        """Per entity, before which event time new facts change no row that may still be issued."""
+        assert self._facts is not None
+        view, time = self._view, pl.col("event_time")
+        marked = _with_horizon(view, self._facts, self._horizon)
+        older = time < pl.col("horizon")
+        counted = marked.group_by(view.entity).agg(
+            pl.col("horizon").first(),
+            oldest=time.min(),
+            older=older.sum(),
+            is_over=older.all(),
+        )
+        found = {}
+        for name, horizon, oldest, count, is_over in counted.iter_rows():
+            # Without a row since the horizon, facts count only for those that look at the entity.
+            if view.has_barrier and is_over and name not in view.plan.named:
+                found[name] = horizon
+            elif count < view.remembered:
+                found[name] = MIN_INSTANT
+            else:
+                found[name] = oldest if view.remembered else horizon
+        return found
 
     def _disturbed(self, arrivals: pl.DataFrame, starts: list[int]) -> list[int]:
         """The batches that bring a fact not later than one of an earlier batch.
