@@ -14,7 +14,7 @@
 """
 
 from assay.lake.bronze import Bronze, Commit, IngestReport
-from assay.lake.commits import TableCommit, commits_of
+from assay.lake.commits import TableCommit, commits_of, first_commit
 from assay.lake.contracts import RatesContract, Reason
 from assay.lake.digest import frame_digest
 from assay.lake.lake import Lake
@@ -52,6 +52,7 @@ __all__ = [
     "by_year",
     "commits_of",
     "evaluate_universe",
+    "first_commit",
     "frame_digest",
     "latest_as_of",
     "refine",

@@ -65,6 +65,43 @@ def commits_of(
         yield TableCommit(number, new.id, history[number].committed_at, rows, withdrawn)
 
 
+def first_commit(
+    table: Table, *, keys: Sequence[str], columns: Sequence[str], rows: int
+) -> Iterator[pl.DataFrame]:
+    """The rows of commit 0 as :func:`commits_of` gives them, in runs of about ``rows`` rows.
+
+    All rows of one known time come in one run, and runs follow one another in known time. What is
+    in memory is a run, and the rows of parts that were read which were known later than rows of
+    parts that were not: corrections, in a table that is kept by year.
+    """
+    history, current = table.history(), table.current()
+    if current is None:
+        return
+    snapshot = table.snapshot(history[0].snapshot)
+    files = {file.sha256 for file in current.files}
+    layout = table.read(current, columns=[*keys, *columns], without=files)
+    order = ["known_time", *(name for name in keys if name != "known_time")]
+    held = [layout]
+    for file, later in zip(snapshot.files, _first_known_after(table, snapshot), strict=True):
+        present = [name for name in layout.columns if name in snapshot.schema]
+        held.append(_typed(table.read_part(file, present), layout))
+        if later is not None and sum(map(len, held)) < rows:
+            continue
+        gathered = pl.concat(held)
+        is_due = pl.lit(value=True) if later is None else pl.col("known_time") < later
+        yield gathered.filter(is_due).sort(order)
+        held = [gathered.filter(~is_due)]
+
+
+def _first_known_after(table: Table, snapshot: Snapshot) -> list[Instant | None]:
+    """Per part of a snapshot the first known time in the parts behind it, None where none is."""
+    found: list[Instant | None] = [None]
+    for file in snapshot.files[:0:-1]:
+        times = [table.read_part(file, ["known_time"])["known_time"].min(), found[-1]]
+        found.append(min((time for time in times if isinstance(time, int)), default=None))
+    return found[::-1]
+
+
 def _difference(
     table: Table,
     history: Sequence[HistoryEntry],
@@ -126,6 +163,9 @@ def _read(
 ) -> pl.DataFrame:
     """A state of the table in the columns and types that it has now."""
     present = [name for name in layout.columns if name in snapshot.schema]
-    rows = table.read(snapshot, columns=present, without=without)
-    gained = [pl.lit(None).alias(name) for name in layout.columns if name not in present]
+    return _typed(table.read(snapshot, columns=present, without=without), layout)
+
+
+def _typed(rows: pl.DataFrame, layout: pl.DataFrame) -> pl.DataFrame:
+    gained = [pl.lit(None).alias(name) for name in layout.columns if name not in rows.columns]
     return rows.with_columns(gained).select(layout.columns).cast(layout.schema)

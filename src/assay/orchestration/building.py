@@ -1,38 +1,46 @@
 """From silver to gold: run a view's program over history, and prove that events give the same.
 
-Gold is made of every fact as it was first known, which is what a live process was fed. A value that
-a source corrects later changes labels, never a feature: computed from the correction, the features
-of every window around it could not have been known at their sessions.
+1. Gold holds what a feed issues that takes the facts as they arrived: every version of every row,
+   with the moment from which it was known. So a training set, which asks gold as of its decisions,
+   has the rows that a server had there, also after a source has corrected itself.
+2. Facts are taken a stretch at a time. Where nothing was corrected, a stretch is computed at once;
+   around a fact that came late or was revised, batch by batch.
+3. A row may be issued again long after its year was computed, so what is computed waits on the disk
+   until all facts were taken; then each year is written as a whole.
 """
 
 from __future__ import annotations
 
-import re
+import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 import polars as pl
 
+from assay.domain.order import ORDER_COLUMNS
 from assay.errors import Conflict, NotFound
-from assay.features import (
-    FeatureView,
-    Manifest,
-    OfflineDriver,
-    OnlineDriver,
-    ParityReport,
-    compare,
-)
+from assay.features import FeatureView, Manifest, ParityReport, compare
+from assay.features.offline.arrivals import AsKnown
 from assay.lake import Snapshot, Table, as_first_known, by_year
 from assay.orchestration.desk import Desk
+from assay.orchestration.feeding import (
+    all_arrivals,
+    arrivals_in_stretches,
+    commit_of,
+    feed_rule,
+    rows_of_feed,
+)
 from assay.orchestration.manifests import note_build
 from assay.orchestration.progress import Progress
+from assay.storage.locks import FileLock
 
 ROWS_AT_ONCE = 250_000
 """Rows of history that are computed at once: with 50 features, about a gigabyte at the peak."""
 
-_YEAR = re.compile(r"[0-9]{4}")
+_FEED: Final = "feed"  # in the metadata of gold: by which rule its versions were issued
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +48,15 @@ class FeatureBuild:
     """One view's gold table.
 
     ``values`` counts feature values, NaN included; ``source_snapshot`` is what they were computed
-    from; ``revised`` counts the source's rows that were corrected after they were first known, and
-    entered as first known; ``changed`` is False when the same gold was there already.
+    from.
+
+    Attributes
+    ----------
+    rows: versions of rows; ``reissued`` counts those that took the place of an earlier one.
+    revised: facts of the source that came more than once.
+    without_row: facts that came when so many later event times stood that a feed gives them no row
+        of their own; they count in the windows of later rows.
+    changed: False when the same gold was there already.
     """
 
     view: str
@@ -50,7 +65,9 @@ class FeatureBuild:
     snapshot: str
     source_snapshot: str
     rows: int
+    reissued: int
     revised: int
+    without_row: int
     features: int
     entities: int
     changed: bool
@@ -68,7 +85,9 @@ class FeatureBuild:
             "snapshot": self.snapshot,
             "source_snapshot": self.source_snapshot,
             "rows": self.rows,
+            "reissued": self.reissued,
             "revised": self.revised,
+            "without_row": self.without_row,
             "features": self.features,
             "entities": self.entities,
             "values": self.values,
@@ -106,65 +125,25 @@ def gold_table(view: FeatureView) -> str:
     return f"gold/{view.name}"
 
 
-def read_source(desk: Desk, view: FeatureView) -> tuple[pl.DataFrame, int, Snapshot]:
-    """The rows that a view is computed from, as first known; how many of them were revised later;
-    and the snapshot they come from.
+def read_source(desk: Desk, view: FeatureView) -> pl.DataFrame:
+    """The facts that a view is computed from, each as it was first known, for the drivers.
 
     Raises
     ------
     NotFound: silver is empty.
     """
-    source = History.of(desk, view)
-    frame = source.first_known(source.table.read(source.snapshot))
-    return frame, source.revised, source.snapshot
+    table = desk.lake.table(f"silver/{view.source}")
+    versions = table.read(_source(table))
+    view.check(versions.columns)
+    frame = as_first_known(versions, entity=view.entity)
+    return frame.with_columns(pl.col("source_rank").cast(pl.Int64))
 
 
-@dataclass
-class History:
-    """The silver table that a view is computed from.
-
-    ``rows`` and ``revised`` count the rows given so far, and those of them that were corrected
-    after they were first known.
-    """
-
-    view: FeatureView
-    table: Table
-    snapshot: Snapshot
-    rows: int = field(default=0, init=False)
-    revised: int = field(default=0, init=False)
-
-    @classmethod
-    def of(cls, desk: Desk, view: FeatureView) -> History:
-        """The current snapshot.
-
-        Raises
-        ------
-        NotFound: silver is empty.
-        """
-        table = desk.lake.table(f"silver/{view.source}")
-        snapshot = table.current()
-        if snapshot is None:
-            raise NotFound(f"table {table.name} is empty", hint="assay ingest")
-        return cls(view, table, snapshot)
-
-    def stretches(self) -> Iterator[pl.DataFrame]:
-        """The rows as first known, one stretch of time after the other; all at once where the
-        table is not kept by year.
-        """
-        by_years = all(_YEAR.fullmatch(file.part) for file in self.snapshot.files)
-        rows = ROWS_AT_ONCE if by_years else max(1, self.snapshot.rows)
-        for versions in self.table.stretches(self.snapshot, rows=rows):
-            yield self.first_known(versions)
-
-    def first_known(self, versions: pl.DataFrame) -> pl.DataFrame:
-        """Of all versions of facts those that were known first, typed as for the drivers."""
-        self.view.check(versions.columns)
-        entity = self.view.entity
-        frame = as_first_known(versions, entity=entity)
-        self.rows += frame.height
-        often = versions.group_by(entity, "event_time").len().filter(pl.col("len") > 1)
-        self.revised += often.height
-        return frame.with_columns(pl.col("source_rank").cast(pl.Int64))
+def _source(table: Table) -> Snapshot:
+    snapshot = table.current()
+    if snapshot is None:
+        raise NotFound(f"table {table.name} is empty", hint="assay ingest")
+    return snapshot
 
 
 def current_gold(desk: Desk, view: FeatureView) -> tuple[Table, Snapshot]:
@@ -173,81 +152,185 @@ def current_gold(desk: Desk, view: FeatureView) -> tuple[Table, Snapshot]:
     Raises
     ------
     NotFound: the view has not been built.
-    Conflict: the view or its source changed since; old features would pass for new ones.
+    Conflict: the view or its source changed since, or gold is of an earlier build of Assay, which
+        made it of facts as they were first known; old features would pass for new ones.
     """
     table = desk.lake.table(gold_table(view))
     snapshot = table.current()
     hint = f"assay features build {view.name}"
     if snapshot is None:
         raise NotFound(f"table {table.name} is empty", hint=hint)
-    source = desk.lake.table(f"silver/{view.source}").current()
-    wanted = {"manifest": Manifest.of(view).hash, "source": source.id if source else None}
-    for what, now in wanted.items():
+    source = desk.lake.table(f"silver/{view.source}")
+    for what, now in _made_of(view, source, source.current()).items():
         built = snapshot.metadata.get(what)
+        if built is None and what == _FEED:
+            raise Conflict(
+                f"table {table.name} holds facts as they were first known, which is not what is "
+                "served after a correction: expected every version that a feed issues",
+                hint=hint,
+            )
         if built != now:
             raise Conflict(
                 f"table {table.name} was built from {what} {str(built)[:12]}, "
-                f"which is {str(now)[:12]} now",
+                f"which is {now[:12]} now",
                 hint=hint,
             )
     return table, snapshot
 
 
-def build_features(desk: Desk, name: str, progress: Progress) -> FeatureBuild:
-    """Compute a view over all of history and commit it to gold, under its manifest.
+def _made_of(view: FeatureView, table: Table, source: Snapshot | None) -> dict[str, str]:
+    """What gold of a source's snapshot depends on, as its own snapshot says it.
 
-    A stretch of about ``ROWS_AT_ONCE`` rows is in memory at a time, and its features.
+    The snapshot alone does not tell which facts arrived: one that was withdrawn is in none.
+    """
+    rule = feed_rule(view)
+    end = "the batch" if rule["close_with_batch"] else "the next"
+    return {
+        _FEED: f"{rule['margin']} event times, each ending with {end}",
+        "manifest": Manifest.of(view).hash,
+        "source": "None" if source is None else source.id,
+        "commit": "None" if source is None else str(commit_of(table, source.id)),
+    }
+
+
+@dataclass
+class _Years:
+    """Frames by the year of their event times, in a folder, until all are there."""
+
+    folder: Path
+    _count: int = field(default=0, init=False)
+
+    def add(self, kind: str, frame: pl.DataFrame) -> None:
+        if frame.is_empty():
+            return
+        self._count += 1
+        for year, part in by_year(frame).items():
+            (self.folder / kind / year).mkdir(parents=True, exist_ok=True)
+            # Not compressed: it is read once, and soon.
+            part.write_ipc(self.folder / kind / year / f"{self._count:06d}.arrow")
+
+    def names(self, kind: str) -> list[str]:
+        return sorted(path.name for path in (self.folder / kind).glob("*"))
+
+    def read(self, kind: str, year: str) -> pl.DataFrame:
+        files = sorted((self.folder / kind / year).glob("*.arrow"))
+        return pl.concat([pl.read_ipc(path) for path in files], rechunk=True)
+
+
+@dataclass
+class _Build:
+    """Gold of a view while it is made; the counts are those of :class:`FeatureBuild`."""
+
+    view: FeatureView
+    years: _Years
+    progress: Progress
+    rows: int = 0
+    reissued: int = 0
+    revised: int = 0
+    without_row: int = 0
+    entities: set[str] = field(default_factory=set)
+    nothing: pl.DataFrame = field(default_factory=pl.DataFrame)
+
+    def take(self, stretches: Iterator[pl.DataFrame], *, workers: int) -> None:
+        """Compute every version that a feed issues, and put it on the disk."""
+        history = AsKnown(self.view, **feed_rule(self.view), workers=workers)
+        taken = 0
+        for arrivals in stretches:
+            versions = history.take(arrivals)
+            self.years.add("facts", arrivals.select(self.view.entity, "event_time"))
+            self.years.add("rows", versions)
+            self.nothing = versions.clear()
+            self.entities.update(versions[self.view.entity].unique())
+            taken += arrivals.height
+            self.progress.event(f"computed {taken:,} rows")
+
+    def parts(self) -> Iterator[tuple[str, pl.DataFrame]]:
+        """Gold year by year, each sorted by entity and the total order."""
+        keys = [self.view.entity, "event_time"]
+        written = self.years.names("rows")
+        for year in self.years.names("facts"):
+            arrived = self.years.read("facts", year).group_by(keys).len()
+            self.revised += arrived.filter(pl.col("len") > 1).height
+            if year not in written:
+                self.without_row += arrived.height
+                continue
+            gold = self.years.read("rows", year).sort(self.view.entity, *ORDER_COLUMNS)
+            first = gold.select(keys).unique()
+            self.without_row += arrived.height - first.height
+            self.rows += gold.height
+            self.reissued += gold.height - first.height
+            yield year, gold
+        if not written:
+            yield from by_year(self.nothing).items()
+
+
+def build_features(desk: Desk, name: str, progress: Progress) -> FeatureBuild:
+    """Compute what a feed of a view issues over all of history and commit it to gold.
+
+    A stretch of about ``ROWS_AT_ONCE`` facts is in memory at a time, and its features.
+
+    Raises
+    ------
+    NotFound: silver is empty.
     """
     started = time.monotonic()
     view = desk.view(name)
-    source = History.of(desk, view)
-    manifest = Manifest.of(view)
-    published = manifest.publish(desk.layout.lake / "manifests")
-    progress.event(
-        f"computing {len(view.features)} features over {source.snapshot.rows:,} versions of rows"
-    )
-    entities: set[str] = set()
-
-    def computed() -> Iterator[tuple[str, pl.DataFrame]]:
-        given = 0
-        stretches = OfflineDriver(view).run_stretches(
-            source.stretches(), workers=desk.layout.workers
-        )
-        for gold in stretches:
-            entities.update(gold[view.entity].unique())
-            progress.event(f"computed {source.rows:,} rows")
-            given += gold.height
-            yield from by_year(gold).items()
-        if given != source.rows:
-            raise AssertionError(f"{source.rows} rows in, {given} rows out")
-
+    source = desk.lake.table(f"silver/{view.source}")
+    origin = _source(source)
+    view.check(origin.schema)
+    metadata = _made_of(view, source, origin)
+    published = Manifest.of(view).publish(desk.layout.lake / "manifests")
+    progress.event(f"computing {len(view.features)} features over {origin.rows:,} versions of rows")
     table = desk.lake.table(gold_table(view))
     before = table.current()
-    metadata: Mapping[str, str] = {"manifest": manifest.hash, "source": source.snapshot.id}
-    snapshot = table.commit(computed(), metadata=metadata)
+    folder = desk.layout.lake / "building" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_suffix(".lock")):
+        shutil.rmtree(folder)  # what a build left that was killed
+        try:
+            build = _Build(view, _Years(folder), progress)
+            build.take(
+                arrivals_in_stretches(
+                    source, view, upto=int(metadata["commit"]), rows=ROWS_AT_ONCE
+                ),
+                workers=desk.layout.workers,
+            )
+            snapshot = table.commit(build.parts(), metadata=metadata)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
     note_build(published)
-    if source.revised:
+    if build.reissued or build.revised:
         progress.event(
-            f"{source.revised:,} rows of {view.source} were revised after they were first known: "
-            "features keep the first value, labels take the last"
+            f"{build.revised:,} facts of {view.source} were revised after they were first known; "
+            f"{build.reissued:,} rows were issued again: features are as they were known at each "
+            "moment, labels take the last value"
+        )
+    if build.without_row:
+        progress.event(
+            f"{build.without_row:,} facts of {view.source} arrived too late for rows of their own: "
+            f"a feed issues rows of the last {feed_rule(view)['margin']} event times"
         )
     return FeatureBuild(
         view=name,
         table=table.name,
-        manifest=manifest.hash,
+        manifest=metadata["manifest"],
         snapshot=snapshot.id,
-        source_snapshot=source.snapshot.id,
-        rows=source.rows,
-        revised=source.revised,
+        source_snapshot=origin.id,
+        rows=build.rows,
+        reissued=build.reissued,
+        revised=build.revised,
+        without_row=build.without_row,
         features=len(view.features),
-        entities=len(entities),
+        entities=len(build.entities),
         changed=before is None or before.id != snapshot.id,
         seconds=time.monotonic() - started,
     )
 
 
 def prove_parity(desk: Desk, name: str, progress: Progress) -> ParityProof:
-    """Feed history event by event to the online driver and compare every bit with gold.
+    """Feed what arrived to an online feed, batch by batch, and compare every bit with gold.
+
+    A version of a row is what is compared: entity, event time, known time and the rest of its key.
 
     Raises
     ------
@@ -256,12 +339,12 @@ def prove_parity(desk: Desk, name: str, progress: Progress) -> ParityProof:
     started = time.monotonic()
     view = desk.view(name)
     table, snapshot = current_gold(desk, view)
-    frame, _, _ = read_source(desk, view)
     offline = table.read(snapshot)
-    progress.event(f"feeding {len(frame):,} events one by one")
-    online = OnlineDriver(view).replay(frame)
+    arrivals = all_arrivals(desk.lake.table(f"silver/{view.source}"), view)
+    progress.event(f"feeding {len(arrivals):,} events one by one")
+    online = rows_of_feed(view, arrivals)
     progress.event("comparing every value")
-    report = compare(offline, online, keys=(view.entity, "event_time"))
+    report = compare(offline, online, keys=view.key_columns, features=view.feature_names)
     return ParityProof(
         view=name,
         manifest=snapshot.metadata["manifest"],

@@ -81,7 +81,7 @@ def check_view(
     ContractViolation: there are too few event times, or the file does not fit the view.
     """
     view = desk.view(name)
-    frame = read_source(desk, view)[0] if data is None else read_rows(data, view)
+    frame = read_source(desk, view) if data is None else read_rows(data, view)
     times = frame["event_time"].unique().sort()
     frame = frame.filter(pl.col("event_time") >= times[max(0, times.len() - event_times)])
     run, entity = OfflineDriver(view).run, view.entity

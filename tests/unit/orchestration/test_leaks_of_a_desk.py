@@ -22,7 +22,7 @@ def desk(trained: Path) -> Desk:
 
 @pytest.fixture(scope="module")
 def history(desk: Desk) -> pl.DataFrame:
-    return read_source(desk, desk.view("fx_daily"))[0]
+    return read_source(desk, desk.view("fx_daily"))
 
 
 def test_a_view_over_its_own_history_and_over_the_same_rows_in_a_file_gives_one_answer(

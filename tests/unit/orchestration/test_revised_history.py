@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 import yaml
 
 from assay.bootstrap import Member, create_desk, open_desk
 from assay.domain.instants import NANOS_PER_SECOND, parse
-from assay.errors import NotFound
-from assay.features.offline.training_sets import rebuild
+from assay.domain.verdicts import Verdict
+from assay.errors import Conflict, NotFound
+from assay.features import FeatureView, OfflineDriver
+from assay.features.offline.point_in_time import FeatureTable
+from assay.features.offline.training_sets import Spine, get_training_set, rebuild
+from assay.features.online import MemoryStore, OnlineStore
 from assay.orchestration import building
-from assay.orchestration.building import build_features, prove_parity
+from assay.orchestration.building import build_features, prove_parity, read_source
 from assay.orchestration.desk import Desk
 from assay.orchestration.ingestion import ingest
 from assay.orchestration.judging import judge_version
+from assay.orchestration.materialization import Materializer, Target
 from assay.orchestration.modelling import build_training_set, register_run, train_recipe
+from assay.orchestration.parity import prove_view
 from assay.testing.clocks import FixedClock
 
 DAY = 86_400 * NANOS_PER_SECOND
@@ -114,7 +122,7 @@ def test_gold_built_a_year_at_a_time_is_the_gold_built_at_once(
     assert dataclasses.replace(by_years, seconds=0.0) == dataclasses.replace(at_once, seconds=0.0)
 
 
-def test_a_corrected_rate_changes_labels_and_no_feature_and_no_recorded_evidence(
+def test_a_corrected_rate_changes_labels_and_no_past_feature_and_no_recorded_evidence(
     desk: tuple[Desk, FixedClock],
 ) -> None:
     desk_, clock = desk
@@ -126,7 +134,7 @@ def test_a_corrected_rate_changes_labels_and_no_feature_and_no_recorded_evidence
     run = train_recipe(desk_, "fx_vol_baseline", notes)
     version = str(register_run(desk_, run, author="quant").version)
     judged = judge_version(desk_, "fx_vol", version, initiated_by="quant", progress=notes)
-    assert before.revised == 0
+    assert (before.revised, before.reissued, before.without_row) == (0, 0, 0)
 
     clock.advance(DAY)
     # Ten sessions before the end, inside the out-of-sample part and inside many windows.
@@ -136,9 +144,13 @@ def test_a_corrected_rate_changes_labels_and_no_feature_and_no_recorded_evidence
     after = build_features(desk_, "fx_daily", notes)
 
     assert after.revised == 2, "USD_JPY and SGD_JPY"
-    assert any("2 rows of market were revised" in text for text in notes.texts)
+    assert any("2 facts of market were revised" in text for text in notes.texts)
     gold = desk_.lake.table("gold/fx_daily")
-    assert gold.read(after.snapshot).equals(gold.read(before.snapshot)), "as they were when used"
+    known, now_known = gold.read(before.snapshot), gold.read(after.snapshot)
+    fresh = now_known.filter(pl.col("known_time") >= clock.now())
+    assert now_known.filter(pl.col("known_time") < clock.now()).equals(known), "as it was used"
+    assert after.reissued == fresh.height > 0, "and what the correction changed, known since then"
+    assert set(fresh["instrument"]) > {"USD_JPY", "SGD_JPY"}, "others are compared with them"
     assert prove_parity(desk_, "fx_daily", notes).report.to_json()["share"] == 1.0
     new = build_training_set(desk_, recipe).frame
     assert new.drop(LABEL).equals(old.drop(LABEL))
@@ -148,3 +160,110 @@ def test_a_corrected_rate_changes_labels_and_no_feature_and_no_recorded_evidence
 
     again = judge_version(desk_, "fx_vol", version, initiated_by="quant", progress=notes)
     assert [item.value for item in again.evidence] == [item.value for item in judged.evidence]
+
+
+def served(store: OnlineStore, gold: pl.DataFrame, view: FeatureView) -> tuple[int, int]:
+    """At every moment at which a row of the store became known, for every instrument: how many
+    values training on gold has, and how many of them are not what the store answers.
+    """
+    names = sorted(store.entities(view.name))
+    moments = sorted({row.known_time for one in names for row in store.history(view.name, one)})
+    asked = [(name, moment) for moment in moments for name in names]
+    spine = Spine.of(pl.DataFrame(asked, schema=["instrument", "as_of"], orient="row"))
+    table = FeatureTable("gold/g", gold, view.feature_names, "s", "m", view.entity)
+    found = get_training_set(spine, [table], known_at=2**62).frame.select(view.feature_names)
+    count = differing = 0
+    for (name, moment), values in zip(asked, found.iter_rows(), strict=True):
+        (row,) = store.read(view.name, [name], moment)
+        if row is not None:
+            mine = np.array([math.nan if one is None else one for one in values])
+            count += len(values)
+            differing += int((mine.view(np.int64) != row.values.view(np.int64)).sum())
+    return count, differing
+
+
+def test_training_on_gold_has_what_the_store_answers_before_and_after_a_correction(
+    desk: tuple[Desk, FixedClock], archive: Callable[..., None], tmp_path: Path
+) -> None:
+    root = desk[0].layout.root
+    notes, clock = Notes(), FixedClock(0)
+    desk_ = open_desk(root, clock=clock)
+    view = desk_.view("fx_daily")
+    path = root / "configs/rates.zip"
+    store = MemoryStore(max_versions=10_000)
+
+    def sessions(upto: int, *, corrected: str | None = None) -> None:
+        """Publish the first sessions of one history on the evening of the last, and take them."""
+        archive(path, sessions=620)
+        with zipfile.ZipFile(path) as file:
+            head, *lines = file.read("eurofxref-hist.csv").decode().splitlines()
+        days = lines[::-1][:upto]
+        with zipfile.ZipFile(path, "w") as file:
+            file.writestr("eurofxref-hist.csv", "\n".join([head, *days[::-1]]))
+        if corrected is not None:
+            correct(path, corrected, "JPY", 1.002)
+        clock.advance(parse(f"{days[-1][:10]}T18:00Z") - clock.now())
+        ingest(desk_, notes)
+        target = Target(view.name, tmp_path / "feed.checkpoint")
+        Materializer(desk_, view, store, target).run(notes)
+
+    sessions(580)
+    source = desk_.lake.table("silver/market").read()
+    times = source["event_time"].unique().sort()
+    day = pl.select(pl.lit(times[-10]).cast(pl.Datetime("ns"))).item().date().isoformat()
+    sessions(581)
+    sessions(582, corrected=day)
+    for upto in (583, 590, 600):
+        sessions(upto, corrected=day)
+    build = build_features(desk_, "fx_daily", notes)
+    assert (build.revised, build.without_row) == (2, 0)
+    gold = desk_.lake.table("gold/fx_daily").read()
+    count, differing = served(store, gold, view)
+    assert (count > 20_000, differing) == (True, 0)
+    first = OfflineDriver(view).run(read_source(desk_, view))
+    assert served(store, first, view)[1] > 0, "facts as first known are not what was served"
+    last = gold.sort("known_time").unique(["instrument", "event_time"], keep="last")
+    assert served(store, last, view)[1] > 0, "nor are the last versions of rows"
+    assert prove_parity(desk_, "fx_daily", notes).report.to_json()["share"] == 1.0
+    assert (
+        prove_view(desk_, "fx_daily", notes, feed=True, since=times[-5]).judgement.verdict
+        is Verdict.PASS
+    )
+
+
+def test_gold_of_facts_as_first_known_is_refused_until_it_is_built_again(
+    desk: tuple[Desk, FixedClock],
+) -> None:
+    desk_, _ = desk
+    notes = Notes()
+    ingest(desk_, notes)
+    built = build_features(desk_, "fx_daily", notes)
+    table = desk_.lake.table("gold/fx_daily")
+    metadata = dict(table.snapshot(built.snapshot).metadata)
+    years = {file.part: table.read_part(file) for file in table.snapshot(built.snapshot).files}
+    old = {name: metadata[name] for name in ("manifest", "source")}
+    table.commit(years, metadata=old)
+    with pytest.raises(Conflict, match="facts as they were first known") as caught:
+        build_training_set(desk_, desk_.recipe("fx_vol_baseline"))
+    assert caught.value.hint == "assay features build fx_daily"
+    table.commit(years, metadata={**metadata, "commit": "1"})
+    with pytest.raises(Conflict, match="built from commit 1, which is 0 now"):
+        prove_parity(desk_, "fx_daily", notes)
+    assert build_features(desk_, "fx_daily", notes).snapshot == built.snapshot
+
+
+def test_a_build_that_was_killed_leaves_nothing_for_the_next_one(
+    desk: tuple[Desk, FixedClock], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk_, _ = desk
+    notes = Notes()
+    ingest(desk_, notes)
+    left = desk_.layout.lake / "building/fx_daily"
+    with monkeypatch.context() as patch:
+        patch.setattr(building.shutil, "rmtree", lambda *_, **__: None)  # never came to tidy up
+        build_features(desk_, "fx_daily", notes)
+    assert list(left.glob("rows/*/*.arrow"))
+    before = desk_.lake.table("gold/fx_daily").current()
+    assert not build_features(desk_, "fx_daily", notes).changed
+    assert not left.exists()
+    assert desk_.lake.table("gold/fx_daily").current() == before

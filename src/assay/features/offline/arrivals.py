@@ -8,6 +8,7 @@ whole tables here, and rows are compared as tables.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from enum import Enum, auto
 from itertools import pairwise
 
 import numpy as np
@@ -50,71 +51,212 @@ def as_known_history(
     ContractViolation: ``margin`` is below one or nowhere said, or the table breaks the drivers'
         contract.
     """
-    allowed = lateness_for(view.name, view.lateness, margin, close_with_batch)
-    if allowed is None:
-        raise ContractViolation(
-            f"view {view.name} declares no lateness, and there is no margin",
-            hint="margin=32, or FeatureView(..., lateness=Lateness(event_times=32))",
-        )
-    margin, close_with_batch = allowed.event_times, allowed.closes_with_batch
-    view.check(arrivals.columns)
-    columns = [*view.key_columns, *view.columns]
-    _refuse_ambiguity(view, arrivals.select(columns).unique())
-    driver = OfflineDriver(view)
-    facts = arrivals.select(columns).clear()
-    issued = driver.run(facts)
-    versions = [issued]
-    horizon = _horizon(view, issued, margin)
-    for start, stop, is_disturbed in _steps(view, arrivals, close_with_batch):
-        step = arrivals[start:stop].select(columns)
-        facts = _that_count(view, pl.concat([facts, step]))
-        closed = facts
-        if view.has_barrier and not close_with_batch:
-            closed = facts.filter(pl.col("event_time") < arrivals["event_time"][:stop].max())
-        rows = _since(view, driver.run(closed), horizon)
-        keys = [view.entity, "event_time"]
-        fresh = rows.join(issued, on=keys, how="anti")
-        changed = rows.clear()
-        if is_disturbed:
-            changed = _changed(view, rows, issued, int(step["known_time"].max()))  # type: ignore[arg-type]
-        versions += [fresh, changed]
-        current = pl.concat([issued, fresh, changed]).unique(keys, keep="last")
-        horizon = _horizon(view, closed, margin)
-        issued = _since(view, current, horizon)
-        facts = _needed(view, facts, horizon)
-    return pl.concat(versions).sort(view.entity, "event_time", "known_time")
+    history = AsKnown(view, margin=margin, close_with_batch=close_with_batch)
+    return history.take(arrivals).sort(view.entity, "event_time", "known_time")
 
 
-def _steps(
-    view: FeatureView, arrivals: pl.DataFrame, close_with_batch: bool
-) -> Iterator[tuple[int, int, bool]]:
-    """Rows from, rows to, and whether the step may change rows that were issued before.
+class _Step(Enum):
+    """What batches do: add rows, change some, or count for rows that are issued later alone."""
 
-    Batches that only add later rows are computed together: what follows does not change them.
+    IN_ORDER = auto()
+    DISTURBED = auto()
+    ASIDE = auto()
+
+
+class AsKnown:
+    """:func:`as_known_history` of arrivals that are too many for memory, a stretch at a time.
+
+    What is remembered between two stretches are the facts that later rows depend on and the rows
+    that may still be issued again.
+
+    Parameters
+    ----------
+    margin, close_with_batch: as for :func:`as_known_history`.
+    workers: threads, as for :meth:`~assay.features.offline.driver.OfflineDriver.run`.
+
+    Raises
+    ------
+    Conflict, ContractViolation: as :func:`as_known_history`.
     """
-    newest: dict[str, Instant] = {}
-    entities, times = arrivals[view.entity].to_list(), arrivals["event_time"].to_list()
-    begun = 0
-    for start, stop in pairwise(batch_starts(arrivals)):
-        names = [""] * (stop - start) if view.has_barrier else entities[start:stop]
-        batch = list(zip(names, times[start:stop], strict=True))
-        joins_open = view.has_barrier and not close_with_batch
-        is_disturbed = any(
-            name in newest and (time < newest[name] or (time == newest[name] and not joins_open))
-            for name, time in batch
+
+    def __init__(
+        self,
+        view: FeatureView,
+        *,
+        margin: int | None = None,
+        close_with_batch: bool | None = None,
+        workers: int = 1,
+    ) -> None:
+        allowed = lateness_for(view.name, view.lateness, margin, close_with_batch)
+        if allowed is None:
+            raise ContractViolation(
+                f"view {view.name} declares no lateness, and there is no margin",
+                hint="margin=32, or FeatureView(..., lateness=Lateness(event_times=32))",
+            )
+        self._view, self._margin, self._workers = view, allowed.event_times, workers
+        # Behind a barrier, either a batch completes its latest event time or a later one does.
+        self._joins_open = view.has_barrier and not allowed.closes_with_batch
+        self._driver = OfflineDriver(view)
+        self._latest = MIN_INSTANT
+        self._newest = pl.DataFrame(schema={"name": pl.String, "time": pl.Int64})
+        self._facts: pl.DataFrame | None = None
+        self._issued = self._horizon = pl.DataFrame()
+        self._reach: dict[str, Instant] | None = None
+
+    def take(self, arrivals: pl.DataFrame) -> pl.DataFrame:
+        """The versions of rows that a feed issues when these arrive, after all that came before.
+
+        Parameters
+        ----------
+        arrivals: as for :func:`as_known_history`; no batch lies in two stretches.
+
+        Returns
+        -------
+        The key columns and features; the versions of a row in the order of their known times.
+
+        Raises
+        ------
+        ContractViolation, Conflict: as :func:`as_known_history`; conflicts inside the stretch.
+        """
+        view = self._view
+        view.check(arrivals.columns)
+        _refuse_ambiguity(view, arrivals)
+        columns = [*view.key_columns, *view.columns]
+        if self._facts is None:
+            self._facts = arrivals.select(columns).clear()
+            self._issued = self._driver.run(self._facts)
+            self._horizon = _horizon(view, self._issued, self._margin)
+        versions = [self._issued.clear()]
+        for start, stop, kind in self._steps(arrivals):
+            versions += self._step(arrivals[start:stop].select(columns), kind)
+        return pl.concat(versions)
+
+    def _step(self, step: pl.DataFrame, kind: _Step) -> list[pl.DataFrame]:
+        assert self._facts is not None
+        self._reach = None
+        view, issued, keys = self._view, self._issued, [self._view.entity, "event_time"]
+        facts = _that_count(view, pl.concat([self._facts, step]))
+        if kind is _Step.ASIDE:
+            self._facts = _needed(view, facts, self._horizon)
+            return []
+        closed = facts
+        self._latest = max(self._latest, _largest(step["event_time"]))
+        if self._joins_open:
+            closed = facts.filter(pl.col("event_time") < self._latest)
+        concerned = closed
+        if kind is _Step.DISTURBED and not view.has_barrier:
+            names = step[view.entity].unique().to_list()
+            concerned = closed.filter(pl.col(view.entity).is_in(names))
+        rows = self._driver.run(concerned, workers=self._workers)
+        # Rows are looked for by their keys and gathered once: a stretch of features is large.
+        places = _since(view, rows.select(keys).with_row_index("place"), self._horizon)
+        is_new = places.join(issued.select(keys), on=keys, how="anti", maintain_order="left")
+        fresh = rows[is_new["place"]]
+        changed = rows.clear()
+        if kind is _Step.DISTURBED:
+            arrived = _largest(step["known_time"])
+            changed = _changed(view, rows[places["place"]], issued, arrived)
+        self._horizon = _horizon(view, closed, self._margin)
+        current = _since(view, pl.concat([issued, fresh, changed]), self._horizon)
+        self._issued = current.unique(keys, keep="last", maintain_order=True)
+        self._facts = _needed(view, facts, self._horizon)
+        return [fresh, changed]
+
+    def _steps(self, arrivals: pl.DataFrame) -> Iterator[tuple[int, int, _Step]]:
+        """Rows from, rows to, and what they do; what is yielded is taken before the next.
+
+        Batches that only add later rows are computed together: what follows does not change them.
+        """
+        starts = batch_starts(arrivals)
+        disturbed = set(self._disturbed(arrivals, starts))
+        begun, kind = 0, _Step.IN_ORDER
+        for number, (start, stop) in enumerate(pairwise(starts)):
+            before, kind = kind, _Step.IN_ORDER
+            if number in disturbed:
+                if before is _Step.IN_ORDER and begun < start:
+                    yield begun, start, before
+                    begun = start
+                aside = self._changes_nothing(arrivals[start:stop])
+                kind = _Step.ASIDE if aside else _Step.DISTURBED
+            if begun < start and kind is not before:
+                yield begun, start, before
+                begun = start
+            if kind is _Step.DISTURBED:
+                yield start, stop, kind
+                begun, kind = stop, _Step.IN_ORDER
+        if begun < arrivals.height:
+            yield begun, arrivals.height, kind
+
+    def _changes_nothing(self, batch: pl.DataFrame) -> bool:
+        """Whether no row that may still be issued depends on any of these facts.
+
+        So it is with almost all of a history that is loaded later, and there are thousands.
+        """
+        if self._reach is None:
+            self._reach = self._reach_of_rows()
+        facts = batch.select(self._view.entity, "event_time").iter_rows()
+        horizon = self._horizon["horizon"]
+        unknown = MIN_INSTANT
+        if self._view.has_barrier and len(horizon):
+            unknown = horizon[0]
+        named = self._view.plan.named
+        return all(
+            time < self._reach.get(name, MIN_INSTANT if name in named else unknown)
+            for name, time in facts
         )
-        for name, time in batch:
-            newest[name] = max(time, newest.get(name, MIN_INSTANT))
-        if is_disturbed:
-            if begun < start:
-                yield begun, start, False
-            yield start, stop, True
-            begun = stop
-    if begun < arrivals.height:
-        yield begun, arrivals.height, False
+
+    def _reach_of_rows(self) -> dict[str, Instant]:
+        """Per entity, before which event time new facts change no row that may still be issued."""
+        assert self._facts is not None
+        view, time = self._view, pl.col("event_time")
+        marked = _with_horizon(view, self._facts, self._horizon)
+        older = time < pl.col("horizon")
+        counted = marked.group_by(view.entity).agg(
+            pl.col("horizon").first(),
+            oldest=time.min(),
+            older=older.sum(),
+            is_over=older.all(),
+        )
+        found = {}
+        for name, horizon, oldest, count, is_over in counted.iter_rows():
+            # Without a row since the horizon, facts count only for those that look at the entity.
+            if view.has_barrier and is_over and name not in view.plan.named:
+                found[name] = horizon
+            elif count < view.remembered:
+                found[name] = MIN_INSTANT
+            else:
+                found[name] = oldest if view.remembered else horizon
+        return found
+
+    def _disturbed(self, arrivals: pl.DataFrame, starts: list[int]) -> list[int]:
+        """The batches that bring a fact not later than one of an earlier batch.
+
+        Of the same entity, or of any behind a barrier; there, a fact of the event time that is
+        open disturbs nothing.
+        """
+        name = pl.lit("") if self._view.has_barrier else pl.col(self._view.entity)
+        lengths = np.diff(starts)
+        batch = pl.Series("batch", np.repeat(np.arange(lengths.size, dtype=np.int64), lengths))
+        facts = arrivals.select("event_time", name.alias("name")).with_columns(batch)
+        before = self._newest.select("name", pl.lit(-1, dtype=pl.Int64).alias("batch"), "time")
+        newest = facts.group_by("name", "batch").agg(time=pl.col("event_time").max())
+        newest = pl.concat([before, newest]).sort("name", "batch")
+        self._newest = newest.group_by("name").agg(pl.col("time").max())
+        newest = newest.select(
+            "name", "batch", before=pl.col("time").cum_max().shift(1).over("name")
+        )
+        time, last = pl.col("event_time"), pl.col("before")
+        is_late = time < last if self._joins_open else time <= last
+        late = facts.join(newest, on=["name", "batch"]).filter(is_late)
+        return late["batch"].unique().sort().to_list()
 
 
-def _refuse_ambiguity(view: FeatureView, distinct: pl.DataFrame) -> None:
+def _largest(times: pl.Series) -> Instant:
+    return int(times.max())  # type: ignore[arg-type]
+
+
+def _refuse_ambiguity(view: FeatureView, arrivals: pl.DataFrame) -> None:
+    distinct = arrivals.select(*view.key_columns, *view.columns).unique()
     twice = distinct.filter(pl.struct(view.key_columns).is_duplicated())
     if twice.height:
         key = twice.select(view.key_columns).row(0)

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from assay.domain.instants import MAX_INSTANT, MIN_INSTANT, Instant
 from assay.errors import NotFound
-from assay.features import FeatureView, Manifest, OnlineDriver
+from assay.features import FeatureView, Manifest
+from assay.features.kernel.frames import batch_starts
 from assay.features.offline.arrivals import as_known_history
 from assay.features.online import NamespacedStore, OnlineStore
 from assay.features.online.store import MAX_VERSIONS
@@ -33,9 +34,9 @@ from assay.features.parity import (
     read_stored,
 )
 from assay.features.parity.days import MANIFEST
-from assay.orchestration.building import ParityProof, current_gold, read_source
+from assay.orchestration.building import ParityProof, current_gold
 from assay.orchestration.desk import Desk
-from assay.orchestration.feeding import all_arrivals, feed_rule
+from assay.orchestration.feeding import all_arrivals, feed_rule, rows_of_feed
 from assay.orchestration.progress import Progress
 
 SHOWN: Final = 20
@@ -160,7 +161,7 @@ def prove_view(
 
     Where the desk's online store has rows of the view, every version that it keeps is compared with
     what was known when, computed from the facts as they arrived. Otherwise, and with ``feed``,
-    history is fed event by event to the online driver and compared with the gold table.
+    the facts are fed as they arrived to an online feed, and its rows compared with the gold table.
 
     Parameters
     ----------
@@ -260,27 +261,19 @@ def _stored(
 def _fed(
     desk: Desk, view: FeatureView, horizon: Horizon, progress: Progress
 ) -> tuple[str, pl.DataFrame, Stored]:
-    """Gold, and what the online driver makes of the same facts one by one."""
+    """Gold, and what an online feed makes of the same facts as they arrived."""
     table, snapshot = current_gold(desk, view)
-    frame, _, source = read_source(desk, view)
-    frame = _warm(view, frame.filter(pl.col("event_time") < horizon.until), horizon.since)
-    progress.event(f"{view.name}: feeding {len(frame):,} events one by one")
-    online = (
-        OnlineDriver(view)
-        .replay(frame)
-        .with_columns(pl.lit(Manifest.of(view).hash).alias(MANIFEST))
+    arrivals = all_arrivals(desk.lake.table(f"silver/{view.source}"), view)
+    # Rows from the horizon on are issued from the batch on that brings the first fact of it. Facts
+    # behind its end are fed as well: they decide which rows are issued again.
+    concerned = arrivals["event_time"] >= horizon.since
+    first = int(concerned.arg_max() or 0) if concerned.any() else arrivals.height
+    after = [start for start in batch_starts(arrivals) if start <= first][-1]
+    progress.event(f"{view.name}: feeding {len(arrivals) - after:,} events one by one")
+    online = rows_of_feed(view, arrivals, after=after).with_columns(
+        pl.lit(Manifest.of(view).hash).alias(MANIFEST)
     )
-    return source.id, table.read(snapshot), Stored(online, (), (), {})
-
-
-def _warm(view: FeatureView, frame: pl.DataFrame, since: Instant) -> pl.DataFrame:
-    """The rows from a moment on, and before it those that their values look back at."""
-    before = frame.filter(pl.col("event_time") < since)
-    needed = before.group_by(view.entity, maintain_order=True).tail(view.remembered)
-    rows = pl.concat([needed, frame.filter(pl.col("event_time") >= since)])
-    # In the order in which they were, which is the order of events.
-    return frame.join(rows.select(view.key_columns), on=list(view.key_columns), how="semi",
-                      maintain_order="left")  # fmt: skip
+    return snapshot.metadata["source"], table.read(snapshot), Stored(online, (), (), {})
 
 
 def _distributions(
