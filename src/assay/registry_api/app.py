@@ -34,7 +34,6 @@ def make_app(desk: Desk, *, version: str) -> Gate:
     ----------
     version: of the package.
     """
-
     app = FastAPI(
         title="Assay registry",
         version=version,
