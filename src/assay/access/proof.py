@@ -52,7 +52,8 @@ def check_proof(keyring: KeyRing, envelope: Envelope, audience: str, now: Instan
 
     Raises
     ------
-    AccessDenied: its signature does not hold or its key is not in force, it is for another desk, or of another time.
+    AccessDenied: its signature does not hold, its key is not in force, or it is for another desk
+    or of another time.
     """
     try:
         made = keyring.verify(envelope, IDENTITY)
