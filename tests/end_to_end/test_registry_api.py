@@ -13,6 +13,7 @@ from dataclasses import replace
 import jwt
 import pytest
 import uvicorn
+import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -22,7 +23,6 @@ from assay.cli.serve import listen
 from assay.delivery.approvals import Approval
 from assay.domain.evidence import Evidence
 from assay.domain.verdicts import Outcome
-from assay.orchestration.desk import Desk
 from assay.orchestration.login import ask_server
 from assay.registry import EventType
 from assay.registry.signing import Statement
@@ -73,7 +73,7 @@ class Api:
 
     @property
     def registry(self):
-        return Desk(self.desk.layout, self.desk.keyring, self.clock, self.desk.stores).registry
+        return self.desk.open_registry()
 
     def token(self, who):
         if who not in self.tokens:
@@ -246,6 +246,38 @@ def test_an_archive_becomes_a_version_once(api):
     opened = api.registry.open_version("fx_new", "1.0.0")
     assert opened.onnx == candidate.files["model.onnx"]
     assert (opened.metadata.author, opened.signed_by) == ("author", "server")
+
+
+@pytest.mark.parametrize("where", ["objects", "postgresql and objects"])
+def test_what_is_uploaded_is_where_the_settings_put_the_registry(
+    made, tmp_path, monkeypatch, where, request
+):
+    shutil.copytree(made, tmp_path, symlinks=True, dirs_exist_ok=True)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    path = tmp_path / "desk/assay.yaml"
+    document = yaml.safe_load(path.read_text())
+    document["registry"]["artifacts"] = "objects"
+    if where.startswith("postgresql"):
+        document["registry"]["catalogue"] = request.getfixturevalue("postgres_url")
+    shutil.rmtree(tmp_path / "desk/data/models")
+    shutil.rmtree(tmp_path / "desk/observability/audit", ignore_errors=True)
+    path.write_text(yaml.safe_dump(document))
+    api = Api(tmp_path / "desk", FixedClock(T0))
+    try:
+        status, _ = api.upload("author", make_candidate(author="author"))
+        assert status == 201
+        beside = bootstrap.open_desk(tmp_path / "desk", clock=api.clock).registry
+        assert [one.version for one in beside.list("fx_vol")] == ["1.0.0"]
+        assert beside.validate("fx_vol", "1.0.0").ok
+        assert not [*(tmp_path / "desk/data/models").rglob("model.onnx")]
+        in_files = [*(tmp_path / "desk/data/models").glob("log/events.jsonl")]
+        assert len(in_files) == (not where.startswith("postgresql"))
+        ready(api)
+        assert promote(api)[0] == 200
+        assert beside.current("fx_vol").version == "1.0.0"
+        assert api.registry.verify_log().ok
+    finally:
+        api.stop()
 
 
 def test_pages_and_filters_cover_everything_once(shared):

@@ -14,7 +14,7 @@ from assay.access.denials import AccessDenied, Denial
 from assay.access.users import AccessPolicy, Scope, User
 from assay.domain.clock import Clock
 from assay.domain.instants import NANOS_PER_SECOND, Instant, parse, render
-from assay.errors import AssayError
+from assay.errors import AssayError, Tampered
 from assay.registry.keyring import IDENTITY, KeyRing, check_identity
 from assay.registry.signing import Envelope, Statement
 
@@ -52,10 +52,15 @@ def check_proof(keyring: KeyRing, envelope: Envelope, audience: str, now: Instan
 
     Raises
     ------
-    AccessDenied: its signature does not hold, it is for another desk, or of another time.
+    AccessDenied: its signature does not hold, its key is not in force, or it is for another desk
+    or of another time.
     """
     try:
         made = keyring.verify(envelope, IDENTITY)
+        # What a retired key signed stays good; to say who is here now, it has to be in force.
+        trusted = keyring.key_of(made.identity)
+        if trusted is None or trusted.key_id != made.key_id:
+            raise Tampered(f"key {made.key_id[:12]} of {made.identity} is retired")
         predicate = made.statement.predicate
         issued_at = parse(predicate["issued_at"])
         nonce = str(predicate["nonce"])

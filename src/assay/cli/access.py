@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from assay.cli.models import IdentityOption, _identity, require
-from assay.cli.options import HERE, DeskOption, JsonOption, open_desk
+from assay.cli.models import IdentityOption
+from assay.cli.options import HERE, DeskOption, JsonOption, acting, open_desk, require
 from assay.cli.output import Output
 from assay.domain.instants import NANOS_PER_SECOND, render
 from assay.errors import ConfigurationError
@@ -66,7 +66,7 @@ def access_login(
 
     output = Output(as_json=as_json)
     opened = open_desk(desk)
-    who = _identity(identity)
+    who = acting(identity)
     audience = opened.access_layout.audience
     envelope = make_proof(opened.keyring, who, audience, opened.clock.now())
     if server is None:
@@ -121,7 +121,7 @@ def access_token(
     issued = opened.authenticator.issue(
         found,
         most if days is None else min(most, days * 86_400),
-        by=_identity(identity),
+        by=acting(identity),
         scopes=frozenset(map(Scope, scope)) if scope else None,
     )
     path = bootstrap.token_folder(os.environ) / opened.layout.name / f"{user}.jwt"
@@ -153,7 +153,7 @@ def access_revoke(
 
     output = Output(as_json=as_json)
     opened = open_desk(desk)
-    who = _identity(identity)
+    who = acting(identity)
     made = Revocation(opened.clock.now(), who, reason, token_id, user)
     if user is not None:
         _users(opened).user(user)
@@ -188,7 +188,7 @@ def access_rotate(
     keys = opened.authenticator.keys
     made = keys.rotate(opened.clock.now(), retire=retire, reason=reason)
     opened.access_log.record(
-        AccessEvent("rotated", _identity(identity), "key", made.key_id, detail=reason)
+        AccessEvent("rotated", acting(identity), "key", made.key_id, detail=reason)
     )
     output.line(f"key {made.key_id[:12]} signs tokens from now on")
     for key in keys.listed():

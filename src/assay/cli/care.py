@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import getpass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from assay.cli.options import HERE, DeskOption, JsonOption, open_desk
+from assay.cli.options import HERE, DeskOption, JsonOption, acting, open_desk, require
 from assay.cli.output import Output
 from assay.domain.instants import render
 
@@ -20,7 +19,7 @@ NameArgument = Annotated[str, typer.Argument(help="The model's name.")]
 VersionArgument = Annotated[str, typer.Argument(help="The version, such as 1.2.0.")]
 IdentityOption = Annotated[
     str | None,
-    typer.Option("--as", metavar="NAME", help="Who acts; your user name when left out."),
+    typer.Option("--as", metavar="NAME", help="Whose key acts; your user name when left out."),
 ]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; kept in the log for ever.")]
 PlaceArgument = Annotated[
@@ -49,10 +48,12 @@ def collect(
 
     output = Output(as_json=as_json)
     opened = open_desk(desk)
+    if not dry_run:
+        require(opened, identity, "model:promote", "gc", "")
     done = step(
         opened.registry,
         opened.retention,
-        initiated_by=identity or getpass.getuser(),
+        initiated_by=acting(identity),
         dry_run=dry_run,
     )
     output.table(
@@ -93,11 +94,14 @@ def hold(
     from assay.registry.collection import hold as step
 
     output = Output(as_json=as_json)
+    opened = open_desk(desk)
+    version = opened.registry.get(name, version).version
+    require(opened, identity, "model:write", "hold", f"{name}/{version}")
     entry = step(
-        open_desk(desk).registry,
+        opened.registry,
         name,
         version,
-        initiated_by=identity or getpass.getuser(),
+        initiated_by=acting(identity),
         reason=reason,
     )
     output.line(f"{name} {entry.to_version} is held by {entry.initiated_by} (entry {entry.seq})")
@@ -117,11 +121,14 @@ def release(
     from assay.registry.collection import release as step
 
     output = Output(as_json=as_json)
+    opened = open_desk(desk)
+    version = opened.registry.get(name, version).version
+    require(opened, identity, "model:promote", "release", f"{name}/{version}")
     entry = step(
-        open_desk(desk).registry,
+        opened.registry,
         name,
         version,
-        initiated_by=identity or getpass.getuser(),
+        initiated_by=acting(identity),
         reason=reason,
     )
     output.line(f"{name} {entry.to_version} is held no more (entry {entry.seq})")
@@ -234,13 +241,14 @@ def bring_back(
     opened = open_desk(desk)
     registry = opened.registry
     record = registry.get(name, version)
+    require(opened, identity, "model:write", "bring-back", f"{name}/{record.version}")
     files = _store(place, opened).files(name, record.version, record.digest)
     entry = step(
         registry,
         name,
         record.version,
         files,
-        initiated_by=identity or getpass.getuser(),
+        initiated_by=acting(identity),
         reason=reason,
     )
     what = "is whole, nothing was done" if entry is None else f"is back (entry {entry.seq})"

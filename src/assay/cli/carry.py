@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import getpass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from assay.cli.care import IdentityOption, NameArgument, ReasonOption, VersionArgument
-from assay.cli.options import HERE, DeskOption, JsonOption, open_desk
+from assay.cli.options import HERE, DeskOption, JsonOption, acting, open_desk, require
 from assay.cli.output import Output
 
 
@@ -40,12 +39,14 @@ def register(
     from assay.orchestration.registering import register_files
 
     output = Output(as_json=as_json)
+    opened = open_desk(desk)
+    require(opened, identity, "model:write", "register", name)
     made = register_files(
-        open_desk(desk),
+        opened,
         name,
         kind,
         files,
-        author=identity or getpass.getuser(),
+        author=acting(identity),
         reason=reason,
         version=version,
         schema=schema,
@@ -101,14 +102,16 @@ def import_(
     from assay.registry.packages import read_package
 
     output = Output(as_json=as_json)
-    registry = open_desk(desk).registry
+    opened = open_desk(desk)
+    registry = opened.registry
     package = read_package(file, registry.keyring)
     given = package.version
+    require(opened, identity, "model:write", "import", given.name)
     taken = {record.version for record in registry.list(given.name)}
     number = str(registry.next_version(given.name)) if given.version in taken else given.version
     made = registry.register(
         package.candidate(number),
-        signer=identity or getpass.getuser(),
+        signer=acting(identity),
         reason=f"imported {given.name} {given.version}, digest {given.digest[:12]}",
     )
     state = "registered" if made.created else "known already, nothing added:"

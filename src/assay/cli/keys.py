@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from assay.cli.options import HERE, DeskOption, JsonOption, open_desk
+from assay.cli.options import HERE, DeskOption, JsonOption, acting, open_desk, require
 from assay.cli.output import Output
 from assay.domain.instants import render
+
+if TYPE_CHECKING:
+    from assay.orchestration.desk import Desk
 
 keys = typer.Typer(name="keys", no_args_is_help=True, help="Who may sign what, and for how long.")
 
@@ -18,6 +21,13 @@ PurposeOption = Annotated[
     list[str] | None,
     typer.Option(
         "--may-sign", metavar="PURPOSE", help="Repeat for several; everything by default."
+    ),
+]
+
+ByOption = Annotated[
+    str | None,
+    typer.Option(
+        "--as", metavar="NAME", help="The administrator whose key acts; your user name by default."
     ),
 ]
 
@@ -50,6 +60,7 @@ def keys_list(desk: DeskOption = HERE, as_json: JsonOption = False) -> None:
 def keys_create(
     identity: IdentityArgument,
     may_sign: PurposeOption = None,
+    by: ByOption = None,
     desk: DeskOption = HERE,
     as_json: JsonOption = False,
 ) -> None:
@@ -58,6 +69,7 @@ def keys_create(
 
     output = Output(as_json=as_json)
     opened = open_desk(desk)
+    _require_administrator(opened, by, "keys create", identity)
     made = create_key(identity, _private(), opened.keyring.public_dir, may_sign or PURPOSES)
     output.line(f"{identity} has key {made.key_id[:12]}, which may sign {', '.join(made.may_sign)}")
     output.line("the private half lies in your configuration folder, readable by you alone")
@@ -69,6 +81,7 @@ def keys_trust(
     identity: IdentityArgument,
     file: Annotated[Path, typer.Argument(help="The public half, in PEM form.")],
     may_sign: PurposeOption = None,
+    by: ByOption = None,
     desk: DeskOption = HERE,
     as_json: JsonOption = False,
 ) -> None:
@@ -81,7 +94,9 @@ def keys_trust(
         pem = file.read_bytes()
     except OSError as error:
         raise NotFound(f"no public key {file}: {error.strerror}") from None
-    made = trust_key(identity, pem, open_desk(desk).keyring.public_dir, may_sign or PURPOSES)
+    opened = open_desk(desk)
+    _require_administrator(opened, by, "keys trust", identity)
+    made = trust_key(identity, pem, opened.keyring.public_dir, may_sign or PURPOSES)
     output.line(
         f"the desk trusts key {made.key_id[:12]} of {identity} for {', '.join(made.may_sign)}"
     )
@@ -90,13 +105,19 @@ def keys_trust(
 
 @keys.command("rotate")
 def keys_rotate(
-    identity: IdentityArgument, desk: DeskOption = HERE, as_json: JsonOption = False
+    identity: IdentityArgument,
+    by: ByOption = None,
+    desk: DeskOption = HERE,
+    as_json: JsonOption = False,
 ) -> None:
     """Give somebody a new key; what the old one signed stays good, and it signs no more."""
     from assay.registry.keyring import rotate_key
 
     output = Output(as_json=as_json)
     opened = open_desk(desk)
+    # Whoever holds a key may always exchange it; for anybody else it would be theirs from then on.
+    if by is not None or not _is_own(opened, identity, "keys rotate"):
+        _require_administrator(opened, by, "keys rotate", identity)
     # Not the bare clock: what was signed until now must have been before it.
     new, old = rotate_key(
         identity, _private(), opened.keyring.public_dir, opened.registry.now() + 1
@@ -112,6 +133,7 @@ def keys_rotate(
 def keys_revoke(
     key: Annotated[str, typer.Argument(metavar="KEY", help="The key's id, or its beginning.")],
     reason: Annotated[str, typer.Option("--reason", help="Why; kept in the policy.")],
+    by: ByOption = None,
     desk: DeskOption = HERE,
     as_json: JsonOption = False,
 ) -> None:
@@ -120,7 +142,8 @@ def keys_revoke(
     from assay.registry.keyring import revoke_key
 
     output = Output(as_json=as_json)
-    keyring = open_desk(desk).keyring
+    opened = open_desk(desk)
+    keyring = opened.keyring
     trusted = keyring.keys()
     found = [one for one in trusted if one.key_id.startswith(key)]
     if len(found) != 1:
@@ -129,11 +152,49 @@ def keys_revoke(
         )
     if not reason.strip():
         raise Refused("a revocation needs a reason", hint='--reason "..."')
+    if by is not None or not _is_own(opened, found[0].identity, "keys revoke"):
+        _require_administrator(opened, by, "keys revoke", found[0].identity)
     revoke_key(keyring.public_dir, found[0].key_id, reason)
     output.line(f"key {found[0].key_id[:12]} of {found[0].identity} is revoked: {reason}")
     output.line("nothing that it ever signed verifies any more; versions have to be signed anew")
     output.next_step("assay models validate", f"assay keys rotate {found[0].identity}")
     output.result({"key_id": found[0].key_id, "identity": found[0].identity, "reason": reason})
+
+
+def _require_administrator(desk: Desk, by: str | None, action: str, identity: str) -> None:
+    """Let an administrator do it; whoever is there, where no administrator has a key in force."""
+    from assay.access import AccessEvent, Scope
+
+    users, ring = desk.access, desk.keyring
+    known = ring.keys() if (ring.public_dir / "trust.json").exists() else ()
+    names = [key.identity for key in known if key.in_force]
+    if users is not None:
+        admins = [user for user in users.users.values() if Scope.ADMIN in user.scopes]
+        names = [name for name in names if any(name in user.identities for user in admins)]
+    if names:
+        require(desk, by, "access:admin", action, identity)
+    else:
+        detail = "no administrator has a key in force"
+        desk.access_log.record(AccessEvent("allowed", acting(by), action, identity, detail=detail))
+
+
+def _is_own(desk: Desk, identity: str, action: str) -> bool:
+    """Whether the key of an identity is here, or the one that a killed rotation made."""
+    from assay.access import AccessEvent, check_proof, make_proof
+    from assay.errors import AssayError
+    from assay.registry.keyring import key_id_of, load_private_key
+
+    now = desk.clock.now()
+    try:
+        check_proof(desk.keyring, make_proof(desk.keyring, identity, "keys", now), "keys", now)
+    except AssayError:
+        trusted, coming = desk.keyring.key_of(identity), _private() / f"{identity}.next.pem"
+        if trusted is None or not coming.exists():
+            return False
+        if key_id_of(load_private_key(coming).public_key()) != trusted.key_id:
+            return False
+    desk.access_log.record(AccessEvent("allowed", identity, action, identity))
+    return True
 
 
 def _private() -> Path:

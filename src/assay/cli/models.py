@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import getpass
 import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from assay.cli import care, carry
-from assay.cli.options import HERE, DeskOption, JsonOption, open_desk
+from assay.cli.options import HERE, DeskOption, JsonOption, acting, open_desk, require
 from assay.cli.output import Output
 from assay.domain.instants import Instant, parse, render
 from assay.errors import ContractViolation
@@ -32,22 +31,6 @@ IdentityOption = Annotated[
     typer.Option("--as", metavar="NAME", help="Whose key acts; your user name when left out."),
 ]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; kept in the log for ever.")]
-
-
-def _identity(given: str | None) -> str:
-    return given or getpass.getuser()
-
-
-def require(desk: Desk, identity: str | None, scope: str, action: str, resource: str) -> None:
-    """Let somebody do something, who holds the key and has the roles for it.
-
-    Parameters
-    ----------
-    scope: such as ``model:write``; see :class:`assay.access.Scope`.
-    """
-    from assay.access import Scope
-
-    desk.require(_identity(identity), Scope(scope), action=action, resource=resource)
 
 
 def train(
@@ -84,7 +67,7 @@ def train(
     require(opened, identity, "model:write", "train", recipe)
     cut_off = None if known_by is None else parse(known_by)
     run = train_recipe(opened, recipe, output, known_by=cut_off)
-    made = register_run(opened, run, author=_identity(identity))
+    made = register_run(opened, run, author=acting(identity))
     output.line(f"run {run.id}: {'recorded before' if run.reused else f'{run.seconds:.1f} s'}")
     state = "registered" if made.created else "known already, nothing added:"
     output.line(f"{state} {made.name} {made.version} ({made.stage}), digest {made.digest[:12]}")
@@ -123,7 +106,7 @@ def gates_check(
     opened = open_desk(desk)
     record = opened.registry.get(name, version)
     require(opened, identity, "model:write", "gates check", f"{name}/{record.version}")
-    done = judge_version(opened, name, version, initiated_by=_identity(identity), progress=output)
+    done = judge_version(opened, name, version, initiated_by=acting(identity), progress=output)
     show_gates(output, done.gates.results)
     for gate in done.gates.switched_off:
         output.line(f"switched off by the policy: {gate.name}: {gate.why}")
@@ -262,7 +245,7 @@ def models_approve(
         opened.registry,
         name,
         version,
-        _identity(identity),
+        acting(identity),
         clock=opened.clock,
         valid_for=opened.layout.approval_nanos / NANOS_PER_SECOND,
         access=opened.access,
@@ -307,7 +290,7 @@ def models_promote(
         opened.registry,
         name,
         version,
-        initiated_by=_identity(identity),
+        initiated_by=acting(identity),
         clock=opened.clock,
         monotonic=time.monotonic,
         reason=reason,
@@ -345,7 +328,7 @@ def models_break_glass(
         opened.registry,
         name,
         version,
-        initiated_by=_identity(identity),
+        initiated_by=acting(identity),
         reason=reason,
         clock=opened.clock,
         monotonic=time.monotonic,
@@ -393,7 +376,7 @@ def models_rollback(
         name,
         target,
         reason=reason,
-        initiated_by=_identity(identity),
+        initiated_by=acting(identity),
         monotonic=time.monotonic,
         keep=keep,
         dry_run=dry_run,

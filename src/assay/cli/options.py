@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 
@@ -24,3 +25,20 @@ def open_desk(path: Path) -> Desk:
     from assay import bootstrap
 
     return bootstrap.open_desk(path)
+
+
+def acting(given: str | None) -> str:
+    """Whom a command acts for: who is named, or else the user of the machine."""
+    return given or getpass.getuser()
+
+
+def require(desk: Desk, identity: str | None, scope: str, action: str, resource: str) -> None:
+    """Let somebody do something, who holds the key and has the roles for it.
+
+    Parameters
+    ----------
+    scope: such as ``model:write``; see :class:`assay.access.Scope`.
+    """
+    from assay.access import Scope
+
+    desk.require(acting(identity), Scope(scope), action=action, resource=resource)

@@ -66,14 +66,18 @@ def collect(
     """
     check_identity(initiated_by)
     inventory = Inventory(registry, retention, registry.now(), references or {})
-    holdings, freed = list(inventory.holdings()), 0
+    planned, freed = inventory.holdings(), 0
+    holdings = [one for one in planned if dry_run or not one.collect]
     journal = registry.journal
-    for number, planned in enumerate(holdings if not dry_run else ()):
-        if not planned.collect:
+    for one in planned if not dry_run else ():
+        if not one.collect:
             continue
         with journal.locked():
-            # Somebody may have promoted or held it since.
-            holdings[number] = holding = inventory.holding(registry.get(*planned.version[:2]))
+            # Somebody may have promoted, held or collected it since.
+            holding = inventory.holding(registry.get(*one.version[:2]))
+            if holding is None:
+                continue
+            holdings.append(holding)
             if holding.collect:
                 version = holding.version
                 journal.append(_event(EventType.COLLECT, version, initiated_by, holding.why))
@@ -85,6 +89,7 @@ def collect(
         leftovers = journal.artifacts.leftovers()
         for leftover in leftovers if not dry_run else ():
             journal.artifacts.remove_leftover(leftover)
+    holdings.sort(key=lambda one: (one.version.name, one.version.semantic))
     return Collected(tuple(holdings), leftovers, freed + sum(leftovers.values()), dry_run)
 
 

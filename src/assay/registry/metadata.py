@@ -135,7 +135,7 @@ class ModelMetadata:
     def from_bytes(cls, data: bytes) -> ModelMetadata:
         try:
             return cls.from_json(json.loads(data))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise Tampered(f"metadata is not JSON: {error}") from None
 
     def identity(self) -> dict[str, Any]:

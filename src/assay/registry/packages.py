@@ -25,6 +25,7 @@ from assay.domain.canonical import canonical_bytes, sha256_hex
 from assay.errors import AssayError, ContractViolation, NotFound, Tampered
 from assay.registry.keyring import KeyRing
 from assay.registry.metadata import ModelMetadata
+from assay.registry.plain_tar import plain_files
 from assay.registry.sealed import (
     GENERATED,
     MANIFEST,
@@ -191,30 +192,19 @@ def _untar(path: Path, max_bytes: int) -> dict[str, bytes]:
         )
     members: dict[str, bytes] = {}
     try:
-        # "r:" takes no compression: what is read is never more than the file's own size.
-        with tarfile.open(path, mode="r:") as archive:
-            for member in archive:
+        with path.open("rb") as handle:
+            for name, data in plain_files(handle):
                 if len(members) == MAX_FILES:
-                    raise ContractViolation(f"package {path} has more than {MAX_FILES} files")
-                if not member.isreg() or member.issparse():
-                    raise ContractViolation(
-                        f"package {path}: {member.name!r} is not a plain file: links, folders and "
-                        "devices are refused"
-                    )
-                if not (_FILE.fullmatch(member.name) or _BLOB.fullmatch(member.name)):
-                    raise ContractViolation(
-                        f"package {path}: {member.name!r} is no name of a version's file"
-                    )
-                if member.name in members:
-                    raise ContractViolation(f"package {path} holds {member.name!r} twice")
-                handle = archive.extractfile(member)
-                data = b"" if handle is None else handle.read()
-                if len(data) != member.size:
-                    raise ContractViolation(f"package {path} ends inside of {member.name!r}")
-                members[member.name] = data
-    except (tarfile.TarError, EOFError, ValueError, OSError) as error:
+                    raise ValueError(f"it has more than {MAX_FILES} files")
+                if not (_FILE.fullmatch(name) or _BLOB.fullmatch(name)):
+                    raise ValueError(f"{name!r} is no name of a version's file")
+                if name in members:
+                    raise ValueError(f"it holds {name!r} twice")
+                members[name] = data
+    except (ValueError, OSError) as error:
         raise ContractViolation(
-            f"package {path} cannot be read as a tar archive without compression: {error}"
+            f"package {path} cannot be read as a tar archive without compression: {error}",
+            hint="assay models export writes one",
         ) from None
     return members
 
@@ -233,7 +223,7 @@ def _of_layout(members: Mapping[str, bytes], path: Path) -> dict[str, bytes]:
             layer["annotations"][_TITLE]: _blob(members, layer["digest"], path)
             for layer in manifest["layers"]
         }
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ContractViolation(f"package {path} is no image layout: {error!r}") from None
 
 

@@ -85,11 +85,10 @@ class Inventory:
         """One for each version, by name and number; those that were collected are left out."""
         return tuple(holding for name in self.registry.names() for holding in self._of_model(name))
 
-    def holding(self, record: VersionRecord) -> Holding:
-        """The one of a version, decided anew."""
-        return next(
-            one for one in self._of_model(record.name) if one.version.version == record.version
-        )
+    def holding(self, record: VersionRecord) -> Holding | None:
+        """The one of a version, decided anew; None where it was collected meanwhile."""
+        found = (one for one in self._of_model(record.name) if one.version == record)
+        return next(found, None)
 
     def _of_model(self, name: str) -> list[Holding]:
         versions = self.registry.list(name)

@@ -67,7 +67,14 @@ class Statement:
                 subjects={item["name"]: item["digest"]["sha256"] for item in document["subject"]},
                 predicate=document["predicate"],
             )
-        except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        except (
+            ValueError,
+            KeyError,
+            TypeError,
+            AttributeError,
+            IndexError,
+            RecursionError,
+        ) as error:
             raise Tampered(f"the signed statement cannot be read: {error!r}") from None
 
 

@@ -12,7 +12,6 @@ from starlette.exceptions import HTTPException
 
 from assay.errors import AssayError, Unavailable
 from assay.orchestration.desk import Desk
-from assay.registry import ModelRegistry
 from assay.registry_api.changes import Changes
 from assay.registry_api.gate import OPEN_PATHS, Gate, record_refusal
 from assay.registry_api.problems import Problem, of_http, of_validation, problem
@@ -35,10 +34,6 @@ def make_app(desk: Desk, *, version: str) -> Gate:
     ----------
     version: of the package.
     """
-
-    def open_registry() -> ModelRegistry:
-        return Desk(desk.layout, desk.keyring, desk.clock, desk.stores).registry
-
     app = FastAPI(
         title="Assay registry",
         version=version,
@@ -47,12 +42,12 @@ def make_app(desk: Desk, *, version: str) -> Gate:
         redoc_url=None,
         redirect_slashes=False,
     )
-    app.state.open_registry = open_registry
+    app.state.open_registry = desk.open_registry
 
     def health() -> Response:
         """Whether the registry can be opened."""
         try:
-            open_registry()
+            desk.open_registry()
         except OSError as error:
             raise Unavailable(f"the registry cannot be opened: {error.strerror}") from error
         return Response(encoded({"status": "ok", "version": version}), 200,
@@ -60,8 +55,8 @@ def make_app(desk: Desk, *, version: str) -> Gate:
 
     routes = (
         ("GET", "/health", health, "The server answers and the registry opens"),
-        *Reads(desk, open_registry).routes(),
-        *Changes(desk, open_registry).routes(),
+        *Reads(desk, desk.open_registry).routes(),
+        *Changes(desk, desk.open_registry).routes(),
     )
     # Registered by how much of the path is fixed: /models/x/current before /models/x/{version}.
     for method, path, function, summary in sorted(routes, key=lambda one: one[1].count("{")):

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import json
 import tarfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from assay.domain.versions import InputSchema
 from assay.errors import AssayError, ContractViolation
 from assay.registry import Candidate, ModelMetadata
+from assay.registry.plain_tar import plain_files
 from assay.registry.sealed import OPTIONAL, REQUIRED
 from assay.registry_api.problems import Unacceptable
 
@@ -39,7 +40,7 @@ def write_archive(path: Path, candidate: Candidate) -> None:
         )
     record = {"metadata": candidate.metadata.to_json(), "schema": candidate.schema.to_json()}
     members = {RECORD: json.dumps(record).encode(), **candidate.files}
-    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as archive:
+    with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as archive:
         for name, data in members.items():
             _add(archive, name, data)
 
@@ -54,38 +55,21 @@ def read_archive(handle: BinaryIO) -> Candidate:
     """
     files: dict[str, bytes] = {}
     try:
-        with tarfile.open(fileobj=handle, mode="r:") as archive:
-            for member in archive:
-                # Judged before anything of it is read: reading a link would follow it.
-                name = _name(member, files)
-                files[name] = _content(archive, member)
-    except (tarfile.TarError, ValueError, EOFError, OverflowError) as error:
-        raise _bad(f"it cannot be read as a plain tar: {error}") from None
+        for name, data in plain_files(handle):
+            if name not in _ALLOWED:
+                raise ValueError(
+                    f"{name[:80]!r} does not belong there: expected one of "
+                    f"{', '.join(sorted(_ALLOWED))}"
+                )
+            if name in files:
+                raise ValueError(f"{name} stands twice")
+            files[name] = data
+    except ValueError as error:
+        raise _bad(str(error)) from None
     record = files.pop(RECORD, None)
     if record is None:
         raise _bad(f"it has no {RECORD}")
     return Candidate(*_record(record), files)
-
-
-def _name(member: tarfile.TarInfo, seen: Iterable[str]) -> str:
-    if not member.isreg() or member.issparse():
-        raise _bad(f"{member.name[:80]!r} is not a regular file")
-    if member.name not in _ALLOWED:
-        raise _bad(
-            f"{member.name[:80]!r} does not belong there: expected one of "
-            f"{', '.join(sorted(_ALLOWED))}"
-        )
-    if member.name in seen:
-        raise _bad(f"{member.name} stands twice")
-    return member.name
-
-
-def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
-    handle = archive.extractfile(member)
-    data = b"" if handle is None else handle.read()
-    if len(data) != member.size:
-        raise _bad(f"{member.name} ends before its size")
-    return data
 
 
 def _record(data: bytes) -> tuple[ModelMetadata, InputSchema]:

@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import shutil
 
 import pytest
 
@@ -19,8 +20,9 @@ from assay.access import (
     require_here,
 )
 from assay.errors import ConfigurationError, Tampered
-from assay.registry import revoke_key
-from assay.registry.keyring import APPROVAL, IDENTITY
+from assay.registry import revoke_key, rotate_key
+from assay.registry.keyring import APPROVAL, IDENTITY, key_id_of, load_private_key
+from assay.registry.signing import Statement, sign_statement
 from assay.testing.clocks import FixedClock
 from assay.testing.versions import AUTHOR, FIRST_APPROVER, make_keys
 
@@ -210,6 +212,22 @@ def test_a_revoked_key_proves_nothing(tmp_path, log):
     revoke_key(tmp_path / "desk/keys", ring.key_of(AUTHOR).key_id, "stolen")
     with pytest.raises(AccessDenied, match="no key in force"):
         acting(ring, None, AUTHOR, log)
+
+
+def test_a_retired_key_proves_nothing_any_more(tmp_path):
+    ring = make_keys(tmp_path)
+    shutil.copytree(tmp_path / "private", tmp_path / "kept")
+    rotate_key(AUTHOR, tmp_path / "private", tmp_path / "desk/keys", T0)
+    new = make_proof(ring, AUTHOR, "d", T0)
+    assert check_proof(ring, new, "d", T0).identity == AUTHOR
+    # Whoever has the old private half, with a desk that had not heard of the rotation.
+    old = load_private_key(tmp_path / "kept" / f"{AUTHOR}.pem")
+    statement = Statement.from_bytes(make_proof(ring, AUTHOR, "d", T0).body)
+    stale = sign_statement(statement, old, key_id_of(old.public_key()))
+    for now in (T0, T0 - SECOND):
+        with pytest.raises(AccessDenied, match="retired") as caught:
+            check_proof(ring, stale, "d", now)
+        assert caught.value.code is Denial.NO_PROOF
 
 
 def test_the_roles_decide_where_the_desk_names_users(keys, log, tmp_path):

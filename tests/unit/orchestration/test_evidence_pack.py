@@ -242,6 +242,14 @@ def test_when_it_was_live_is_told_to_the_moment(told: Desk) -> None:
     assert [one["event"] for one in first["outcomes"]] == ["rollback"]
 
 
+def test_a_version_that_never_was_live_has_a_pack_too(desk: Desk, tmp_path: Path) -> None:
+    desk.registry.register(make_candidate("fx_new", "1.0.0"))
+    pack = tmp_path / "pack"
+    write_pack(desk, "fx_new", "1.0.0", pack)
+    assert json.loads((pack / "pack.json").read_text())["live"]["intended"] == []
+    assert failing(pack) == set()
+
+
 def test_what_nobody_declared_or_tested_is_said(desk: Desk) -> None:
     document = gather_pack(desk, "fx_vol", "1.1.0")
     assert document["declared"]["materiality"] is None

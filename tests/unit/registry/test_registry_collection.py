@@ -12,7 +12,7 @@ from assay.errors import Conflict, ContractViolation, NotFound, Refused, Tampere
 from assay.registry import ModelRegistry
 from assay.registry.collection import bring_back, collect, hold, release
 from assay.registry.folders import FolderArtifacts
-from assay.registry.retention import Retention
+from assay.registry.retention import Holding, Inventory, Retention
 from assay.testing.clocks import FixedClock
 from assay.testing.versions import (
     AUTHOR,
@@ -189,6 +189,23 @@ def test_what_a_killed_collection_left_is_removed_by_the_next(
     assert FolderArtifacts(registry.root).folder("fx_vol", "1.0.0").is_dir()
     assert "1.0.0" not in collected(registry)
     assert not FolderArtifacts(registry.root).folder("fx_vol", "1.0.0").exists()
+
+
+def test_two_collections_at_once_collect_each_version_once(
+    registry: ModelRegistry, clock: FixedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock.advance(10 * DAY)
+    planned = Inventory.holdings
+
+    def then_another(self: Inventory) -> tuple[Holding, ...]:
+        found = planned(self)
+        monkeypatch.setattr(Inventory, "holdings", planned)
+        assert collected(registry) == ["1.0.0", "1.1.0", "1.5.0", "1.6.0", "1.8.0"]
+        return found
+
+    monkeypatch.setattr(Inventory, "holdings", then_another)
+    assert collected(registry) == []
+    assert registry.verify_log().ok
 
 
 def test_a_retention_that_keeps_nothing_is_refused() -> None:

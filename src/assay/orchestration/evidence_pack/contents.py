@@ -224,7 +224,7 @@ def _live(
     """When it was meant to be live, and what servers had loaded meanwhile."""
     moments = sorted({one.at for one in entries if one.type in MOVES})
     stretches: list[dict[str, Any]] = []
-    for start, end in zip(moments, [*moments[1:], None], strict=True):
+    for start, end in zip(moments, [*moments[1:], None], strict=False):
         answer = desk.registry.live_at(name, start)
         if answer.version is None or answer.version.version != record.version:
             continue
