@@ -21,8 +21,8 @@ from assay.domain.instants import NANOS_PER_SECOND, Instant, parse, render
 from assay.errors import AssayError, Refused, Tampered, Unavailable
 from assay.registry import KeyRing, ModelRegistry, VersionRecord
 from assay.registry.keyring import APPROVAL, check_identity
-from assay.registry.model_registry import APPROVALS_NEEDED
 from assay.registry.signing import Envelope, Statement
+from assay.registry.verification import APPROVALS_NEEDED
 
 DEFAULT_VALIDITY_SECONDS = 7 * 86_400
 

@@ -34,10 +34,7 @@ from assay.registry.records import (
 )
 from assay.registry.sealed import Candidate, digests_of, seal
 from assay.registry.signing import Envelope
-from assay.registry.verification import read_claim
-
-APPROVALS_NEEDED = 2
-"""Different people, none of them the author, without whom nothing is promoted."""
+from assay.registry.verification import check_approvals, read_claim
 
 
 class ModelRegistry(RegistryReader):
@@ -271,8 +268,8 @@ class ModelRegistry(RegistryReader):
     ) -> Entry:
         """Put a staged version into production by a signed promotion; the old one is archived.
 
-        The caller has checked the approvals and exercised the model. Here, under the lock, the
-        signature, the gates and the champion are checked once more, because they may have changed.
+        The caller has exercised the model. Here, under the lock, the signature, the gates, the
+        approvals and the champion are checked once more, because they may have changed.
 
         Raises
         ------
@@ -477,12 +474,8 @@ class ModelRegistry(RegistryReader):
                 f"the latest is {report.digest[:12]}",
                 hint="approve and promote again",
             )
-        people = set(claim.approvers) - {record.author}
-        if len(people) < APPROVALS_NEEDED:
-            raise Refused(
-                f"{record.name} {record.version} has approvals of {sorted(people)}: expected "
-                f"{APPROVALS_NEEDED} different people other than its author"
-            )
+        given = self.approvals(record.name, record.version)
+        check_approvals(claim, record.author, given, self.keyring, self.now())
 
 
 def _require_reason(reason: str, what: str) -> None:

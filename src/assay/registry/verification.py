@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from io import BytesIO
 from itertools import chain, zip_longest
 from pathlib import Path
+from typing import Any
 
-from assay.domain.instants import Instant
-from assay.errors import AssayError, Tampered
+from assay.domain.instants import Instant, parse
+from assay.errors import AssayError, Refused, Tampered
 from assay.registry.artifacts import Artifacts
 from assay.registry.file_ledger import FileLedger
 from assay.registry.folders import FolderArtifacts
-from assay.registry.keyring import PROMOTION, KeyRing
+from assay.registry.keyring import APPROVAL, PROMOTION, KeyRing
 from assay.registry.ledger import Ledger
 from assay.registry.lifecycle import EventOutcome, EventType
 from assay.registry.log import EMPTY, Entry, LogProblem, LogReport, SignedHeads
 from assay.registry.records import PromotionClaim
 from assay.registry.sealed import SIGNATURE, log_head_of
 from assay.registry.signing import Envelope
+
+APPROVALS_NEEDED = 2
+"""Different people, none of them the author, without whom nothing is promoted."""
 
 
 def read_claim(envelope: Envelope, keyring: KeyRing, at: Instant) -> PromotionClaim:
@@ -52,6 +56,52 @@ def verify_promotion(entry: Entry, digest: str, keyring: KeyRing) -> PromotionCl
     if claim.expires_at <= entry.at:
         raise Tampered(f"{where}: the signed statement had expired")
     return claim
+
+
+def check_approvals(
+    claim: PromotionClaim, author: str, approvals: Sequence[Entry], keyring: KeyRing, at: Instant
+) -> None:
+    """Check that those whom a promotion names as approvers have approved, as the log has it.
+
+    Parameters
+    ----------
+    author: of the promoted version. approvals: the entries about it. at: when it was promoted.
+
+    Raises
+    ------
+    Refused: somebody has not, or too few people other than the author have.
+    """
+    given = {who for who in (_approver(one, claim, keyring, at) for one in approvals) if who}
+    missing = sorted(set(claim.approvers) - given)
+    if missing:
+        raise Refused(
+            f"the log holds no approval by {', '.join(missing)} of {claim.model} "
+            f"{claim.to_version} under gate report {claim.gate_report_digest[:12]}"
+        )
+    people = set(claim.approvers) - {author}
+    if len(people) < APPROVALS_NEEDED:
+        raise Refused(
+            f"{claim.model} {claim.to_version} has approvals of {sorted(people)}: expected "
+            f"{APPROVALS_NEEDED} different people other than its author"
+        )
+
+
+def _approver(entry: Entry, claim: PromotionClaim, keyring: KeyRing, at: Instant) -> str | None:
+    """Who approved what is claimed, by an entry; None where it is no approval of that."""
+    said: Mapping[str, Any] = entry.evidence
+    try:
+        # One that is not signed is anybody's: it carries nothing, whoever it names.
+        made = keyring.verify(Envelope.from_json(said["envelope"]), APPROVAL, at=entry.at)
+        said = made.statement.predicate
+        if made.identity != said["approver"]:
+            return None
+        about = (said["name"], said["version"], said["version_digest"], said["gate_report_digest"])
+        wanted = (claim.model, claim.to_version, claim.to_digest, claim.gate_report_digest)
+        if about == wanted and parse(said["granted_at"]) <= at < parse(said["expires_at"]):
+            return str(said["approver"])
+    except (AssayError, KeyError, TypeError):
+        pass
+    return None
 
 
 def verify_registry(
@@ -122,6 +172,8 @@ def _index_problems(ledger: Ledger, report: LogReport) -> Iterator[LogProblem]:
 
 def _entry_problems(artifacts: Artifacts, ledger: Ledger, keyring: KeyRing) -> Iterator[LogProblem]:
     registered: dict[tuple[str, str | None], str] = {}
+    authors: dict[tuple[str, str | None], str] = {}
+    approvals: dict[tuple[str, str | None], list[Entry]] = {}
     collected: set[tuple[str, str | None]] = set()
     for entry, _ in ledger.entries_after(EMPTY):
         if entry.outcome is not EventOutcome.DONE:
@@ -129,14 +181,20 @@ def _entry_problems(artifacts: Artifacts, ledger: Ledger, keyring: KeyRing) -> I
         key = (entry.model, entry.to_version)
         if entry.type is EventType.REGISTER:
             registered[key] = entry.evidence["digest"]
+            authors[key] = entry.evidence["author"]
+        elif entry.type is EventType.APPROVE:
+            approvals.setdefault(key, []).append(entry)
         elif entry.type is EventType.COLLECT:
             collected.add(key)
         elif entry.type is EventType.RESTORE:
             collected.discard(key)
         elif entry.type in {EventType.PROMOTE, EventType.BREAK_GLASS}:
             try:
-                verify_promotion(entry, registered.get(key, ""), keyring)
-            except Tampered as error:
+                claim = verify_promotion(entry, registered.get(key, ""), keyring)
+                if not claim.break_glass:
+                    given = approvals.get(key, [])
+                    check_approvals(claim, authors.get(key, ""), given, keyring, entry.at)
+            except (Tampered, Refused) as error:
                 yield LogProblem(entry.seq, error.message)
     for (name, version), digest in registered.items():
         place = (name, str(version), digest)

@@ -128,6 +128,18 @@ def test_a_torn_last_line_is_dropped_by_the_next_event(log):
     assert [event["seq"] for event in log.events()] == [1, 2, 3]
 
 
+def test_a_damaged_record_says_how_to_go_on(log):
+    log.record(AccessEvent("allowed", "a", "b"))
+    with log.path.open("ab") as handle:
+        handle.write(b'{"x": 1}\n')
+    with pytest.raises(Tampered, match="last line") as caught:
+        log.record(AccessEvent("allowed", "a", "rollback"))
+    assert f"mv {log.path} {log.path}.damaged" in caught.value.hint
+    log.path.rename(f"{log.path}.damaged")
+    log.record(AccessEvent("allowed", "a", "rollback"))
+    assert [one["action"] for one in log.events()] == ["rollback"]
+
+
 def test_text_from_outside_is_cut_and_stays_one_line(log):
     log.record(AccessEvent("refused", "\udc80\n" * 500, "GET", "/\x00", detail="x" * 1_000))
     (event,) = log.events()

@@ -108,6 +108,48 @@ def test_a_promotion_archives_the_champion_and_binds_everything(registry):
     json.dumps(done.to_json())
 
 
+def claimed(registry, version, approvers):
+    """A promotion signed by somebody who may, which names approvers of their choice."""
+    record, before = registry.get("fx_vol", version), registry.current("fx_vol")
+    claim = PromotionClaim(
+        model="fx_vol", from_version=before.version, from_digest=before.digest,
+        to_version=version, to_digest=record.digest,
+        gate_report_digest=registry.gate_record("fx_vol", version).digest,
+        snapshot_ids={"gold": "0" * 64}, approvers=approvers, expires_at=T0 + 60 * SECOND,
+    )  # fmt: skip
+    return registry.keyring.sign(AUTHOR, claim.to_statement())
+
+
+@pytest.mark.parametrize("given", [(), (FIRST_APPROVER,)], ids=["nobody", "one of two"])
+def test_approvals_that_a_promotion_claims_are_in_the_log_or_nothing_goes_live(
+    registry, monkeypatch, given
+):
+    pass_gates(registry, "fx_vol", "1.2.0")
+    for person in given:
+        approve(registry, "fx_vol", "1.2.0", person, clock=registry.clock)
+    envelope = claimed(registry, "1.2.0", (FIRST_APPROVER, SECOND_APPROVER))
+    with pytest.raises(Refused, match=f"no approval by .*{SECOND_APPROVER}"):
+        registry.promote("fx_vol", "1.2.0", envelope, initiated_by=AUTHOR)
+    assert stages(registry)["1.2.0"] == "staged"
+    # Whoever writes the log themselves is found by anybody who verifies it.
+    monkeypatch.setattr("assay.registry.model_registry.check_approvals", lambda *_: None)
+    entry = registry.promote("fx_vol", "1.2.0", envelope, initiated_by=AUTHOR)
+    (problem,) = registry.verify_log().problems
+    assert problem.line == entry.seq
+    assert f"no approval by {SECOND_APPROVER}" in str(problem).replace(f"{FIRST_APPROVER}, ", "")
+
+
+def test_approvals_of_another_gate_report_carry_no_promotion(registry):
+    with pytest.raises(Refused, match="expected 2 different people"):
+        registry.promote(
+            "fx_vol", "1.1.0", claimed(registry, "1.1.0", (FIRST_APPROVER,)), initiated_by=AUTHOR
+        )
+    pass_gates(registry, "fx_vol", "1.1.0", loss=0.25)
+    envelope = claimed(registry, "1.1.0", (FIRST_APPROVER, SECOND_APPROVER))
+    with pytest.raises(Refused, match="no approval by"):
+        registry.promote("fx_vol", "1.1.0", envelope, initiated_by=AUTHOR)
+
+
 def test_seconds_are_measured_by_the_given_clock(registry):
     ticks = iter([0.0, 1.0, 4.0, 10.0])
     done = promote(
