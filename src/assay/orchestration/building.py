@@ -22,7 +22,7 @@ import polars as pl
 
 from assay.domain.order import ORDER_COLUMNS
 from assay.errors import Conflict, NotFound
-from assay.features import FeatureView, Manifest, ParityReport, compare
+from assay.features import FeatureView, Manifest, OnlineDriver, ParityReport, compare
 from assay.features.offline.arrivals import AsKnown
 from assay.lake import Snapshot, Table, as_first_known, by_year
 from assay.orchestration.desk import Desk
@@ -327,6 +327,19 @@ def build_features(desk: Desk, name: str, progress: Progress) -> FeatureBuild:
     )
 
 
+def _issued(view: FeatureView, arrivals: pl.DataFrame) -> pl.DataFrame:
+    """Every version of a row, event by event: by a feed, or by the driver inside it where every
+    fact came once and in order, for then a feed issues what its driver gives, in half the time.
+    """
+    keys = [view.entity, "event_time"]
+    in_order = (
+        arrivals["event_time"].is_sorted() and not arrivals.select(keys).is_duplicated().any()
+    )
+    if not in_order or view.lateness is not None:
+        return rows_of_feed(view, arrivals)
+    return OnlineDriver(view).replay(arrivals.sort(keys))
+
+
 def prove_parity(desk: Desk, name: str, progress: Progress) -> ParityProof:
     """Feed what arrived to an online feed, batch by batch, and compare every bit with gold.
 
@@ -342,7 +355,7 @@ def prove_parity(desk: Desk, name: str, progress: Progress) -> ParityProof:
     offline = table.read(snapshot)
     arrivals = all_arrivals(desk.lake.table(f"silver/{view.source}"), view)
     progress.event(f"feeding {len(arrivals):,} events one by one")
-    online = rows_of_feed(view, arrivals)
+    online = _issued(view, arrivals)
     progress.event("comparing every value")
     report = compare(offline, online, keys=view.key_columns, features=view.feature_names)
     return ParityProof(
