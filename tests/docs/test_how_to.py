@@ -277,8 +277,9 @@ def test_each_disaster_of_the_registry_is_recovered_from_as_the_page_says(
         re.findall(r"^## (.*?)\n(.*?)(?=^## |\Z)", text, flags=re.MULTILINE | re.DOTALL)
     )
     assert set(disasters) == {title for title, body in sections.items() if "```" in body}
+    after = state()
     for number, (title, strike) in enumerate(disasters.items()):
-        before = state()
+        before = after
         if strike is not None:
             strike()
             noticed = shell.run("models", "validate", "--desk", str(desk)).returncode
@@ -287,10 +288,11 @@ def test_each_disaster_of_the_registry_is_recovered_from_as_the_page_says(
         page = tmp_path / f"section{number}.md"
         page.write_text(sections[title], encoding="utf-8")
         reader(desk).follow(page)
+        after = state()
         if strike in {lose_the_catalogue, change_the_log, None}:
-            assert state()[1] == before[1]
+            assert after[1] == before[1]
         if strike is not None and strike is not damage_a_file:
-            assert state()[0] == before[0]
+            assert after[0] == before[0]
         assert shell.json("models", "validate", "--desk", str(desk))["ok"] is True
         shell.run("models", "backup", str(desk / "backups"))
         if title == "Every day":

@@ -36,7 +36,8 @@ def worker():
     assert process.wait(30) == 0
 
 
-@pytest.fixture(params=["file", "postgres"])
+# The conformance suite asks both in the quick run; kills and crowds on a server take a minute more.
+@pytest.fixture(params=["file", pytest.param("postgres", marks=pytest.mark.long)])
 def url(request):
     """Where log and catalogue are: None for a file and SQLite."""
     return None if request.param == "file" else request.getfixturevalue("postgres_url")
@@ -161,9 +162,6 @@ def run_care(folder, worker, opened, url, points):
     return killed
 
 
-@pytest.mark.parametrize(
-    "url", ["file", pytest.param("postgres", marks=pytest.mark.long)], indirect=True
-)
 def test_a_kill_anywhere_in_the_care_of_a_registry_loses_nothing(tmp_path, worker, opened, url):
     generator = random.Random(20260116)
     points = [(part + generator.random()) / 8 for part in range(8)]

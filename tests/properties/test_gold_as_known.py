@@ -173,7 +173,7 @@ def check(view, states, data, folder):
 
 
 @pytest.mark.parametrize("view", VIEWS, ids=lambda view: view.name)
-@settings(max_examples=6)
+@settings(max_examples=3)
 @given(states=histories(), data=st.data())
 def test_a_training_set_has_the_rows_that_were_served_at_its_decisions(
     view, states, data, tmp_path_factory
@@ -192,7 +192,7 @@ def test_many_training_sets_have_the_rows_that_were_served_at_their_decisions(
 
 
 @pytest.mark.parametrize("view", VIEWS[:5], ids=lambda view: view.name)
-@settings(max_examples=4)
+@settings(max_examples=2)
 @given(count=st.integers(1, 40), data=st.data())
 def test_where_nothing_was_corrected_gold_is_made_of_the_facts_at_once(
     view, count, data, tmp_path_factory
@@ -215,7 +215,7 @@ def test_where_nothing_was_corrected_gold_is_made_of_the_facts_at_once(
 
 
 @pytest.mark.parametrize("view", VIEWS, ids=lambda view: view.name)
-@settings(max_examples=5)
+@settings(max_examples=3)
 @given(states=histories(), data=st.data())
 def test_arrivals_in_stretches_give_the_versions_of_all_arrivals_at_once(
     view, states, data, tmp_path_factory
