@@ -7,6 +7,7 @@ import json
 import re
 import shlex
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -231,6 +232,17 @@ def test_the_commands_of_promoting_a_manifest_do_what_the_page_says(
     assert "fx_daily" in (desk / "configs/features/active_manifest.yaml").read_text()
 
 
+@pytest.fixture
+def keys_as_before(shell: Any, tmp_path: Path) -> Iterator[None]:
+    """Private keys that a page changes are those of every other test, too."""
+    keys, kept = shell.home / "config/assay/keys", tmp_path / "keys-before"
+    shutil.copytree(keys, kept)
+    yield
+    shutil.rmtree(keys)
+    shutil.copytree(kept, keys)
+
+
+@pytest.mark.usefixtures("keys_as_before")
 @pytest.mark.xdist_group("journey")
 def test_each_disaster_of_the_registry_is_recovered_from_as_the_page_says(
     travelled: tuple[Path, Any, Any], tmp_path: Path, reader: Any, shell: Any
