@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from assay.domain.canonical import canonical_bytes
+from assay.statistics.hac import long_run_variance, mean_test
 from assay.validation import alpha_evidence, risk_evidence
 from assay.validation.backtest import Costs, Market, simulate, target_weights
-from assay.validation.hac import long_run_variance, mean_test
 from assay.validation.information import average_ranks, daily_correlation
 
 anything = st.floats(allow_nan=True, allow_infinity=True)

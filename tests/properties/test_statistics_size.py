@@ -9,7 +9,7 @@ import math
 import numpy as np
 import pytest
 
-from assay.validation.hac import MeanTest, mean_test
+from assay.statistics.hac import MeanTest, mean_test
 from assay.validation.information import ic
 from assay.validation.sharpe import sharpe_ratio
 from assay.validation.volatility import calibration_slope, qlike_vs_champion, var_coverage

@@ -1,15 +1,13 @@
 """From out-of-sample predictions to evidence.
 
-1. :mod:`~assay.validation.panel` groups rows by date: dates are the sample, rows are not.
-2. :mod:`~assay.validation.hac` tests the mean of an autocorrelated dated series; the only place
-   where a long-run variance is estimated.
-3. One file per family measures: :mod:`~assay.validation.volatility` (QLIKE, VaR coverage,
+1. The numbers come from :mod:`assay.statistics`; here they become records.
+2. One file per family measures: :mod:`~assay.validation.volatility` (QLIKE, VaR coverage,
    calibration slope), :mod:`~assay.validation.information` (IC, rank IC),
    :mod:`~assay.validation.sharpe` (Sharpe after costs, significance) over
    :mod:`~assay.validation.backtest`, and :mod:`~assay.validation.artefacts` (ONNX parity, schema,
    signature, rebuilt training set).
-4. :mod:`~assay.validation.kinds` puts together what one kind of model needs.
-5. :mod:`~assay.validation.known` lists every name that evidence may have.
+3. :mod:`~assay.validation.kinds` puts together what one kind of model needs.
+4. :mod:`~assay.validation.known` lists every name that evidence may have.
 
 Every measurement returns :class:`~assay.domain.evidence.Evidence` with its convention and sample
 size. Poor data (too short, constant, missing) gives a value of None and says why; it never gives

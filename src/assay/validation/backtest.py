@@ -19,8 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from assay.errors import ContractViolation
-from assay.validation.panel import FloatArray, IntArray, columns_of, dates_of
-from assay.validation.records import overflow_becomes_undefined
+from assay.statistics.panel import FloatArray, IntArray, columns_of, dates_of
+from assay.statistics.statistic import overflow_becomes_undefined
 
 BASIS_POINT = 1e-4
 

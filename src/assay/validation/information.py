@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from assay.domain.evidence import Evidence
-from assay.validation.hac import LAG_RULE, mean_test
-from assay.validation.panel import (
+from assay.statistics.hac import LAG_RULE, mean_test
+from assay.statistics.panel import (
     BoolArray,
     FloatArray,
     IntArray,
@@ -20,7 +20,8 @@ from assay.validation.panel import (
     dates_of,
     group_by_date,
 )
-from assay.validation.records import LEVEL, number, overflow_becomes_undefined, undefined
+from assay.statistics.statistic import LEVEL, number, overflow_becomes_undefined
+from assay.validation.records import undefined
 
 MIN_NAMES = 5
 """Fewer instruments than this on a date give no correlation worth averaging."""

@@ -9,9 +9,9 @@ import polars as pl
 
 from assay.domain.evidence import Evidence
 from assay.errors import ContractViolation, did_you_mean
+from assay.statistics.panel import FloatArray
 from assay.validation.backtest import Costs, Market, simulate
 from assay.validation.information import ic, rank_ic
-from assay.validation.panel import FloatArray
 from assay.validation.records import undefined
 from assay.validation.sharpe import PERIODS_PER_YEAR, sharpe_after_costs, significance
 from assay.validation.volatility import calibration_slope, qlike_vs_champion, var_coverage

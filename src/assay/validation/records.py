@@ -2,22 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
-import numpy as np
-
 from assay.domain.evidence import Evidence
-
-LEVEL = 0.95
-"""Two-sided level of every interval that this package computes."""
-
-overflow_becomes_undefined = np.errstate(over="ignore", invalid="ignore", divide="ignore")
-"""Marks a function whose results are checked for NaN and infinity before they become evidence.
-
-Absurd numbers (a return of 1e300) then end as a value of None with its reason. Without the mark
-the outcome would depend on how the caller configured numpy's warnings.
-"""
+from assay.statistics.statistic import LEVEL, Statistic
 
 
 def undefined(
@@ -33,9 +21,34 @@ def undefined(
     )
 
 
-def number(value: Any) -> float | None:
-    """``value`` as a plain float; None when missing, NaN or infinite (JSON has neither)."""
-    if value is None:
-        return None
-    plain = float(value)
-    return plain if math.isfinite(plain) else None
+def evidence_of(name: str, statistic: Statistic, *, judged: str = "value") -> Evidence:
+    """A statistic as the evidence called ``name``.
+
+    ``judged`` says which number a gate compares: ``value``, or ``p_value`` for a test (the test
+    statistic is then in the details).
+    """
+    details = dict(statistic.details)
+    if statistic.undefined is not None:
+        return undefined(
+            name,
+            statistic.convention,
+            statistic.undefined,
+            sample_size=statistic.sample_size,
+            **details,
+        )
+    if statistic.warnings:
+        details["warnings"] = list(statistic.warnings)
+    if statistic.interval is not None:
+        details["level"] = LEVEL
+    if judged == "p_value":
+        details["statistic"] = statistic.value
+    elif statistic.p_value is not None:
+        details["p_value"] = statistic.p_value
+    return Evidence(
+        name=name,
+        value=statistic.p_value if judged == "p_value" else statistic.value,
+        sample_size=statistic.sample_size,
+        convention=statistic.convention,
+        interval=statistic.interval if judged == "value" else None,
+        details=details,
+    )

@@ -7,8 +7,7 @@ import math
 import numpy as np
 
 from assay.domain.evidence import Evidence
-from assay.validation.backtest import Backtest, Market, label_shuffle, simulate
-from assay.validation.hac import (
+from assay.statistics.hac import (
     LAG_RULE,
     MIN_DATES,
     MeanTest,
@@ -18,8 +17,10 @@ from assay.validation.hac import (
     newey_west_lag,
     student_quantile,
 )
-from assay.validation.panel import FloatArray
-from assay.validation.records import LEVEL, number, overflow_becomes_undefined, undefined
+from assay.statistics.panel import FloatArray
+from assay.statistics.statistic import LEVEL, number, overflow_becomes_undefined
+from assay.validation.backtest import Backtest, Market, label_shuffle, simulate
+from assay.validation.records import undefined
 
 PERIODS_PER_YEAR = 252
 MAX_UNPRICED = 0.01

@@ -16,7 +16,7 @@ from scipy.special import chdtrc, ndtri
 from assay.domain.evidence import Evidence
 from assay.domain.instants import render
 from assay.errors import ContractViolation
-from assay.validation.hac import (
+from assay.statistics.hac import (
     LAG_RULE,
     MIN_DATES,
     constant,
@@ -25,7 +25,7 @@ from assay.validation.hac import (
     newey_west_lag,
     student_quantile,
 )
-from assay.validation.panel import (
+from assay.statistics.panel import (
     BoolArray,
     FloatArray,
     Panel,
@@ -33,7 +33,8 @@ from assay.validation.panel import (
     dates_of,
     group_by_date,
 )
-from assay.validation.records import LEVEL, number, overflow_becomes_undefined, undefined
+from assay.statistics.statistic import LEVEL, number, overflow_becomes_undefined
+from assay.validation.records import undefined
 
 MAX_MISSING_FORECASTS = 0.01
 """Largest share of rows with a known outcome on which a candidate may have said nothing."""

@@ -14,10 +14,10 @@ from assay.orchestration.report.values import (
     ForecastPicture,
     VolatilityPicture,
 )
+from assay.statistics.hac import mean_test
+from assay.statistics.panel import FloatArray, IntArray, group_by_date
 from assay.validation.backtest import Backtest, Costs, Market, simulate
-from assay.validation.hac import mean_test
 from assay.validation.information import daily_correlation
-from assay.validation.panel import FloatArray, IntArray, group_by_date
 
 YEAR = 252
 WINDOW = 250

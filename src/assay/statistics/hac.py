@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import stdtr, stdtrit
 
-from assay.validation.panel import FloatArray
-from assay.validation.records import LEVEL, overflow_becomes_undefined
+from assay.statistics.panel import FloatArray
+from assay.statistics.statistic import LEVEL, overflow_becomes_undefined
 
 MIN_DATES = 10
 """Below this many dates no test is attempted: a variance of autocorrelated data needs some."""
@@ -72,7 +72,7 @@ class MeanTest:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Two-sided interval for the mean at level :data:`~assay.validation.records.LEVEL`."""
+        """Two-sided interval for the mean at level :data:`~assay.statistics.statistic.LEVEL`."""
         half = student_quantile(self.sample_size - 1) * self.standard_error
         return self.mean - half, self.mean + half
 

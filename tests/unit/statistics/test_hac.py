@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from assay.validation.hac import (
+from assay.statistics.hac import (
     MeanTest,
     constant,
     long_run_variance,
