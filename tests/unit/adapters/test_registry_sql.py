@@ -273,7 +273,15 @@ def test_variables_of_the_program_cannot_be_read(filed):
     assert secret == [1]
 
 
-def test_a_question_that_takes_too_long_can_be_interrupted(filed):
+@pytest.fixture
+def heard_ctrl_c():
+    """As in a terminal: a suite that runs in the background inherits Ctrl-C ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_a_question_that_takes_too_long_can_be_interrupted(filed, heard_ctrl_c):
     ctrl_c = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
     ctrl_c.start()
     with pytest.raises(KeyboardInterrupt):
