@@ -132,7 +132,7 @@ def _interruptible(connection: duckdb.DuckDBPyConnection, statement: str) -> Sql
                 pass
             return answer.result()
         except KeyboardInterrupt:
-            # Said until it is heard: DuckDB forgets an interruption that comes before the first step.
+            # Said until it is heard: DuckDB forgets one that comes before its first step.
             connection.interrupt()
             while not wait([answer], timeout=_LOOK).done:
                 connection.interrupt()
