@@ -101,9 +101,9 @@ def expected_maximum(trials: float) -> float:
 
 
 def maximum_of_normals(trials: float) -> tuple[float, float]:
-    """Exact mean and variance of the largest of N independent standard normals; N need not be whole.
+    """Exact mean and variance of the largest of N independent standard normals.
 
-    Integrates x N phi(x) Phi(x)^(N-1) on a fixed grid; the density and its derivatives vanish at
+    N need not be whole. Integrates x N phi(x) Phi(x)^(N-1) on a fixed grid; the density and its derivatives vanish at
     both ends, so that the error of the plain sum is below rounding.
     """
     density = trials * _DENSITY * np.exp((max(trials, 1.0) - 1) * _BELOW) * _STEP
@@ -135,9 +135,9 @@ def minimum_backtest_length(trials: float, ratio_per_year: float) -> float:
 
 
 def effective_trials_by_correlation(trials: float, correlation: float) -> float:
-    """rho + (1 - rho) N for N trials of average correlation rho (Bailey and Lopez de Prado 2014).
+    """What N trials of average correlation rho are worth: rho + (1 - rho) N.
 
-    A negative correlation counts as none: it would give more trials than there were.
+    Bailey and Lopez de Prado (2014), "The deflated Sharpe ratio". A negative correlation counts as none: it would give more trials than there were.
     """
     rho = min(max(correlation, 0.0), 1.0)
     return rho + (1 - rho) * trials
@@ -165,7 +165,7 @@ def effective_trials_by_eigenvalues(returns: FloatArray) -> float:
     squares = float(np.square(product).sum())
     noise = trials * (trials - 1) / (size - 1)
     pairs = max(squares - trials - noise, 0.0) / (1 - 1 / (size - 1))
-    return still + min(max(trials * trials / (trials + pairs), 1.0), float(trials))
+    return float(still + min(max(trials * trials / (trials + pairs), 1.0), float(trials)))
 
 
 @overflow_becomes_undefined
