@@ -103,8 +103,8 @@ def expected_maximum(trials: float) -> float:
 def maximum_of_normals(trials: float) -> tuple[float, float]:
     """Exact mean and variance of the largest of N independent standard normals.
 
-    N need not be whole. Integrates x N phi(x) Phi(x)^(N-1) on a fixed grid; the density and its derivatives vanish at
-    both ends, so that the error of the plain sum is below rounding.
+    N need not be whole. Integrates x N phi(x) Phi(x)^(N-1) on a fixed grid; the density and its
+    derivatives vanish at both ends, so that the error of the plain sum is below rounding.
     """
     density = trials * _DENSITY * np.exp((max(trials, 1.0) - 1) * _BELOW) * _STEP
     mean = float(_GRID @ density)
@@ -137,7 +137,8 @@ def minimum_backtest_length(trials: float, ratio_per_year: float) -> float:
 def effective_trials_by_correlation(trials: float, correlation: float) -> float:
     """What N trials of average correlation rho are worth: rho + (1 - rho) N.
 
-    Bailey and Lopez de Prado (2014), "The deflated Sharpe ratio". A negative correlation counts as none: it would give more trials than there were.
+    Bailey and Lopez de Prado (2014), "The deflated Sharpe ratio". A negative correlation counts as
+    none: it would give more trials than there were.
     """
     rho = min(max(correlation, 0.0), 1.0)
     return rho + (1 - rho) * trials
