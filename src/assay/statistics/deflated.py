@@ -24,8 +24,8 @@ from assay.statistics.statistic import Statistic, number, overflow_becomes_undef
 
 Counting = Literal["raw", "effective"]
 
-_STEP = 1 / 256
-_GRID = np.arange(-40.0, 12.0, _STEP)
+_STEP = 1 / 64
+_GRID = np.arange(-12.0, 12.0, _STEP)
 _DENSITY = np.exp(-_GRID * _GRID / 2) / math.sqrt(2 * math.pi)
 _BELOW = np.asarray(log_ndtr(_GRID))
 

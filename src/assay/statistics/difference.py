@@ -20,7 +20,7 @@ from assay.errors import ContractViolation
 from assay.statistics.hac import MeanTest, long_run_variance, mean_test, newey_west_lag
 from assay.statistics.panel import FloatArray
 from assay.statistics.resampling import block_lengths, circular_indices
-from assay.statistics.samples import matrix_of, varying
+from assay.statistics.samples import ROUNDING, matrix_of, varying
 from assay.statistics.sharpe import sharpe_influence
 from assay.statistics.statistic import LEVEL, Statistic, number, overflow_becomes_undefined
 
@@ -70,7 +70,7 @@ def sharpe_difference(
         )
     one, two = pair
     ratios = [float(side.mean() / side.std(ddof=1)) for side in pair]
-    influence = sharpe_influence(one) - sharpe_influence(two)
+    influence = _distinct(sharpe_influence(one), sharpe_influence(two))
     # The ratios of the resamples have ddof 0, as Ledoit and Wolf have them; the test statistic is
     # the same, and the interval is scaled to ddof 1.
     scale = math.sqrt((len(one) - 1) / len(one))
@@ -135,7 +135,7 @@ def mean_difference(
             value=None, sample_size=np.size(champion), convention=convention, undefined=pair
         )
     series = pair[0] - pair[1]
-    centred = series - series.mean()
+    centred = _distinct(pair[0] - pair[0].mean(), pair[1] - pair[1].mean())
 
     def resampled(dates: npt.NDArray[np.int64]) -> tuple[FloatArray, FloatArray]:
         drawn = centred[dates]
@@ -195,7 +195,7 @@ def _studentised(
         raise ContractViolation(f"{resamples} resamples: expected at least 1")
     if block_length is not None and not 1 <= block_length <= size:
         raise ContractViolation(f"block length {block_length}: expected 1 to {size}")
-    if not varying(influence[:, None])[0]:
+    if not influence.any():
         return "the two series never differ by more than a constant"
     lag = newey_west_lag(size, horizon=horizon)
     error = math.sqrt(long_run_variance(influence, lag) / size)
@@ -225,6 +225,14 @@ def _studentised(
         p_two_sided=(1 + int((np.abs(drawn) >= abs(observed)).sum())) / (resamples + 1),
         half=error * float(np.quantile(np.abs(drawn), LEVEL, method="higher")),
     )
+
+
+def _distinct(one: FloatArray, two: FloatArray) -> FloatArray:
+    """One minus two; all zeros when they differ by rounding only (a levered copy, say)."""
+    difference = one - two
+    size = max(float(np.abs(one).max()), float(np.abs(two).max()))
+    small = float(np.abs(difference).max()) <= ROUNDING * size
+    return np.zeros_like(difference) if small else difference
 
 
 def _automatic(influence: FloatArray, horizon: int) -> int:

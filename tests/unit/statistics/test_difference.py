@@ -69,8 +69,8 @@ def test_the_corrected_test_of_jobson_and_korkie_stands_beside():
     found = sharpe_difference(one, two, generator=np.random.default_rng(3))
     ratios = [series.mean() / series.std(ddof=1) for series in (one, two)]
     rho = stats.pearsonr(one, two).statistic
-    variance = 2 - 2 * rho + 0.5 * (
-        ratios[0] ** 2 + ratios[1] ** 2 - 2 * ratios[0] * ratios[1] * rho**2
+    variance = (
+        2 - 2 * rho + 0.5 * (ratios[0] ** 2 + ratios[1] ** 2 - 2 * ratios[0] * ratios[1] * rho**2)
     )
     z = (ratios[0] - ratios[1]) / math.sqrt(variance / 300)
     assert found.details["jobson_korkie_memmel_z"] == pytest.approx(z)
@@ -175,10 +175,14 @@ def test_pairs_that_cannot_be_judged_have_no_value_and_a_reason(word):
             assert word in found.undefined
 
 
-def test_equal_ratios_of_levered_copies_are_not_a_difference():
+def test_copies_levered_or_shifted_are_not_a_difference():
     one, _ = pair()
-    found = sharpe_difference(one, 2.0 * one, generator=np.random.default_rng(0), resamples=19)
+    for factor in (2.0, 3.0, 0.1):
+        found = sharpe_difference(one, factor * one, generator=np.random.default_rng(0))
+        assert found.value is None
+    found = mean_difference(one, one + 0.1, generator=np.random.default_rng(0))
     assert found.value is None
+    assert "never differ" in found.undefined
 
 
 def test_wrong_shapes_and_numbers_are_refused():

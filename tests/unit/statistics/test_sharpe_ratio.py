@@ -238,5 +238,3 @@ def test_persistent_returns_widen_the_interval():
     shocks = generator.standard_normal(4000)
     persistent = np.convolve(shocks, np.full(5, 1 / 5), mode="valid") + 0.02
     assert sharpe_ratio(persistent)[1] > 1.5 * sharpe_ratio(generator.permutation(persistent))[1]
-
-
