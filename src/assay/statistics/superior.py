@@ -122,12 +122,12 @@ def superior_ability(
     means, error = sample.means, sample.error
     scores = means / error
     threshold = -math.sqrt(2 * math.log(math.log(size)))
-    centres = np.stack((np.maximum(means, 0.0), np.where(scores >= threshold, means, 0.0), means))
+    centres = np.maximum(scores, 0.0), np.where(scores >= threshold, scores, 0.0), scores
     observed = max(float(scores.max()), 0.0)
     exceeding = np.zeros(3, dtype=np.int64)
-    for drawn in _resampled_means(sample, generator, resamples):
+    for drawn in _resampled_means(sample.differences / error, sample.length, generator, resamples):
         for which, centre in enumerate(centres):
-            largest = ((drawn - centre) / error).max(axis=1)
+            largest = (drawn - centre).max(axis=1)
             exceeding[which] += int((np.maximum(largest, 0.0) >= observed).sum())
     lower, consistent, upper = ((1 + exceeding) / (resamples + 1)).tolist()
     best = int(sample.kept[int(np.argmax(scores))])
@@ -184,7 +184,7 @@ def reality_check(
     observed = float(means.max())
     exceeding = sum(
         int(((drawn - means).max(axis=1) >= observed).sum())
-        for drawn in _resampled_means(sample, generator, resamples)
+        for drawn in _resampled_means(sample.differences, sample.length, generator, resamples)
     )
     return Statistic(
         value=number(math.sqrt(len(sample.differences)) * observed),
@@ -236,8 +236,9 @@ def stepwise_superior(
     order = np.argsort(-scores, kind="stable")
     ranked = scores[order]
     exceeding = np.zeros(len(order), dtype=np.int64)
-    for drawn in _resampled_means(sample, generator, resamples):
-        noise = ((drawn - means) / error)[:, order]
+    scaled = (sample.differences / error)[:, order]
+    for drawn in _resampled_means(scaled, sample.length, generator, resamples):
+        noise = drawn - ranked
         # The largest over this model and all that are worse.
         largest = np.maximum.accumulate(noise[:, ::-1], axis=1)[:, ::-1]
         exceeding += (largest >= ranked).sum(axis=0)
@@ -300,14 +301,14 @@ def _sample(
 
 
 def _resampled_means(
-    sample: _Sample, generator: np.random.Generator, resamples: int
+    differences: FloatArray, length: float, generator: np.random.Generator, resamples: int
 ) -> Iterator[FloatArray]:
     """Means of all models over the same drawn dates, a few hundred resamples at a time."""
-    size = len(sample.differences)
+    size = len(differences)
     for done in range(0, resamples, CHUNK):
         some = min(CHUNK, resamples - done)
-        drawn = counts(stationary_indices(size, sample.length, some, generator), size)
-        yield drawn @ sample.differences / size
+        drawn = counts(stationary_indices(size, length, some, generator), size)
+        yield drawn @ differences / size
 
 
 def _described(sample: _Sample, resamples: int) -> dict[str, float | int]:
