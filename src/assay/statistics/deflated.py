@@ -24,6 +24,17 @@ from assay.statistics.statistic import Statistic, number, overflow_becomes_undef
 
 Counting = Literal["raw", "effective"]
 
+_FORMS: dict[str, str] = {
+    "2014": (
+        "PSR with the variance of 2012 against the expected maximum, Bailey and Lopez de Prado "
+        "(2014), 'The deflated Sharpe ratio', Journal of Portfolio Management 40(5)"
+    ),
+    "2025": (
+        "variance at SR0 times the variance of the maximum, Lopez de Prado, Lipton and Zoonekynd "
+        "(2025), 'How to use the Sharpe ratio'"
+    ),
+}
+
 _STEP = 1 / 64
 _GRID = np.arange(-12.0, 12.0, _STEP)
 _DENSITY = np.exp(-_GRID * _GRID / 2) / math.sqrt(2 * math.pi)
@@ -188,14 +199,7 @@ def deflated_sharpe(
     """
     convention = (
         f"deflated Sharpe ratio ({form}), {counting} number of trials, variance across trials at "
-        "least 1/(T-1), raw kurtosis, per period: "
-        + (
-            "PSR with the variance of 2012 against the expected maximum, Bailey and Lopez de Prado "
-            "(2014), 'The deflated Sharpe ratio', Journal of Portfolio Management 40(5)"
-            if form == "2014"
-            else "variance at SR0 times the variance of the maximum, Lopez de Prado, Lipton and "
-            "Zoonekynd (2025), 'How to use the Sharpe ratio'"
-        )
+        f"least 1/(T-1), raw kurtosis, per period: {_FORMS[form]}"
     )
     series = series_of(returns)
     if isinstance(series, str):

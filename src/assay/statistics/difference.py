@@ -69,37 +69,33 @@ def sharpe_difference(
             value=None, sample_size=np.size(champion), convention=convention, undefined=pair
         )
     one, two = pair
+    size = len(one)
     ratios = [float(side.mean() / side.std(ddof=1)) for side in pair]
+    value = ratios[0] - ratios[1]
     influence = _distinct(sharpe_influence(one), sharpe_influence(two))
     # The ratios of the resamples have ddof 0, as Ledoit and Wolf have them; the test statistic is
     # the same, and the interval is scaled to ddof 1.
-    scale = math.sqrt((len(one) - 1) / len(one))
+    scale = math.sqrt((size - 1) / size)
 
     def resampled(dates: npt.NDArray[np.int64]) -> tuple[FloatArray, FloatArray]:
         first, first_influence = _ratios(one[dates])
         second, second_influence = _ratios(two[dates])
         return scale * (first - second), scale * (first_influence - second_influence)
 
-    found = _studentised(
-        ratios[0] - ratios[1], influence, resampled, generator, resamples, block_length
-    )
+    found = _studentised(value, influence, resampled, generator, resamples, block_length)
     if isinstance(found, str):
-        return Statistic(value=None, sample_size=len(one), convention=convention, undefined=found)
-    memmel = memmel_variance(ratios[0], ratios[1], float(np.corrcoef(one, two)[0, 1]))
-    z = (ratios[0] - ratios[1]) / math.sqrt(memmel / len(one)) if memmel > 0 else math.nan
-    return _answer(
-        ratios[0] - ratios[1],
-        convention,
-        len(one),
-        found,
-        {
-            "challenger": number(ratios[0]),
-            "champion": number(ratios[1]),
-            "correlation": number(np.corrcoef(one, two)[0, 1]),
-            "jobson_korkie_memmel_z": number(z),
-            "jobson_korkie_memmel_p_value": number(ndtr(-z)),
-        },
-    )
+        return Statistic(value=None, sample_size=size, convention=convention, undefined=found)
+    correlation = float(np.corrcoef(one, two)[0, 1])
+    memmel = memmel_variance(ratios[0], ratios[1], correlation)
+    z = value / math.sqrt(memmel / size) if memmel > 0 else math.nan
+    details = {
+        "challenger": number(ratios[0]),
+        "champion": number(ratios[1]),
+        "correlation": number(correlation),
+        "jobson_korkie_memmel_z": number(z),
+        "jobson_korkie_memmel_p_value": number(ndtr(-z)),
+    }
+    return _answer(value, convention, size, found, details)
 
 
 @overflow_becomes_undefined

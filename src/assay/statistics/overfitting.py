@@ -95,12 +95,15 @@ def probability_of_overfitting(
 
     Raises
     ------
-    ContractViolation: not of shape (T, N), blocks odd or outside 4..20, purge negative.
+    ContractViolation: not of shape (T, N), blocks odd or outside 4..20, purge negative, or no
+        repetitions.
     """
     if blocks % 2 or not 4 <= blocks <= MOST_BLOCKS:
         raise ContractViolation(f"{blocks} blocks: expected an even number, 4 to {MOST_BLOCKS}")
-    if purge < 0:
-        raise ContractViolation(f"purge {purge}: expected at least 0")
+    if purge < 0 or repetitions < 1:
+        raise ContractViolation(
+            f"purge {purge}, {repetitions} repetitions: expected at least 0 and at least 1"
+        )
     convention = (
         f"probability of backtest overfitting by CSCV, {blocks} blocks, Sharpe ratio, "
         f"rank/(N+1), logit <= 0, {purge} dates purged at joins; Bailey, Borwein, Lopez de Prado "
@@ -117,12 +120,7 @@ def probability_of_overfitting(
     share = splits.ranks / (trials + 1)
     logits = np.log(share / (1 - share))
     value = float((logits <= 0).mean())
-    band, p_value = null_band(trials, blocks), None
-    if generator is not None:
-        noise = simulate_null(trials, blocks, repetitions=repetitions, generator=generator)
-        tail = (1 - LEVEL) / 2
-        band = float(np.quantile(noise, tail)), float(np.quantile(noise, 1 - tail))
-        p_value = (1 + int((noise <= value).sum())) / (repetitions + 1)
+    band, p_value = _noise(value, trials, blocks, generator, repetitions)
     return Overfitting(
         value=value,
         sample_size=len(used),
@@ -134,7 +132,6 @@ def probability_of_overfitting(
             "blocks": blocks,
             "splits": len(logits),
             "dates_left_out": size % blocks,
-            "purge": purge,
             "slope": number(_slope(splits.inside, splits.outside)),
             "probability_of_loss": float((splits.outside < 0).mean()),
             "median_logit": float(np.median(logits)),
@@ -147,6 +144,22 @@ def probability_of_overfitting(
         chosen=splits.chosen,
         null_interval=band,
     )
+
+
+def _noise(
+    value: float,
+    trials: int,
+    blocks: int,
+    generator: np.random.Generator | None,
+    repetitions: int,
+) -> tuple[tuple[float, float] | None, float | None]:
+    """The band of noise, and how often noise is as low as ``value``, if that is to be simulated."""
+    if generator is None:
+        return null_band(trials, blocks), None
+    found = simulate_null(trials, blocks, repetitions=repetitions, generator=generator)
+    tail = (1 - LEVEL) / 2
+    band = float(np.quantile(found, tail)), float(np.quantile(found, 1 - tail))
+    return band, (1 + int((found <= value).sum())) / (repetitions + 1)
 
 
 def simulate_null(

@@ -38,6 +38,10 @@ CHUNK = 250
 FEWEST_BLOCKS = 8
 """With fewer blocks of the mean length in the sample a warning says that the test is guesswork."""
 
+_CONVENTION = (
+    "differences larger is better, stationary bootstrap, {} resamples, p = (1 + #)/(B + 1)"
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SuperiorAbility(Statistic):
@@ -110,9 +114,8 @@ def superior_ability(
     """
     sample = _sample(differences, block_length, resamples)
     convention = (
-        "Hansen's (2005) test that no model is better than the benchmark, studentised, differences "
-        f"larger is better, stationary bootstrap, {resamples} resamples, consistent p-value "
-        "(1 + #)/(B + 1)"
+        "Hansen's (2005) test that no model is better than the benchmark, studentised, consistent "
+        f"p-value; {_CONVENTION.format(resamples)}"
     )
     if isinstance(sample, str):
         return SuperiorAbility(
@@ -143,7 +146,6 @@ def superior_ability(
             "p_consistent": consistent,
             "p_upper": upper,
             "best_model": best,
-            "models_far_below": int((scores < threshold).sum()),
         },
         lower=lower,
         consistent=consistent,
@@ -172,9 +174,8 @@ def reality_check(
     """
     sample = _sample(differences, block_length, resamples)
     convention = (
-        "White's (2000) reality check that no model is better than the benchmark, not studentised, "
-        f"differences larger is better, stationary bootstrap, {resamples} resamples, "
-        "p = (1 + #)/(B + 1)"
+        "White's (2000) reality check that no model is better than the benchmark, not studentised; "
+        f"{_CONVENTION.format(resamples)}"
     )
     if isinstance(sample, str):
         return Statistic(
@@ -224,7 +225,7 @@ def stepwise_superior(
     sample = _sample(differences, block_length, resamples)
     convention = (
         f"number of models better than the benchmark by Romano and Wolf's (2005) StepM at {level:g}"
-        f", studentised, differences larger is better, stationary bootstrap, {resamples} resamples"
+        f", studentised; {_CONVENTION.format(resamples)}"
     )
     if isinstance(sample, str):
         return StepwiseSuperior(

@@ -214,7 +214,9 @@ def test_blocks_too_short_for_the_purge_have_no_value():
     assert probability_of_overfitting(noise(), blocks=8, purge=3).value is None
 
 
-@pytest.mark.parametrize("wrong", [{"blocks": 7}, {"blocks": 2}, {"blocks": 22}, {"purge": -1}])
+@pytest.mark.parametrize(
+    "wrong", [{"blocks": 7}, {"blocks": 2}, {"blocks": 22}, {"purge": -1}, {"repetitions": 0}]
+)
 def test_impossible_splits_are_refused(wrong):
     with pytest.raises(ContractViolation):
         probability_of_overfitting(noise(), **wrong)
