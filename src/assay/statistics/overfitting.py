@@ -130,13 +130,9 @@ def probability_of_overfitting(
         details={
             "trials": trials,
             "blocks": blocks,
-            "splits": len(logits),
             "dates_left_out": size % blocks,
-            "slope": number(_slope(splits.inside, splits.outside)),
-            "probability_of_loss": float((splits.outside < 0).mean()),
-            "median_logit": float(np.median(logits)),
             "null_interval": None if band is None else list(band),
-            "most_chosen_trial": int(np.bincount(splits.chosen).argmax()),
+            **_described(splits, logits),
         },
         logits=logits,
         in_sample=splits.inside,
@@ -144,6 +140,16 @@ def probability_of_overfitting(
         chosen=splits.chosen,
         null_interval=band,
     )
+
+
+def _described(splits: _Splits, logits: FloatArray) -> dict[str, float | int | None]:
+    return {
+        "splits": len(logits),
+        "slope": number(_slope(splits.inside, splits.outside)),
+        "probability_of_loss": float((splits.outside < 0).mean()),
+        "median_logit": float(np.median(logits)),
+        "most_chosen_trial": int(np.bincount(splits.chosen).argmax()),
+    }
 
 
 def _noise(
