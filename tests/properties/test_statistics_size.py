@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from assay.statistics.hac import MeanTest, mean_test
+from assay.statistics.sharpe import sharpe_ratio
 from assay.validation.information import ic
-from assay.validation.sharpe import sharpe_ratio
 from assay.validation.volatility import calibration_slope, qlike_vs_champion, var_coverage
 
 pytestmark = pytest.mark.long

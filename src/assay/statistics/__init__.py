@@ -5,6 +5,13 @@
 2. :mod:`~assay.statistics.panel` groups rows by date: dates are the sample, rows are not.
 3. :mod:`~assay.statistics.hac` tests the mean of an autocorrelated dated series; the only place
    where a long-run variance is estimated.
+4. :mod:`~assay.statistics.sharpe` measures one series of returns,
+   :mod:`~assay.statistics.deflated` the best of many trials,
+   :mod:`~assay.statistics.overfitting` the way in which it was chosen,
+   :mod:`~assay.statistics.superior` many models against a benchmark, and
+   :mod:`~assay.statistics.difference` a challenger against the champion.
+5. :mod:`~assay.statistics.resampling` draws dates in blocks for those that need it;
+   :mod:`~assay.statistics.samples` says which arrays can be measured at all.
 
 Poor data gives a value of None and says why; it never gives NaN and never raises. Arguments of the
 wrong shape raise :class:`~assay.errors.ContractViolation`.

@@ -12,12 +12,11 @@ from assay.statistics.hac import (
     MIN_DATES,
     MeanTest,
     constant,
-    long_run_variance,
     mean_test,
-    newey_west_lag,
     student_quantile,
 )
 from assay.statistics.panel import FloatArray
+from assay.statistics.sharpe import annualisation_factor, autocorrelations, sharpe_ratio
 from assay.statistics.statistic import LEVEL, number, overflow_becomes_undefined
 from assay.validation.backtest import Backtest, Market, label_shuffle, simulate
 from assay.validation.records import undefined
@@ -134,35 +133,6 @@ def significance(backtest: Backtest) -> Evidence:
             "lag": test.lag,
         },
     )
-
-
-def sharpe_ratio(series: FloatArray) -> tuple[float, float, int]:
-    """Sharpe ratio per date, its HAC standard error, and the lag. The series must vary."""
-    mean, spread = float(series.mean()), float(series.std(ddof=1))
-    ratio = mean / spread
-    standard = (series - mean) / spread
-    influence = standard - ratio / 2 * (standard**2 - 1)
-    lag = newey_west_lag(len(series))
-    return ratio, math.sqrt(long_run_variance(influence, lag) / len(series)), lag
-
-
-def autocorrelations(series: FloatArray, lags: int) -> list[float]:
-    """Sample autocorrelations at 1..lags, autocovariances divided by T."""
-    centred = series - series.mean()
-    variance = float(centred @ centred)
-    return [float(centred[j:] @ centred[:-j]) / variance for j in range(1, lags + 1)]
-
-
-def annualisation_factor(correlations: list[float], periods: int) -> float:
-    """Lo's eta(q) = q / sqrt(q + 2 sum_{k<q} (q - k) rho_k); sqrt(q) without autocorrelation.
-
-    ``correlations`` are rho_1, rho_2, ...; those not given count as zero. NaN when they are so
-    negative that the variance of the sum would not be positive.
-    """
-    spread = periods + 2 * sum(
-        (periods - k) * rho for k, rho in enumerate(correlations[: periods - 1], start=1)
-    )
-    return periods / math.sqrt(spread) if spread > 0 else math.nan
 
 
 def _annualised(series: FloatArray, year: float) -> float | None:

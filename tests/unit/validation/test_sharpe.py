@@ -7,13 +7,7 @@ import pytest
 from scipy import stats
 
 from assay.validation.backtest import Backtest, Costs, Market, simulate
-from assay.validation.sharpe import (
-    annualisation_factor,
-    autocorrelations,
-    sharpe_after_costs,
-    sharpe_ratio,
-    significance,
-)
+from assay.validation.sharpe import sharpe_after_costs, significance
 
 
 def market(seed=3, days=300, names=8, skill=0.5):
@@ -36,42 +30,6 @@ def test_the_value_is_mean_over_deviation_times_the_root_of_252():
     assert found.value == pytest.approx(mean / spread * math.sqrt(252), rel=1e-10)
     assert found.sample_size == 300
     assert "sqrt(252)" in found.convention
-
-
-# Lo (2002): annualisation of monthly ratios under AR(1) returns; 2.8788 instead of 3.4641 at 0.2.
-@pytest.mark.parametrize(
-    ("rho", "periods", "expected"), [(0.2, 12, 2.8788), (-0.2, 12, 4.1708), (0.1, 252, 14.365)]
-)
-def test_the_autocorrelation_correction_is_los(rho, periods, expected):
-    factor = annualisation_factor([rho**k for k in range(1, periods)], periods)
-    assert factor == pytest.approx(expected, abs=6e-4)
-
-
-def test_without_autocorrelation_the_factor_is_the_square_root():
-    assert annualisation_factor([], 252) == pytest.approx(math.sqrt(252))
-    assert math.isnan(annualisation_factor([-0.9], 12))
-
-
-def test_autocorrelations_divide_by_t():
-    series = np.array([0.3, -0.1, 0.4, 0.2, -0.5])
-    mean = sum(series) / 5
-    variance = sum((x - mean) ** 2 for x in series)
-    one = sum((series[t] - mean) * (series[t - 1] - mean) for t in range(1, 5)) / variance
-    assert autocorrelations(series, 1) == [pytest.approx(one, rel=1e-12)]
-
-
-def test_the_error_of_independent_normal_returns_is_the_textbook_one():
-    # sqrt((1 + SR^2 / 2) / T) for independent normal returns (Lo 2002).
-    series = np.random.default_rng(5).standard_normal(50_000) + 0.5
-    ratio, error, _ = sharpe_ratio(series)
-    assert error == pytest.approx(math.sqrt((1 + ratio**2 / 2) / 50_000), rel=0.05)
-
-
-def test_persistent_returns_widen_the_interval():
-    generator = np.random.default_rng(6)
-    shocks = generator.standard_normal(4000)
-    persistent = np.convolve(shocks, np.full(5, 1 / 5), mode="valid") + 0.02
-    assert sharpe_ratio(persistent)[1] > 1.5 * sharpe_ratio(generator.permutation(persistent))[1]
 
 
 def test_every_stress_and_control_is_reported():
