@@ -30,7 +30,7 @@ from assay.delivery.rollback import Rollback, rollback
 from assay.domain.verdicts import Verdict
 from assay.errors import Conflict, ContractViolation
 from assay.registry import Entry, ModelRegistry
-from assay.validation.information import average_ranks
+from assay.statistics.information import average_ranks
 
 FloatArray = npt.NDArray[np.float64]
 
