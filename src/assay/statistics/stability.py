@@ -7,8 +7,9 @@ Logarithms are natural.
 
 Between two samples of one distribution the index is about chi-square with (bins - 1) degrees of
 freedom times (1/n + 1/m) (Yurdakul 2018, "Statistical properties of population stability index",
-Western Michigan University): with 60 rows on each side and ten bins 70 % of indices exceed 0.1
-through chance alone, so the customary limits mean nothing below some 250 independent rows.
+Western Michigan University): with 60 rows against a long reference and ten bins 70 % of indices
+exceed 0.1 through chance alone, so the customary limits mean nothing below some 250 independent
+rows.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Tests that may be looked at any day: published numbers, the formula of the other paper, resuming."""
+"""Tests that may be looked at any day: published numbers, two papers' formulas, resuming."""
 
 import dataclasses
 import json
