@@ -43,11 +43,18 @@ class DatedStatistic(Statistic):
     Attributes
     ----------
     dates: int64 ns UTC, ascending, shape (T,).
-    series: the number of each date, shape (T,).
+    series: the number of each date, shape (T,). Both are empty where the numbers overflowed.
     """
 
     dates: IntArray
     series: FloatArray
+
+    def __post_init__(self) -> None:
+        # Named, because dataclass(slots=True) makes a second class that super() would not find.
+        Statistic.__post_init__(self)
+        if not np.isfinite(self.series).all():
+            object.__setattr__(self, "dates", self.dates[:0])
+            object.__setattr__(self, "series", self.series[:0])
 
 
 @overflow_becomes_undefined

@@ -250,6 +250,8 @@ def turnover(weights: npt.ArrayLike, returns: npt.ArrayLike) -> Curve:
     drifted = book * (1.0 + held) / growth
     before = np.concatenate((np.zeros_like(book[:1]), drifted[:-1]))
     traded = np.abs(book - before).sum(axis=1)
+    if not np.isfinite(traded).all():
+        return _no_curve(convention, "weights or returns leave the range of numbers", size)
     return Curve(
         value=float(traded.mean()),
         sample_size=size,

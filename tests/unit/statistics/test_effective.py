@@ -26,7 +26,11 @@ def time_by_loops(series, q):
         total += 2 * sum(c[t] * c[t - lag] for t in range(lag, n)) / gamma0
         if lag >= 5 * total:
             break
-    return min(max(total, 1.0), n)
+    # r_k estimates r_k (1 - time / n) - time / n, for the mean is taken from the same rows.
+    time = total
+    for _ in range(500):
+        time = 1 + (total - 1) * (1 - time / n) + 2 * lag * time / n
+    return min(max(time, 1.0), n)
 
 
 def test_the_time_is_the_windowed_sum_of_autocorrelations_of_the_indicators():
