@@ -10,9 +10,9 @@ from hypothesis.extra import numpy as arrays
 
 from assay.domain.canonical import canonical_bytes
 from assay.statistics.hac import long_run_variance, mean_test
+from assay.statistics.information import average_ranks, daily_correlation
 from assay.validation import alpha_evidence, risk_evidence
 from assay.validation.backtest import Costs, Market, simulate, target_weights
-from assay.validation.information import average_ranks, daily_correlation
 
 anything = st.floats(allow_nan=True, allow_infinity=True)
 finite = st.floats(-1e6, 1e6)

@@ -24,13 +24,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import chdtri
 
 from assay.delivery.rollback import Rollback, rollback
 from assay.domain.verdicts import Verdict
 from assay.errors import Conflict, ContractViolation
 from assay.registry import Entry, ModelRegistry
-from assay.validation.information import average_ranks
+from assay.statistics.information import average_ranks
+from assay.statistics.stability import population_stability, psi_null_quantile
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -185,7 +185,7 @@ def psi_limit(evidence: LiveEvidence, policy: GuardPolicy) -> float:
     """
     if evidence.psi_buckets < 2 or evidence.rows < 1:
         return policy.psi
-    null = float(chdtri(evidence.psi_buckets - 1, 1.0 - NULL_LEVEL)) * 2.0 / evidence.rows
+    null = psi_null_quantile(evidence.psi_buckets, evidence.rows, evidence.rows, level=NULL_LEVEL)
     return max(policy.psi, null)
 
 
@@ -293,18 +293,9 @@ def _rank_correlation(new: FloatArray, old: FloatArray) -> float | None:
 
 
 def _stability(new: FloatArray, old: FloatArray) -> tuple[float | None, int]:
-    """PSI over deciles of ``old``, outer ones open, 0.5 added to every count; and buckets."""
-    if len(old) == 0 or old.min() == old.max():
-        return None, 0
-    # Equal deciles, of a model with few distinct answers, become one edge.
-    edges = np.unique(np.quantile(old, np.arange(1, BUCKETS) / BUCKETS))
-    count = len(edges) + 1
-    shares = []
-    for values in (new, old):
-        filled = np.bincount(np.searchsorted(edges, values), minlength=count) + 0.5
-        shares.append(filled / filled.sum())
-    actual, reference = shares
-    return float(np.sum((actual - reference) * np.log(actual / reference))), count
+    """PSI over deciles of ``old`` and the number of its buckets."""
+    found = population_stability(old, new, bins=BUCKETS)
+    return found.value, int(found.details.get("bins", 0))
 
 
 def _median_ratio(new: FloatArray, old: FloatArray) -> float | None:

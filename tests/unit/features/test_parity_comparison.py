@@ -16,7 +16,8 @@ from assay.domain.verdicts import Verdict
 from assay.errors import ConfigurationError, ContractViolation
 from assay.features import compare
 from assay.features.parity import ParityPolicy, ParityRule
-from assay.features.parity.distances import spread, ulps_between, wasserstein
+from assay.features.parity.distances import ulps_between
+from assay.statistics.distances import spread, wasserstein
 
 KEYS = ("entity", "event_time")
 

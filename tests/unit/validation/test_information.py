@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from assay.validation.information import average_ranks, daily_correlation, ic, rank_ic
+from assay.statistics.information import average_ranks, daily_correlation
+from assay.validation.information import ic, rank_ic
 
 
 def pearson(x, y):

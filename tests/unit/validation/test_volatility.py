@@ -8,13 +8,8 @@ import pytest
 from scipy import stats
 
 from assay.errors import ContractViolation
-from assay.validation.volatility import (
-    calibration_slope,
-    christoffersen_independence,
-    kupiec_ratio,
-    qlike_vs_champion,
-    var_coverage,
-)
+from assay.statistics.coverage import christoffersen_independence, kupiec_ratio
+from assay.validation.volatility import calibration_slope, qlike_vs_champion, var_coverage
 
 DATES, NAMES = 120, 4
 

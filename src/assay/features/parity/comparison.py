@@ -19,7 +19,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from assay.errors import ContractViolation, did_you_mean
-from assay.features.parity.distances import spread, ulps_between, wasserstein
+from assay.features.parity.distances import ulps_between
+from assay.statistics.distances import spread, wasserstein
 
 SHOWN = 10
 """Rows that a report names, unless it is told otherwise."""

@@ -15,9 +15,9 @@ from assay.orchestration.report.values import (
     VolatilityPicture,
 )
 from assay.statistics.hac import mean_test
+from assay.statistics.information import daily_correlation
 from assay.statistics.panel import FloatArray, IntArray, group_by_date
 from assay.validation.backtest import Backtest, Costs, Market, simulate
-from assay.validation.information import daily_correlation
 
 YEAR = 252
 WINDOW = 250
