@@ -19,7 +19,7 @@ from assay.errors import ConfigurationError, ContractViolation, OutOfOrder, did_
 from assay.portfolio.history import conversion, half_spreads, relatives, resized
 from assay.portfolio.step import Book, Event, Move, advance
 from assay.portfolio.terms import HoldingRates, Instrument, Terms
-from assay.portfolio.weights import target_weights
+from assay.portfolio.weights import fixed_sum, target_weights
 from assay.statistics.panel import FloatArray
 from assay.statistics.statistic import overflow_becomes_undefined
 
@@ -334,8 +334,9 @@ class Account:
         with np.errstate(invalid="ignore"):
             units = state.book.weights[0] * state.book.equity[0] / (state.prices * state.rates)
         return {
-            name: float(held) for name, held in zip(self.names, units, strict=True) if held != 0.0
-            and np.isfinite(held)
+            name: float(held)
+            for name, held in zip(self.names, units, strict=True)
+            if held != 0.0 and np.isfinite(held)
         }
 
     def _move(
@@ -344,9 +345,7 @@ class Account:
         price = self._row(prices.mid, "prices")
         priced = np.isfinite(price) & (price > 0.0) & np.isfinite(convert)
         both = priced & np.isfinite(state.prices)
-        returns, growth = relatives(
-            price, state.prices, convert, state.rates, both, self._margined
-        )
+        returns, growth = relatives(price, state.prices, convert, state.rates, both, self._margined)
         given = None if prices.half_spread is None else self._row(prices.half_spread, "spreads")
         earlier = prices.at if state.at is None else state.at
         nights = self.terms.financing.nights_between(np.array([earlier]), np.array([prices.at]))
@@ -427,9 +426,9 @@ class Account:
         return rates
 
     def _convert(self, currency_rates: FloatArray) -> FloatArray:
-        return conversion(
-            self.instruments, self.currencies, currency_rates[None], self.terms, 1
-        )[0]
+        rates = currency_rates[None]
+        row: FloatArray = conversion(self.instruments, self.currencies, rates, self.terms, 1)[0]
+        return row
 
 
 def _mark(
@@ -453,8 +452,8 @@ def _mark(
         turnover=float(event.turnover[0]),
         held=int(event.held[0]),
         unpriced=int(event.unpriced[0]),
-        gross_exposure=float(np.abs(weights).sum()),
-        net_exposure=float(weights.sum()),
+        gross_exposure=float(fixed_sum(np.abs(weights))),
+        net_exposure=float(fixed_sum(weights)),
         ruined=bool(after.book.ruined[0]),
         decision=decision,
         superseded=superseded,

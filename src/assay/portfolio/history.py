@@ -202,9 +202,7 @@ def relatives(
     return np.where(margined, (step - 1.0) * turn, growth - 1.0), growth
 
 
-def half_spreads(
-    given: FloatArray | None, shape: tuple[int, ...], terms: Terms
-) -> FloatArray:
+def half_spreads(given: FloatArray | None, shape: tuple[int, ...], terms: Terms) -> FloatArray:
     """Half spreads as shares of the mid: those given where they are numbers, or the terms'."""
     standard = terms.costs.spread_bps * BASIS_POINT / 2.0
     if given is None:
@@ -372,10 +370,23 @@ def hold(
         )  # fmt: skip
         if weights is not None:
             weights[:, event] = book.weights
+    gross, financing, turnover, spread, slippage, commission, held, unpriced, equity = numbers
     return Track(
-        times, *numbers, starting_equity=starting_equity, weights=weights, book=book,
+        times=times,
+        gross=gross,
+        financing=financing,
+        turnover=turnover,
+        spread=spread,
+        slippage=slippage,
+        commission=commission,
+        held=held,
+        unpriced=unpriced,
+        equity=equity,
+        starting_equity=starting_equity,
+        weights=weights,
+        book=book,
         costs_reduce_equity=terms.costs_reduce_equity,
-    )  # fmt: skip
+    )
 
 
 def _last_priced(priced: BoolArray) -> IntArray:

@@ -140,9 +140,10 @@ def advance(
         costs = terms.costs
         halves = fixed_sum(size * move.half_spread) * multiples
         spread = halves
-        slippage = halves * (costs.per_half_spread - 1.0) + turnover * (
-            costs.slippage_bps * 1e-4
-        ) * multiples
+        slippage = (
+            halves * (costs.per_half_spread - 1.0)
+            + turnover * (costs.slippage_bps * 1e-4) * multiples
+        )
         commission = turnover * (costs.commission_bps * 1e-4) * multiples
         if costs.commission_per_trade:
             orders = np.count_nonzero(trades, axis=-1)

@@ -152,9 +152,7 @@ class Financing:
                 raise ContractViolation(f"financing rate of {currency} is {rate}: expected finite")
         _not_negative("markup", self.markup)
         if self.nights not in get_args(Nights):
-            raise ContractViolation(
-                f"nights {self.nights!r}: expected 'calendar' or 'wednesday'"
-            )
+            raise ContractViolation(f"nights {self.nights!r}: expected 'calendar' or 'wednesday'")
         if not 0 <= self.rollover_hour < 24 or self.days_per_year < 1:
             raise ContractViolation(
                 f"rollover_hour {self.rollover_hour}, days_per_year {self.days_per_year}: expected "
@@ -286,9 +284,7 @@ class HoldingRates:
             ]
         )
         per_night = 1.0 / financing.days_per_year
-        return cls(
-            (carry + financing.markup) * per_night, (financing.markup - carry) * per_night
-        )
+        return cls((carry + financing.markup) * per_night, (financing.markup - carry) * per_night)
 
 
 def _positive(name: str, value: float) -> None:

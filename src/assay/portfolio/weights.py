@@ -13,7 +13,6 @@ from assay.portfolio.terms import Weighting
 from assay.statistics.panel import BoolArray, FloatArray
 from assay.statistics.statistic import overflow_becomes_undefined
 
-
 LANES = 8
 
 
