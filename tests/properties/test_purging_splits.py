@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+from math import comb
+
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
@@ -10,9 +13,13 @@ from hypothesis import strategies as st
 from assay.errors import ContractViolation
 from assay.training.splits import (
     NANOS_PER_DAY,
+    CombinatorialPurged,
     RowTimes,
     Split,
     WalkForward,
+    assemble_paths,
+    combinatorial_purged,
+    path_splits,
     purged_k_fold,
     walk_forward,
 )
@@ -129,6 +136,95 @@ def test_k_fold_tests_every_row_once_and_keeps_all_that_neither_purge_nor_embarg
         ]
         assert split.train_index.tolist() == expected
         assert split.cut_off is None
+
+
+def blocks_of_dates(times: RowTimes, groups: int) -> list[list[int]]:
+    """The rows of each block of consecutive dates; the first blocks take what does not divide."""
+    days = sorted({day_of(times, row) for row in range(len(times))})
+    size, more = divmod(len(days), groups)
+    blocks = []
+    for group in range(groups):
+        count = size + (group < more)
+        chosen, days = set(days[:count]), days[count:]
+        blocks.append([row for row in range(len(times)) if day_of(times, row) in chosen])
+    return blocks
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    times=row_times(), groups=st.integers(2, 5), tested=st.integers(1, 4), embargo=st.integers(0, 5)
+)
+def test_combinatorial_splits_keep_all_that_neither_purge_nor_embargo_of_a_run_forbids(
+    times: RowTimes, groups: int, tested: int, embargo: int
+) -> None:
+    assume(tested < groups)
+    scheme = CombinatorialPurged(groups, tested, embargo)
+    try:
+        splits = combinatorial_purged(times, scheme)
+    except ContractViolation:
+        assume(False)
+        return
+    blocks = blocks_of_dates(times, groups)
+    assert len(splits) == scheme.splits == comb(groups, tested)
+    for split, chosen in zip(splits, combinations(range(groups), tested), strict=True):
+        test = split.test_index.tolist()
+        assert test == sorted(row for group in chosen for row in blocks[group])
+        # A block is silenced by every chosen block before it from which no training block parts it.
+        forbidden = set()
+        for row in range(len(times)):
+            own = next(group for group in range(groups) if row in blocks[group])
+            for last in chosen:
+                if last + 1 in chosen or last >= own:
+                    continue
+                run = [last]
+                while run[0] - 1 in chosen:
+                    run.insert(0, run[0] - 1)
+                end = max(int(times.label_end[one]) for group in run for one in blocks[group])
+                if times.as_of[row] <= end + embargo * NANOS_PER_DAY:
+                    forbidden.add(row)
+        expected = [
+            row
+            for row in range(len(times))
+            if row not in test and row not in forbidden and not meets_any(times, row, test)
+        ]
+        assert split.train_index.tolist() == expected
+        assert not any(meets_any(times, row, test) for row in split.train_index.tolist())
+        assert split.cut_off is None
+
+
+@settings(max_examples=100, deadline=None)
+@given(times=row_times(), groups=st.integers(2, 6), tested=st.integers(1, 5))
+def test_each_path_predicts_every_row_once_by_a_model_that_did_not_train_on_it(
+    times: RowTimes, groups: int, tested: int
+) -> None:
+    assume(tested < groups)
+    scheme = CombinatorialPurged(groups, tested)
+    try:
+        splits = combinatorial_purged(times, scheme)
+    except ContractViolation:
+        assume(False)
+        return
+    made = {split.fold: np.full(len(split.test_index), float(split.fold)) for split in splits}
+    paths = assemble_paths(times, scheme, splits, made)
+    assert paths.shape == (scheme.paths, len(times))
+    assert scheme.paths == tested * comb(groups, tested) // groups
+    for path in paths:
+        for row, number in enumerate(path.astype(int).tolist()):
+            assert row in splits[number].test_index
+            assert row not in splits[number].train_index
+    # Every test row of every split is used on exactly one path.
+    for split in splits:
+        used = (paths[:, split.test_index] == split.fold).sum(axis=0)
+        assert (used == 1).all()
+
+
+def test_six_groups_of_which_two_are_tested_make_fifteen_splits_and_five_paths() -> None:
+    # Lopez de Prado (2018), section 12.3 and figure 12.1.
+    scheme = CombinatorialPurged(6, 2)
+    assert (scheme.splits, scheme.paths) == (15, 5)
+    table = path_splits(scheme)
+    assert table[0].tolist() == [0, 0, 1, 2, 3, 4]
+    assert table[4].tolist() == [4, 8, 11, 13, 14, 14]
 
 
 @given(times=row_times(), seed=st.integers(0, 2**32 - 1))

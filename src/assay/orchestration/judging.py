@@ -26,6 +26,7 @@ from assay.validation.artefacts import (
     signature,
     training_set_rebuilt,
 )
+from assay.validation.robustness import path_evidence
 
 SHUFFLE_SEED = 20_260_101
 """Seed of the label-shuffle control: fixed, so that evidence can be measured again."""
@@ -113,15 +114,30 @@ def _statistics(desk: Desk, metadata: ModelMetadata, run: TrainingRun) -> list[E
     if metadata.kind == ALPHA_WEIGHTS:
         label = ForwardReturn(1, entry=Entry.NEXT_FIX)
         table = table.with_columns(next_return=_returns(desk, run, table, label))
-        return alpha_evidence(
-            one_date_per_session(table),
-            generator=np.random.default_rng(SHUFFLE_SEED),
-            horizon=horizon,
-        )
+        return [
+            *alpha_evidence(
+                one_date_per_session(table),
+                generator=np.random.default_rng(SHUFFLE_SEED),
+                horizon=horizon,
+            ),
+            *_of_paths(desk, run, label, horizon),
+        ]
     raise ConfigurationError(
         f"{metadata.name} is of kind {metadata.kind!r}: evidence is measured for "
         f"{RISK_MODEL} and {ALPHA_WEIGHTS}"
     )
+
+
+def _of_paths(desk: Desk, run: TrainingRun, label: ForwardReturn, horizon: int) -> list[Evidence]:
+    """Evidence of the recipe's robustness scheme; none where it has none."""
+    table = run.paths()
+    if table is None:
+        return []
+    table = table.with_columns(next_return=_returns(desk, run, table, label))
+    by_path = [
+        one_date_per_session(path) for path in table.partition_by("path", maintain_order=True)
+    ]
+    return path_evidence(pl.concat(by_path), horizon=horizon)
 
 
 def one_date_per_session(table: pl.DataFrame) -> pl.DataFrame:

@@ -42,6 +42,7 @@ from assay.training.run import TrainingResult
 GOLDEN_ROWS: Final = 16
 _RECORD: Final = "run.json"
 _BENCH: Final = "bench.json"
+_PATHS: Final = "paths.parquet"
 _FILES: Final = ("model.onnx", "parity.json", "bench.json", "golden.json", "predictions.parquet")
 
 
@@ -103,6 +104,12 @@ class TrainingRun:
     def predictions(self) -> pl.DataFrame:
         """Out-of-sample predictions: instrument, as_of, label, prediction, fold, interval."""
         return pl.read_parquet(io.BytesIO(self.read("predictions.parquet")))
+
+    def paths(self) -> pl.DataFrame | None:
+        """The same by path of the recipe's robustness scheme; None where it has none."""
+        if _PATHS not in self.record["files"]:
+            return None
+        return pl.read_parquet(io.BytesIO(self.read(_PATHS)))
 
     def to_json(self) -> dict[str, Any]:
         keys = ("recipe", "model", "training_set", "rebuilt_digest", "metrics", "parity", "bench")
@@ -381,6 +388,10 @@ def _write_run(
     }
     for name, data in files.items():
         write_atomic(folder / name, data)
+    if result.paths is not None:
+        paths = io.BytesIO()
+        result.paths.write_parquet(paths, compression="zstd")
+        files[_PATHS] = paths.getvalue()
     hashes = {name: sha256_hex(data) for name, data in files.items()}
     # Last: a run without its record does not exist.
     write_atomic(folder / _RECORD, canonical_bytes({**record, "files": hashes}) + b"\n")

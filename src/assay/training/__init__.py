@@ -5,7 +5,7 @@
 2. The training set, a frame from the point-in-time join, is checked and its usable rows taken
    (:mod:`~assay.training.dataset`).
 3. Rows are cut into folds by date, purged on label intervals, embargoed
-   (:mod:`~assay.training.splits`).
+   (:mod:`~assay.training.splits`; :mod:`~assay.training.splitter` offers the same to scikit-learn).
 4. Each fold fits a small ensemble of boosted trees and predicts the block it has not seen; the
    final ensemble is fitted on everything known (:mod:`~assay.training.estimators`,
    :mod:`~assay.training.trees`).
@@ -31,16 +31,21 @@ from assay.training.recipe import (
 )
 from assay.training.run import TrainingResult, train, train_baseline
 from assay.training.splits import (
+    CombinatorialPurged,
     RowTimes,
     Split,
     WalkForward,
+    assemble_paths,
+    combinatorial_purged,
     purged_k_fold,
     walk_forward,
 )
+from assay.training.splitter import Splitter
 
 __all__ = [
     "Baseline",
     "Boosting",
+    "CombinatorialPurged",
     "Estimator",
     "LabelDeclaration",
     "Recipe",
@@ -48,9 +53,12 @@ __all__ = [
     "RowTimes",
     "ShuffledLabels",
     "Split",
+    "Splitter",
     "TrainingResult",
     "VarianceCorrection",
     "WalkForward",
+    "assemble_paths",
+    "combinatorial_purged",
     "load_recipes",
     "purged_k_fold",
     "train",

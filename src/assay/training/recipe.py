@@ -17,7 +17,7 @@ from assay.domain.canonical import content_hash
 from assay.domain.versions import check_name
 from assay.errors import DefinitionError, did_you_mean
 from assay.features.definition.declarations import load_declarations
-from assay.training.splits import WalkForward
+from assay.training.splits import CombinatorialPurged, WalkForward
 
 DEFAULT_FLOOR = 1e-5
 """Smallest volatility per session of a forecast or a label: a tenth of a basis point."""
@@ -161,6 +161,8 @@ class Recipe:
     exclude: features to leave out.
     seeds: one ensemble member per seed; the margins are averaged.
     walk_forward: how the out-of-sample predictions are made.
+    robustness: also train on every split of this scheme and keep the predictions of its paths; the
+        spread of what the paths earn becomes evidence. None trains the walk-forward alone.
     """
 
     name: str
@@ -175,6 +177,7 @@ class Recipe:
     seeds: tuple[int, ...] = (1, 2)
     walk_forward: WalkForward = field(default_factory=WalkForward)
     request: str = ""
+    robustness: CombinatorialPurged | None = None
 
     def __post_init__(self) -> None:
         check_name(self.name)
@@ -184,12 +187,18 @@ class Recipe:
             ("label", LabelDeclaration),
             ("estimator", Baseline | VarianceCorrection | RiseProbability),
             ("walk_forward", WalkForward),
+            ("robustness", CombinatorialPurged | None),
         ):
             value = getattr(self, part)
             if not isinstance(value, wanted):
                 raise DefinitionError(
                     f"recipe {self.name}: {part} is {value!r}, expected {_type_names(wanted)}"
                 )
+        if self.robustness is not None and isinstance(self.estimator, Baseline):
+            raise DefinitionError(
+                f"recipe {self.name}: robustness of a baseline, which is not trained",
+                hint="leave robustness out",
+            )
         self._check_selection()
         whole = all(type(seed) is int and 0 <= seed < 2**31 for seed in self.seeds)
         if not self.seeds or not whole or len(set(self.seeds)) != len(self.seeds):
@@ -251,10 +260,12 @@ class Recipe:
         return chosen
 
     def to_json(self) -> dict[str, Any]:
-        """A canonical JSON object with every field; ``request`` only where there is one, so that
-        recipes without keep the hash that they had before there were any.
+        """A canonical JSON object with every field; ``request`` and ``robustness`` only where there
+        are any, so that recipes without keep the hash that they had before there were.
         """
-        asked = {"request": self.request} if self.request else {}
+        asked: dict[str, Any] = {"request": self.request} if self.request else {}
+        if self.robustness is not None:
+            asked["robustness"] = self.robustness.to_json()
         return {
             "format": "assay-recipe/1",
             "name": self.name,

@@ -2,7 +2,8 @@
 
 1. Take the usable rows (``dataset``).
 2. Cut them into purged walk-forward folds (``splits``).
-3. Fit each fold's ensemble and predict its test block; fit the final ensemble on all rows.
+3. Fit each fold's ensemble and predict its test block; fit the final ensemble on all rows. Where
+   the recipe asks for robustness, also fit every split of a combinatorial scheme.
 4. Export the final ensemble to ONNX; check it against the native one; time it.
 
 Nothing here reads a clock, a file or the environment: the same recipe and the same rows give the
@@ -37,7 +38,14 @@ from assay.training.estimators import (
 from assay.training.onnx_checks import bench_onnx, check_parity
 from assay.training.onnx_export import export_onnx
 from assay.training.recipe import Baseline, Recipe, RiseProbability, VarianceCorrection
-from assay.training.splits import Split, describe, walk_forward
+from assay.training.splits import (
+    CombinatorialPurged,
+    Split,
+    assemble_paths,
+    combinatorial_purged,
+    describe,
+    walk_forward,
+)
 
 Progress: TypeAlias = Callable[[str, int, int], None]
 """Called with what was done, how many steps are done, and how many there are."""
@@ -56,6 +64,8 @@ class TrainingResult:
     onnx_bytes: the served model; input ``X``, output ``prediction``.
     predictions: out of sample, one row per tested row: instrument, as_of, label, prediction, fold,
         label_start, label_end; ordered by as_of and instrument.
+    paths: the same columns with ``path`` instead of ``fold``, every row once on each path of the
+        recipe's robustness scheme; None where it has none.
     parity, bench: contents of ``parity.json`` and ``bench.json``.
     metrics: finite numbers by name: row counts and losses over ``predictions``.
     config: what determined the model besides the rows, as a JSON object.
@@ -67,6 +77,7 @@ class TrainingResult:
     model_bytes: bytes
     onnx_bytes: bytes
     predictions: pl.DataFrame
+    paths: pl.DataFrame | None
     parity: dict[str, Any]
     bench: dict[str, Any]
     metrics: dict[str, float]
@@ -109,9 +120,16 @@ def train(
         raise DefinitionError(f"threads={threads}: expected at least 1")
     rows = read_rows(frame, recipe.select_features(features), cut_off=cut_off)
     splits = walk_forward(rows.times, recipe.walk_forward)
-    steps = _Steps(progress, len(splits) + 4)
-    out_of_sample, final = _fit_all(recipe, estimator, rows, splits, threads, steps)
-    return _assemble(recipe, rows, splits, out_of_sample, final, cut_off, steps, timer)
+    scheme = recipe.robustness
+    crossed = () if scheme is None else combinatorial_purged(rows.times, scheme)
+    steps = _Steps(progress, len(splits) + len(crossed) + 4)
+    out_of_sample, final = _fit_all(recipe, estimator, rows, splits, threads, steps, final=True)
+    assert final is not None
+    paths = None
+    if scheme is not None:
+        made, _ = _fit_all(recipe, estimator, rows, crossed, threads, steps, final=False)
+        paths = _paths(rows, scheme, crossed, made)
+    return _assemble(recipe, rows, splits, out_of_sample, final, cut_off, steps, timer, paths=paths)
 
 
 def train_baseline(
@@ -159,8 +177,10 @@ def _fit_all(
     splits: Sequence[Split],
     threads: int,
     steps: _Steps,
-) -> tuple[dict[int, Predictions], Ensemble]:
-    """Out-of-sample predictions by fold, and the ensemble over all rows."""
+    *,
+    final: bool,
+) -> tuple[dict[int, Predictions], Ensemble | None]:
+    """Out-of-sample predictions by fold, and where it is wanted the ensemble over all rows."""
 
     def fitted(index: NDArray[np.int64] | slice) -> Ensemble:
         return fit(estimator, rows.features, recipe.seeds, rows.inputs[index], rows.labels[index])
@@ -171,15 +191,17 @@ def _fit_all(
     with ThreadPoolExecutor(max_workers=threads) as pool:
         # The largest first, so that the last worker to finish has the least left to do. XGBoost
         # lets go of the interpreter lock while it works.
-        final = pool.submit(fitted, slice(None))
+        whole = pool.submit(fitted, slice(None)) if final else None
         folds = {
             split.fold: pool.submit(fold, split)
             for split in sorted(splits, key=lambda split: -len(split.train_index))
         }
+        what = "fold" if final else "split"
         names: dict[Future[Any], str] = {
-            final: "final model",
-            **{future: f"fold {number}" for number, future in folds.items()},
+            future: f"{what} {number}" for number, future in folds.items()
         }
+        if whole is not None:
+            names[whole] = "final model"
         try:
             for future in as_completed(names):
                 future.result()
@@ -188,7 +210,8 @@ def _fit_all(
             # Without this, leaving the pool would first fit every fold that still waits.
             pool.shutdown(cancel_futures=True)
             raise
-    return {number: future.result() for number, future in folds.items()}, final.result()
+    made = {number: future.result() for number, future in folds.items()}
+    return made, None if whole is None else whole.result()
 
 
 def _assemble(
@@ -200,6 +223,8 @@ def _assemble(
     cut_off: Instant | None,
     steps: _Steps,
     timer: Callable[[], int],
+    *,
+    paths: pl.DataFrame | None = None,
 ) -> TrainingResult:
     onnx = export_onnx(model)
     steps.finish(f"{recipe.name}: ONNX exported")
@@ -217,6 +242,7 @@ def _assemble(
         model_bytes=model.to_bytes(),
         onnx_bytes=onnx,
         predictions=_predictions(rows, splits, tested, predicted),
+        paths=paths,
         parity=parity,
         bench=bench,
         metrics={
@@ -255,6 +281,30 @@ def _predictions(
             "label_start": rows.times.label_start[tested],
             "label_end": rows.times.label_end[tested],
         }
+    )
+
+
+def _paths(
+    rows: TrainingRows,
+    scheme: CombinatorialPurged,
+    splits: Sequence[Split],
+    made: dict[int, Predictions],
+) -> pl.DataFrame:
+    paths = assemble_paths(rows.times, scheme, splits, made)
+    times = rows.times
+    return pl.concat(
+        pl.DataFrame(
+            {
+                "instrument": rows.instruments,
+                "as_of": times.as_of,
+                "label": rows.labels,
+                "prediction": predicted,
+                "path": np.full(len(rows), number, dtype=np.int64),
+                "label_start": times.label_start,
+                "label_end": times.label_end,
+            }
+        )
+        for number, predicted in enumerate(paths)
     )
 
 

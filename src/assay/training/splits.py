@@ -9,16 +9,21 @@ Laws (held by property tests), for every split:
 * no training label's interval intersects the interval of any test label of the fold;
 * in a walk-forward, every training label was known at the fold's cut-off, and the cut-off is not
   after the first test decision;
-* over the folds of a scheme, no row is tested twice.
+* over the folds of a walk-forward or a k-fold no row is tested twice; on each path of a
+  combinatorial scheme every row is predicted once, by a model that did not train on it.
 
 Purging compares each training interval with the union of the test intervals, never with their
-convex hull. Source: M. Lopez de Prado, "Advances in Financial Machine Learning" (2018), chapter 7.
+convex hull; the embargo follows each contiguous run of test dates and is counted from the end of
+its last label. Source: M. Lopez de Prado, "Advances in Financial Machine Learning" (2018), chapters
+7 and 12.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
+from math import comb
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -74,6 +79,54 @@ class WalkForward:
             "folds": self.folds,
             "initial_share": self.initial_share,
             "window_sessions": self.window_sessions,
+            "embargo_days": self.embargo_days,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class CombinatorialPurged:
+    """Combinatorial purged cross-validation: every choice of ``tested`` out of ``groups`` blocks.
+
+    C(groups, tested) splits train on the other blocks; their test predictions make up
+    C(groups - 1, tested - 1) paths over the whole history. With ``tested`` 1 it is a purged k-fold.
+    For robustness checks only: it learns from what came later.
+
+    Attributes
+    ----------
+    groups: blocks of consecutive dates, of as nearly equal numbers of dates as possible.
+    tested: blocks that each split tests.
+    embargo_days: training decisions after a run of test dates are left out until so many days after
+        the end of the run's last label.
+    """
+
+    groups: int = 6
+    tested: int = 2
+    embargo_days: int = 0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.tested < self.groups or self.embargo_days < 0:
+            raise DefinitionError(
+                f"combinatorial purged scheme with groups={self.groups}, tested={self.tested}, "
+                f"embargo_days={self.embargo_days}: expected 1 <= tested < groups, and 0 or more "
+                "days"
+            )
+
+    @property
+    def splits(self) -> int:
+        """How many splits there are."""
+        return comb(self.groups, self.tested)
+
+    @property
+    def paths(self) -> int:
+        """How many paths they make up."""
+        return comb(self.groups - 1, self.tested - 1)
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object with every field."""
+        return {
+            "scheme": "combinatorial_purged",
+            "groups": self.groups,
+            "tested": self.tested,
             "embargo_days": self.embargo_days,
         }
 
@@ -195,19 +248,101 @@ def purged_k_fold(times: RowTimes, folds: int, embargo_days: int = 0) -> tuple[S
             f"purged k-fold with folds={folds}, embargo_days={embargo_days}: expected at least 2 "
             "and 0"
         )
+    return combinatorial_purged(times, CombinatorialPurged(folds, 1, embargo_days))
+
+
+def combinatorial_purged(times: RowTimes, scheme: CombinatorialPurged) -> tuple[Split, ...]:
+    """All splits of a combinatorial scheme, in the order of :func:`itertools.combinations`.
+
+    Raises
+    ------
+    ContractViolation: fewer dates than groups, or a split is left without training rows.
+    """
+    group = date_groups(times, scheme.groups)
+    splits = []
+    for number, chosen in enumerate(combinations(range(scheme.groups), scheme.tested)):
+        inside = np.isin(group, chosen)
+        embargoed = np.zeros(len(times), dtype=np.bool_)
+        for run in _runs(chosen):
+            ends = times.label_end[(group >= run[0]) & (group <= run[-1])]
+            silence = int(ends.max()) + scheme.embargo_days * NANOS_PER_DAY
+            embargoed |= (group > run[-1]) & (times.as_of <= silence)
+        test = np.flatnonzero(inside)
+        train = _purged(times, np.flatnonzero(~inside & ~embargoed), test)
+        splits.append(_checked(Split(number, train, test, None)))
+    return tuple(splits)
+
+
+def date_groups(times: RowTimes, groups: int) -> Index:
+    """The block of consecutive dates that each row belongs to, 0 to ``groups`` - 1.
+
+    Raises
+    ------
+    ContractViolation: fewer dates than groups.
+    """
     dates = times.dates
     calendar = np.unique(dates)
-    if len(calendar) < folds:
-        raise ContractViolation(f"{len(calendar)} dates: expected at least {folds} for the folds")
-    splits = []
-    for fold, block in enumerate(np.array_split(calendar, folds)):
-        inside = (dates >= block[0]) & (dates <= block[-1])
-        test = np.flatnonzero(inside)
-        last_label = int(times.label_end[test].max())
-        embargoed = (dates > block[-1]) & (times.as_of <= last_label + embargo_days * NANOS_PER_DAY)
-        train = _purged(times, np.flatnonzero(~inside & ~embargoed), test)
-        splits.append(_checked(Split(fold, train, test, None)))
-    return tuple(splits)
+    if len(calendar) < groups:
+        raise ContractViolation(f"{len(calendar)} dates: expected at least {groups} for the folds")
+    firsts = np.array([block[0] for block in np.array_split(calendar, groups)])
+    return np.searchsorted(firsts, dates, side="right").astype(np.int64) - 1
+
+
+def path_splits(scheme: CombinatorialPurged) -> Index:
+    """Which split predicts each group on each path, shape (paths, groups).
+
+    Path p takes for every group the p-th of the splits that test it, so that each test block of
+    each split is used on exactly one path.
+    """
+    table = np.empty((scheme.paths, scheme.groups), dtype=np.int64)
+    used = np.zeros(scheme.groups, dtype=np.int64)
+    for number, chosen in enumerate(combinations(range(scheme.groups), scheme.tested)):
+        for group in chosen:
+            table[used[group], group] = number
+            used[group] += 1
+    return table
+
+
+def assemble_paths(
+    times: RowTimes,
+    scheme: CombinatorialPurged,
+    splits: Sequence[Split],
+    predictions: Mapping[int, NDArray[np.float64]],
+) -> NDArray[np.float64]:
+    """Predictions of every row on every path, shape (paths, rows).
+
+    Parameters
+    ----------
+    splits: of :func:`combinatorial_purged` on the same times.
+    predictions: by the split's number, one per test row in the order of its ``test_index``.
+
+    Raises
+    ------
+    ContractViolation: a split has no predictions, or not one for each of its test rows.
+    """
+    group = date_groups(times, scheme.groups)
+    by_split = np.full((len(splits), len(times)), np.nan)
+    for split in splits:
+        made = predictions.get(split.fold)
+        if made is None or len(made) != len(split.test_index):
+            raise ContractViolation(
+                f"split {split.fold} has {0 if made is None else len(made)} predictions: expected "
+                f"{len(split.test_index)}, one for each of its test rows"
+            )
+        by_split[split.fold, split.test_index] = made
+    rows = np.arange(len(times))
+    return np.stack([by_split[table[group], rows] for table in path_splits(scheme)])
+
+
+def _runs(chosen: Sequence[int]) -> list[list[int]]:
+    """Ascending numbers as runs of neighbours."""
+    runs: list[list[int]] = []
+    for one in chosen:
+        if runs and runs[-1][-1] == one - 1:
+            runs[-1].append(one)
+        else:
+            runs.append([one])
+    return runs
 
 
 def _purged(times: RowTimes, train: Index, test: Index) -> Index:

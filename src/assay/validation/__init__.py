@@ -4,8 +4,9 @@
 2. One file per family measures: :mod:`~assay.validation.volatility` (QLIKE, VaR coverage,
    calibration slope), :mod:`~assay.validation.information` (IC, rank IC),
    :mod:`~assay.validation.sharpe` (Sharpe after costs, significance) over
-   :mod:`~assay.validation.backtest`, and :mod:`~assay.validation.artefacts` (ONNX parity, schema,
-   signature, rebuilt training set).
+   :mod:`~assay.validation.backtest`, which is a face of :mod:`assay.portfolio`,
+   :mod:`~assay.validation.robustness` (the paths of combinatorial cross-validation), and
+   :mod:`~assay.validation.artefacts` (ONNX parity, schema, signature, rebuilt training set).
 3. :mod:`~assay.validation.kinds` puts together what one kind of model needs.
 4. :mod:`~assay.validation.known` lists every name that evidence may have.
 
@@ -20,6 +21,7 @@ from assay.validation.backtest import Backtest, Costs, Market, label_shuffle, si
 from assay.validation.information import ic, rank_ic
 from assay.validation.kinds import alpha_evidence, risk_evidence
 from assay.validation.known import KNOWN_EVIDENCE
+from assay.validation.robustness import path_evidence
 from assay.validation.sharpe import sharpe_after_costs, significance
 from assay.validation.volatility import calibration_slope, qlike_vs_champion, var_coverage
 
@@ -33,6 +35,7 @@ __all__ = [
     "ic",
     "label_shuffle",
     "onnx_parity",
+    "path_evidence",
     "qlike_vs_champion",
     "rank_ic",
     "risk_evidence",

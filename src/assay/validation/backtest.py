@@ -1,4 +1,4 @@
-"""A small vectorised backtest: what the scores would have earned after costs.
+"""What the scores of one table would have earned after costs: a face of the portfolio engine.
 
 Timing, in one place. A row's score is known at its decision time T. It is traded at the first fix
 after T, never at the fix that made it. ``next_return`` is therefore the log return from that first
@@ -8,7 +8,8 @@ next date's book replaces it.
 The book of a date: scores minus their mean across instruments, scaled to a gross exposure of 1,
 each position then cut to the exposure cap (a cut book is smaller, it is not levered up again).
 Trades are measured against yesterday's book as it has drifted with the returns, and cost a fixed
-number of basis points of traded notional. Cash earns nothing; the last book is not sold.
+number of basis points of traded notional. Books are sized on equity before costs, so that the same
+trades can be charged once, twice and three times. Cash earns nothing; the last book is not sold.
 """
 
 from __future__ import annotations
@@ -19,10 +20,11 @@ import numpy as np
 import numpy.typing as npt
 
 from assay.errors import ContractViolation
+from assay.portfolio import controls, weights
+from assay.portfolio.history import Moves, hold
+from assay.portfolio.terms import BASIS_POINT, Limits, Terms, TradingCosts, Weighting
 from assay.statistics.panel import FloatArray, IntArray, columns_of, dates_of
 from assay.statistics.statistic import overflow_becomes_undefined
-
-BASIS_POINT = 1e-4
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,16 @@ class Costs:
             )
         if self.min_names < 2:
             raise ContractViolation(f"min_names {self.min_names}: expected at least 2")
+
+    @property
+    def terms(self) -> Terms:
+        """The same for the portfolio engine."""
+        return Terms(
+            weighting=Weighting(min_names=self.min_names),
+            limits=Limits(position=self.exposure_cap),
+            costs=TradingCosts(commission_bps=self.basis_points),
+            costs_reduce_equity=False,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,23 +156,10 @@ class Backtest:
         return bool((self.net(3.0) <= -1.0).any())
 
 
-@overflow_becomes_undefined
 def target_weights(scores: FloatArray, costs: Costs) -> FloatArray:
     """The book of each date, shape (T, N); zero where there is no score or nothing to choose."""
-    scored = np.isfinite(scores)
-    count = scored.sum(axis=1, keepdims=True)
-    low = np.where(scored, scores, np.inf).min(axis=1, keepdims=True, initial=np.inf)
-    high = np.where(scored, scores, -np.inf).max(axis=1, keepdims=True, initial=-np.inf)
-    # Equal scores must give no book at all: their rounding errors, scaled to gross 1, would be one.
-    size = np.maximum(np.abs(low), np.abs(high))
-    chooses = (count >= costs.min_names) & (high / size - low / size > 64 * np.finfo(float).eps)
-    # In units of the largest score: a book depends on relative scores only, and sums stay finite.
-    filled = np.where(scored & chooses, scores / size, 0.0)
-    mean = filled.sum(axis=1, keepdims=True) / np.maximum(count, 1)
-    moved = np.where(scored & chooses, filled - mean, 0.0)
-    gross = np.abs(moved).sum(axis=1, keepdims=True)
-    weights = moved / np.where(gross > 0, gross, 1.0)
-    return np.clip(weights, -costs.exposure_cap, costs.exposure_cap)
+    terms = costs.terms
+    return weights.target_weights(scores, terms.weighting, cap=terms.limits.position)
 
 
 @overflow_becomes_undefined
@@ -170,55 +169,73 @@ def simulate(market: Market, costs: Costs, *, delay: int = 0) -> Backtest:
     ``delay`` is the control for look-ahead: the book of date t is entered ``delay`` dates late.
     A real signal decays a little; a leak collapses.
     """
-    weights = target_weights(market.scores, costs)
-    if delay:
-        weights = np.concatenate((np.zeros_like(weights[:delay]), weights[:-delay]))[: len(weights)]
-    priced = np.isfinite(market.returns)
-    returns = np.where(priced, market.returns, 0.0)
-    gross = (weights * returns).sum(axis=1)
-    drifted = weights * (1.0 + returns) / (1.0 + gross)[:, None]
-    before = np.concatenate((np.zeros_like(weights[:1]), np.nan_to_num(drifted[:-1])))
-    held = weights != 0.0
+    aims = target_weights(market.scores, costs)
+    days = len(market.dates)
+    track = hold(
+        np.arange(days + 1),
+        _moves(market),
+        aims,
+        _due(days, delay),
+        costs.terms,
+        keep_weights=True,
+    )
+    assert track.weights is not None
     return Backtest(
         dates=market.dates,
-        gross=gross,
-        turnover=np.abs(weights - before).sum(axis=1),
-        weights=weights,
-        unpriced=float((held & ~priced).sum() / max(int(held.sum()), 1)),
+        # What a book earns is seen at the next event, what entering it cost at its own.
+        gross=track.gross[0, 1:],
+        turnover=track.turnover[0, :-1],
+        weights=track.weights[0, :-1],
+        unpriced=float(track.unpriced.sum() / max(float(track.held.sum()), 1.0)),
         costs=costs,
     )
 
 
-@overflow_becomes_undefined
 def label_shuffle(
     market: Market, backtest: Backtest, *, generator: np.random.Generator, shuffles: int = 100
 ) -> dict[str, float | int]:
-    """The control for luck and leaks: the same books on returns dealt out at random.
-
-    Within each date the known returns are permuted among the instruments that have one, which
-    keeps the market's moves and destroys any skill in choosing. Answers the share of shuffles
-    whose gross mean over its standard deviation is at least the real one, (1 + #) / (1 + shuffles),
-    and their mean and standard deviation. A book that keeps beating shuffled returns chooses; a
-    shuffled mean far from zero says the books are not neutral.
-    """
-    priced = np.isfinite(market.returns)
-    # Priced instruments first, in their own order; the random order below does the same.
-    places = np.argsort(~priced, axis=1, kind="stable")
-    weights = np.take_along_axis(np.where(priced, backtest.weights, 0.0), places, axis=1)
-    returns = np.where(priced, market.returns, 0.0)
-    real = _ratio(backtest.gross)
-    found = np.empty(shuffles)
-    for k in range(shuffles):
-        deal = np.argsort(np.where(priced, generator.random(priced.shape), 2.0), axis=1)
-        found[k] = _ratio((weights * np.take_along_axis(returns, deal, axis=1)).sum(axis=1))
-    return {
-        "shuffles": shuffles,
-        "p_value": float((1 + (found >= real).sum()) / (1 + shuffles)),
-        "mean_ratio": float(found.mean()),
-        "sd_ratio": float(found.std()),
-    }
+    """The same books on returns dealt out at random; see :mod:`assay.portfolio.controls`."""
+    return controls.label_shuffle(
+        backtest.weights, market.returns, generator=generator, shuffles=shuffles
+    )
 
 
-def _ratio(series: FloatArray) -> float:
-    spread = float(series.std(ddof=1)) if len(series) > 1 else 0.0
-    return float(series.mean()) / spread if spread > 0 else 0.0
+def random_signals(
+    market: Market, backtest: Backtest, *, generator: np.random.Generator, signals: int = 100
+) -> dict[str, float | int | None]:
+    """Signals of chance that trade as much; see :mod:`assay.portfolio.controls`."""
+    days = len(market.dates)
+    return controls.random_signals(
+        controls.Traded(
+            times=np.arange(days + 1),
+            moves=_moves(market),
+            due=_due(days, 0),
+            terms=backtest.costs.terms,
+            scored=np.isfinite(market.scores),
+            aims=target_weights(market.scores, backtest.costs),
+        ),
+        generator=generator,
+        controls=signals,
+    )
+
+
+def _moves(market: Market) -> Moves:
+    """The fixes of a market: the first is entered at, each later one ends a stretch."""
+    names = market.returns.shape[1]
+    returns = np.concatenate((np.zeros((1, names)), market.returns))
+    priced = np.isfinite(returns)
+    returns = np.where(priced, returns, 0.0)
+    return Moves(
+        returns=returns,
+        growth=1.0 + returns,
+        priced=priced,
+        # A return that is missing says nothing about which of its two prices was.
+        tradable=np.ones_like(priced),
+        half_spread=np.zeros_like(returns),
+        nights=np.zeros(len(returns)),
+    )
+
+
+def _due(days: int, delay: int) -> IntArray:
+    rows = np.arange(days + 1) - delay
+    return np.where((rows >= 0) & (np.arange(days + 1) < days), rows, -1)

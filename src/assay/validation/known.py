@@ -16,6 +16,8 @@ KNOWN_EVIDENCE: Mapping[str, str] = MappingProxyType(
         "rank_ic": "the same correlation on ranks",
         "sharpe_after_costs": "annualised Sharpe ratio of trading its scores, after costs",
         "significance": "p-value that trading its scores earns more than nothing after costs",
+        "path_rank_ic": "median over cross-validation paths of its mean daily rank correlation",
+        "path_sharpe": "median over cross-validation paths of its Sharpe ratio after costs",
         # Files of the version
         "onnx_parity": "largest difference between the trained model and its ONNX form",
         "schema": "whether its declared input is the one it was trained on",
@@ -24,6 +26,7 @@ KNOWN_EVIDENCE: Mapping[str, str] = MappingProxyType(
         "training_set_rebuilt": "whether its training set can be rebuilt with the same digest",
         # Time in operation
         "paper_trading_hours": "hours of paper trading without an incident",
+        "paper_pnl_after_costs": "profit of paper trading after all costs, as a share of equity",
         "nightly_greens": "consecutive nightly runs without a failure",
         "shadow_stable_hours": "hours in shadow without an incident",
         "shadow_rank_correlation": "rank correlation of its live predictions with the champion's",

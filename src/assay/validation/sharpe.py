@@ -18,7 +18,7 @@ from assay.statistics.hac import (
 from assay.statistics.panel import FloatArray
 from assay.statistics.sharpe import annualisation_factor, autocorrelations, sharpe_ratio
 from assay.statistics.statistic import LEVEL, number, overflow_becomes_undefined
-from assay.validation.backtest import Backtest, Market, label_shuffle, simulate
+from assay.validation.backtest import Backtest, Market, label_shuffle, random_signals, simulate
 from assay.validation.records import undefined
 
 PERIODS_PER_YEAR = 252
@@ -41,7 +41,8 @@ def sharpe_after_costs(
     interval allows for autocorrelation, skewness and fat tails: HAC variance of the influence
     function z - SR/2 (z^2 - 1), z the standardised return (Lo 2002, "The statistics of Sharpe
     ratios", Financial Analysts Journal 58, with a Bartlett kernel). The details hold costs at
-    once, twice and three times, drawdown, turnover, the one-bar delay and the label shuffle.
+    once, twice and three times, drawdown, turnover, the one-bar delay, the label shuffle and random
+    signals that trade as much.
     """
     name = "sharpe_after_costs"
     costs = backtest.costs
@@ -99,6 +100,7 @@ def sharpe_after_costs(
             # Costs are the same one bar later, and can hide a leak that collapses.
             "one_bar_delay_sharpe_gross": _annualised(delayed.gross, year),
             "label_shuffle": label_shuffle(market, backtest, generator=generator),
+            "random_signals": random_signals(market, backtest, generator=generator),
         },
     )
 

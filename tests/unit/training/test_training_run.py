@@ -16,6 +16,7 @@ from assay.errors import ContractViolation, DefinitionError, LookAhead
 from assay.training import (
     Baseline,
     Boosting,
+    CombinatorialPurged,
     Recipe,
     TrainingResult,
     VarianceCorrection,
@@ -296,3 +297,36 @@ def test_too_short_a_history_says_so(vol_recipe: Recipe, vol_frame: pl.DataFrame
     recipe = replace(vol_recipe, walk_forward=WalkForward(folds=4, embargo_days=90))
     with pytest.raises(ContractViolation, match="no training row left"):
         train(recipe, vol_frame, features=FEATURES)
+
+
+def test_a_robustness_scheme_predicts_every_row_once_a_path_and_changes_nothing_else(
+    direction: TrainingResult, direction_recipe: Recipe, direction_frame: pl.DataFrame
+) -> None:
+    recipe = replace(direction_recipe, robustness=CombinatorialPurged(4, 2, embargo_days=1))
+    made = train(recipe, direction_frame, features=FEATURES)
+    assert direction.paths is None
+    assert made.model_bytes == direction.model_bytes
+    assert made.predictions.equals(direction.predictions)
+    paths = made.paths
+    assert paths is not None
+    assert paths["path"].unique().sort().to_list() == [0, 1, 2]
+    assert not paths.select("path", "instrument", "as_of").is_duplicated().any()
+    assert len(paths) == 3 * int(made.metrics["rows"])
+    # Real skill: it shows on every path, out of sample.
+    for path in paths.partition_by("path"):
+        correlation = path.select(
+            pl.corr(pl.col("label"), pl.col("prediction"), method="spearman")
+        ).item()
+        assert correlation > 0.2
+    assert recipe.hash != direction_recipe.hash
+    assert "robustness" not in direction_recipe.to_json()
+    again = train(
+        recipe, direction_frame.sample(fraction=1.0, shuffle=True, seed=1), features=FEATURES
+    )
+    assert again.paths is not None
+    assert again.paths.equals(paths)
+
+
+def test_a_baseline_has_no_robustness_to_measure(vol_recipe: Recipe) -> None:
+    with pytest.raises(DefinitionError, match="not trained"):
+        replace(vol_recipe, estimator=Baseline("ewm_vol"), robustness=CombinatorialPurged())
