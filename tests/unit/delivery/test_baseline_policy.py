@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from assay.delivery.approvals import approve
-from assay.delivery.policy import Policy, parse_policy
+from assay.delivery.policy import Policy
+from assay.delivery.policy_files import parse_policy
 from assay.delivery.promotion import judge, promote
 from assay.domain.evidence import Evidence
 from assay.domain.verdicts import Outcome
