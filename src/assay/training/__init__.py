@@ -16,8 +16,16 @@
    (:mod:`~assay.training.run`).
 7. :func:`train_on_shuffled_labels` sees that nothing is learnt where there is nothing to learn
    (:mod:`~assay.training.label_shuffle`).
+8. :func:`ablate` trains again without each group of features, :func:`permutation_importance` asks
+   what each one is worth (:mod:`~assay.training.ablation`).
 """
 
+from assay.training.ablation import (
+    Ablation,
+    ablate,
+    importance_consistency,
+    permutation_importance,
+)
 from assay.training.label_shuffle import ShuffledLabels, train_on_shuffled_labels
 from assay.training.recipe import (
     Baseline,
@@ -39,6 +47,7 @@ from assay.training.splits import (
 )
 
 __all__ = [
+    "Ablation",
     "Baseline",
     "Boosting",
     "Estimator",
@@ -51,7 +60,10 @@ __all__ = [
     "TrainingResult",
     "VarianceCorrection",
     "WalkForward",
+    "ablate",
+    "importance_consistency",
     "load_recipes",
+    "permutation_importance",
     "purged_k_fold",
     "train",
     "train_baseline",
