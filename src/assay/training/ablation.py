@@ -326,6 +326,6 @@ def _convention(recipe: Recipe) -> str:
     loss = "log loss" if isinstance(recipe.estimator, RiseProbability) else "QLIKE"
     return (
         "smallest p-value over the groups that the model loses less without it, times the number "
-        f"of groups, at most 1: {loss} out of sample, refitted over the same purged folds and seeds, "
-        f"averaged by session, Newey-West t, {LAG_RULE}"
+        f"of groups, at most 1: {loss} out of sample, refitted over the same purged folds and "
+        f"seeds, averaged by session, Newey-West t, {LAG_RULE}"
     )

@@ -16,7 +16,7 @@ from assay.statistics.hac import (
     newey_west_lag,
     student_quantile,
 )
-from assay.statistics.panel import FloatArray
+from assay.statistics.panel import FloatArray, IntArray
 from assay.statistics.statistic import LEVEL, number, overflow_becomes_undefined
 from assay.validation.backtest import Backtest, Costs, Market, simulate
 from assay.validation.records import undefined
@@ -95,6 +95,17 @@ def champion_evidence(
             details={"candidate": number(deeper[0]), "champion": number(deeper[1])},
         ),
     ]
+
+
+def net_returns(table: pl.DataFrame, *, costs: Costs | None = None) -> tuple[IntArray, FloatArray]:
+    """The dates of a backtest and its returns after costs, both of shape (T,).
+
+    Parameters
+    ----------
+    table: as for :func:`drawdown_evidence`.
+    """
+    backtest = _backtest(table, "prediction", costs or Costs())
+    return backtest.dates, backtest.net()
 
 
 @overflow_becomes_undefined

@@ -16,7 +16,7 @@ from assay.orchestration.building import gold_table
 from assay.orchestration.desk import Desk
 from assay.orchestration.kept_proofs import kept_proof
 from assay.orchestration.modelling import TrainingRun
-from assay.orchestration.nightly import nightly_evidence
+from assay.orchestration.nights import nightly_evidence
 from assay.registry import ModelMetadata, VerifiedVersion
 from assay.registry.compatibility import VersionCompatibilityChecker
 from assay.validation.records import undefined
