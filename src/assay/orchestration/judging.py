@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from assay.delivery.gates import GateReport
+from assay.delivery.gates import GateReport, evaluate
 from assay.delivery.judging import gate_set, held_against, judge
-from assay.delivery.policy import Gate
+from assay.delivery.policy import Gate, Policy
 from assay.domain.evidence import Evidence
 from assay.domain.instants import NANOS_PER_SECOND, Instant
 from assay.orchestration.desk import Desk
@@ -51,23 +51,49 @@ def judge_version(
     Tampered: the version or its run is not what was recorded.
     """
     registry = desk.registry
-    progress.event(f"{name} {version}: measuring evidence")
-    opened = registry.open_version(name, version)
-    gates = desk.policy.gates(gate_set(registry, desk.policy, name, opened.version))
-    champion = held_against(registry, name, opened.version)
-    theirs = None if champion is None else registry.open_version(name, champion.version)
-    measured = Measured.of(desk, opened, theirs)
-    wanted = {gate.evidence for gate in gates if gate.enabled}
-    evidence = _kept(
-        measure(desk, measured, progress, wanted=wanted),
-        registry.evidence(name, opened.version),
-        gates,
-        registry.now(),
-    )
+    evidence = _measured(desk, name, version, desk.policy, progress)
     registry.record_evidence(name, version, evidence, initiated_by=initiated_by)
     progress.event(f"{name} {version}: applying the gates")
     report = judge(registry, desk.policy, name, version, initiated_by=initiated_by)
     return Judgement(name, version, tuple(evidence), report)
+
+
+def assess_version(
+    desk: Desk, name: str, version: str, policy: Policy, *, progress: Progress
+) -> Judgement:
+    """What :func:`judge_version` would say under another policy; nothing is recorded.
+
+    Evidence that others recorded about the version counts as it is recorded.
+    """
+    registry = desk.registry
+    evidence = _measured(desk, name, version, policy, progress)
+    after = {piece.name: piece for piece in (*registry.evidence(name, version), *evidence)}
+    report = evaluate(
+        policy,
+        gate_set(registry, policy, name, version),
+        after.values(),
+        now=registry.now(),
+        champion=held_against(registry, name, version),
+    )
+    return Judgement(name, version, tuple(evidence), report)
+
+
+def _measured(
+    desk: Desk, name: str, version: str, policy: Policy, progress: Progress
+) -> list[Evidence]:
+    registry = desk.registry
+    progress.event(f"{name} {version}: measuring evidence")
+    opened = registry.open_version(name, version)
+    gates = policy.gates(gate_set(registry, policy, name, opened.version))
+    champion = held_against(registry, name, opened.version)
+    theirs = None if champion is None else registry.open_version(name, champion.version)
+    wanted = {gate.evidence for gate in gates if gate.enabled}
+    return _kept(
+        measure(desk, Measured.of(desk, opened, theirs), progress, wanted=wanted),
+        registry.evidence(name, opened.version),
+        gates,
+        registry.now(),
+    )
 
 
 def _kept(
