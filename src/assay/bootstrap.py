@@ -228,7 +228,7 @@ def create_desk(
         encoding="utf-8",
     )
     if not demonstration:
-        from assay.delivery.policy import desk_policy_text
+        from assay.delivery.policy_files import desk_policy_text
 
         (staging / "configs" / "gates.yaml").write_text(desk_policy_text(), encoding="utf-8")
     users = {member.identity: {"roles": list(member.roles)} for member in members}

@@ -7,8 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from assay.cli.models import IdentityOption
-from assay.cli.options import HERE, DeskOption, JsonOption, acting, open_desk, require
+from assay.cli.options import (
+    HERE,
+    DeskOption,
+    IdentityOption,
+    JsonOption,
+    acting,
+    open_desk,
+    require,
+)
 from assay.cli.output import Output
 from assay.domain.instants import NANOS_PER_SECOND, render
 from assay.errors import ConfigurationError

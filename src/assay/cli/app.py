@@ -11,6 +11,8 @@ from assay.cli import (
     access,
     audit,
     data,
+    evidence,
+    gates,
     keys,
     lineage,
     models,
@@ -91,7 +93,9 @@ app.add_typer(data.features, rich_help_panel=DATA)
 app.add_typer(parity.parity, rich_help_panel=DATA)
 app.add_typer(requests.requests, rich_help_panel=DATA)
 app.command(rich_help_panel=MODELS)(models.train)
-app.add_typer(models.gates, rich_help_panel=MODELS)
+app.add_typer(gates.gates, rich_help_panel=MODELS)
+app.add_typer(evidence.evidence, rich_help_panel=MODELS)
+app.add_typer(evidence.nightly, rich_help_panel=MODELS)
 models.models.command("sql")(registry.sql)
 models.models.command("lifecycle")(registry.lifecycle)
 models.models.command("adopt")(registry.adopt)

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from assay.cli.models import show_gates
+from assay.cli.gates import show_gates
 from assay.cli.output import Output
 from assay.domain.instants import render
 from assay.domain.verdicts import Outcome, Severity, Verdict
@@ -29,7 +29,7 @@ def run_demo(folder: Path, output: Output) -> None:
     from assay import bootstrap
     from assay.orchestration.journey import travel
     from assay.orchestration.people import People
-    from assay.orchestration.report import keep_proof, write_report
+    from assay.orchestration.report import write_report
     from assay.settings import FILE
 
     if not (folder / FILE).exists():
@@ -41,7 +41,6 @@ def run_demo(folder: Path, output: Output) -> None:
     desk = bootstrap.open_desk(folder)
     people = People(author=AUTHOR, approvers=APPROVERS, operator=OPERATOR)
     journey = travel(desk, people, output, recipes=RECIPES, view=VIEW, environment=os.environ)
-    keep_proof(desk, journey.parity)
     page = write_report(desk, folder / "reports" / "demo.html")
     seconds = time.monotonic() - started
     _show(journey, folder, seconds, output)
@@ -84,7 +83,7 @@ def _show(journey: Journey, folder: Path, seconds: float, output: Output) -> Non
     output.line("seconds: " + ", ".join(f"{k} {v:.1f}" for k, v in journey.seconds.items()))
     output.next_step(
         f"assay models history {name} --desk {folder}",
-        f"assay gates explain {name} {journey.versions[1].registration.version} --desk {folder}",
+        f"assay gates show {name} {journey.versions[1].registration.version} --desk {folder}",
         f"assay models live {name} --desk {folder}",
         f"assay demo --desk {folder}     (again: nothing is added)",
     )

@@ -10,8 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from assay.cli.models import NameArgument, VersionArgument
-from assay.cli.options import HERE, DeskOption, JsonOption, open_desk
+from assay.cli.options import (
+    HERE,
+    DeskOption,
+    JsonOption,
+    NameArgument,
+    VersionArgument,
+    open_desk,
+)
 from assay.cli.output import Output
 from assay.domain.instants import render
 

@@ -8,29 +8,28 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from assay.cli import care, carry
-from assay.cli.options import HERE, DeskOption, JsonOption, acting, open_desk, require
+from assay.cli.options import (
+    HERE,
+    DeskOption,
+    IdentityOption,
+    JsonOption,
+    NameArgument,
+    ReasonOption,
+    VersionArgument,
+    acting,
+    open_desk,
+    require,
+)
 from assay.cli.output import Output
 from assay.domain.instants import Instant, parse, render
 from assay.errors import ContractViolation
 
 if TYPE_CHECKING:
-    from assay.domain.verdicts import GateResult
     from assay.orchestration.desk import Desk
 
 models = typer.Typer(
     name="models", no_args_is_help=True, help="Versions: look, approve, promote, withdraw, verify."
 )
-gates = typer.Typer(
-    name="gates", no_args_is_help=True, help="Evidence against the promotion policy."
-)
-
-NameArgument = Annotated[str, typer.Argument(help="The model's name.")]
-VersionArgument = Annotated[str, typer.Argument(help="The version, such as 1.2.0.")]
-IdentityOption = Annotated[
-    str | None,
-    typer.Option("--as", metavar="NAME", help="Whose key acts; your user name when left out."),
-]
-ReasonOption = Annotated[str, typer.Option("--reason", help="Why; kept in the log for ever.")]
 
 
 def train(
@@ -88,81 +87,6 @@ def _train_on_shuffled_labels(desk: Desk, recipe: str, shuffles: int, output: Ou
     output.result(found.to_json())
     if not found.holds:
         raise typer.Exit(1)
-
-
-@gates.command("check")
-def gates_check(
-    name: NameArgument,
-    version: VersionArgument,
-    identity: IdentityOption = None,
-    desk: DeskOption = HERE,
-    as_json: JsonOption = False,
-) -> None:
-    """Measure a version's evidence, record it and apply the policy; exits 1 unless promotable."""
-    from assay.domain.verdicts import Outcome
-    from assay.orchestration.judging import judge_version
-
-    output = Output(as_json=as_json)
-    opened = open_desk(desk)
-    record = opened.registry.get(name, version)
-    require(opened, identity, "model:write", "gates check", f"{name}/{record.version}")
-    done = judge_version(opened, name, version, initiated_by=acting(identity), progress=output)
-    show_gates(output, done.gates.results)
-    for gate in done.gates.switched_off:
-        output.line(f"switched off by the policy: {gate.name}: {gate.why}")
-    output.line(f"{name} {version}: {done.gates.outcome}")
-    if done.gates.outcome is Outcome.PROMOTABLE:
-        output.next_step(f"assay models approve {name} {version} --as IDENTITY")
-    else:
-        output.next_step(f"assay gates explain {name} {version}")
-    output.result(done.to_json())
-    if done.gates.outcome is not Outcome.PROMOTABLE:
-        raise typer.Exit(1)
-
-
-@gates.command("explain")
-def gates_explain(
-    name: NameArgument,
-    version: VersionArgument,
-    desk: DeskOption = HERE,
-    as_json: JsonOption = False,
-) -> None:
-    """Say in sentences what the latest recorded verdicts rest on."""
-    from assay.errors import NotFound
-
-    output = Output(as_json=as_json)
-    registry = open_desk(desk).registry
-    record = registry.get(name, version)
-    report = registry.gate_record(name, record.version)
-    if report is None:
-        raise NotFound(
-            f"{name} {version} was judged by no gates", hint=f"assay gates check {name} {version}"
-        )
-    output.line(f"{name} {record.version}: {report.outcome}")
-    for result in report.results:
-        output.line(f"- {result.name} ({result.severity}): {result.verdict}. {result.reason}.")
-        output.line(f"  measured: {result.convention}; sample {result.sample_size:,}")
-    for gate in report.switched_off:
-        output.line(f"- {gate}: switched off by the policy")
-    output.result(report.to_json())
-
-
-def show_gates(output: Output, results: tuple[GateResult, ...]) -> None:
-    """The gates of one version as a table."""
-    output.table(
-        ("gate", "severity", "value", "rule", "verdict", "sample"),
-        (
-            (
-                result.name,
-                result.severity,
-                "-" if result.value is None else f"{result.value:.6g}",
-                result.threshold,
-                result.verdict,
-                f"{result.sample_size:,}",
-            )
-            for result in results
-        ),
-    )
 
 
 @models.command("list")

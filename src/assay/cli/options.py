@@ -17,6 +17,15 @@ DeskOption: TypeAlias = Annotated[
 JsonOption: TypeAlias = Annotated[
     bool, typer.Option("--json", help="Print one JSON document; progress goes to standard error.")
 ]
+NameArgument: TypeAlias = Annotated[str, typer.Argument(help="The model's name.")]
+VersionArgument: TypeAlias = Annotated[str, typer.Argument(help="The version, such as 1.2.0.")]
+IdentityOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--as", metavar="NAME", help="Whose key acts; your user name when left out."),
+]
+ReasonOption: TypeAlias = Annotated[
+    str, typer.Option("--reason", help="Why; kept in the log for ever.")
+]
 HERE = Path()
 
 

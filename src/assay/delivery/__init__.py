@@ -1,6 +1,7 @@
 """From evidence to production and back.
 
-1. :mod:`~assay.delivery.policy` reads the desk's gates: rules over evidence, by kind of model.
+1. :mod:`~assay.delivery.policy`: the desk's gates, rules over evidence by kind of model;
+   :mod:`~assay.delivery.policy_files` reads them.
 2. :mod:`~assay.delivery.gates` judges evidence: PASS, FAIL or INDETERMINATE per gate, one outcome.
 3. :mod:`~assay.delivery.report` says it in words that people who approve can read.
 4. :mod:`~assay.delivery.approvals`: two people other than the author say yes to one exact version.
@@ -10,11 +11,9 @@
 7. :mod:`~assay.delivery.guard` judges what a live version answers, and withdraws a wrong one.
 """
 
-from assay.delivery.gates import GateReport, SwitchedOff, evaluate
-from assay.delivery.policy import (
-    Gate,
-    Policy,
-    Rule,
+from assay.delivery.gates import Champion, GateReport, SwitchedOff, evaluate
+from assay.delivery.policy import Gate, Policy, Rule
+from assay.delivery.policy_files import (
     desk_policy_text,
     load_policy,
     parse_policy,
@@ -23,6 +22,7 @@ from assay.delivery.policy import (
 from assay.delivery.report import explain, render
 
 __all__ = [
+    "Champion",
     "Gate",
     "GateReport",
     "Policy",

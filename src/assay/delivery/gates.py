@@ -1,22 +1,44 @@
 """Evidence in, verdicts out: a pure function over a policy.
 
 A gate passes or fails only on a finite value from a large enough sample. Everything else is
-INDETERMINATE and says why: evidence that is missing, undefined, too small, or there twice with
-different content. The value decides, not its interval: a rule that anyone can check by hand. When
-the interval reaches across the threshold the reason says so, for the people who approve.
+INDETERMINATE and says why: evidence that is missing, undefined, too small, too old, from a replay
+that does not count, against another champion than today's, or there twice with different content.
+The value decides, not its interval: a rule that anyone can check by hand. When the interval reaches
+across the threshold the reason says so, for the people who approve.
+
+Laws, held by property tests, for evidence with one record per name as the registry keeps it:
+
+* taking evidence away never promotes, and never turns a refusal into anything but NOT_YET;
+* the order of gates and of evidence does not matter; neither does evidence that no gate asks for;
+* no missing, NaN or infinite number is ever PASS or FAIL;
+* making a gate hard never promotes; making evidence older never promotes;
+* every set of evidence has an answer.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from assay.delivery.policy import Gate, Policy, Rule
+from assay.delivery.policy import Gate, Policy, Replayed, Rule, WithoutChampion
 from assay.domain.canonical import content_hash
 from assay.domain.evidence import Evidence
+from assay.domain.instants import NANOS_PER_SECOND, Instant, render
 from assay.domain.verdicts import GateResult, Outcome, Severity, Verdict, decide
+
+_DAY = 86_400 * NANOS_PER_SECOND
+NO_CHAMPION = "waived while the line has no champion to compare with"
+
+
+@dataclass(frozen=True, slots=True)
+class Champion:
+    """The version in production that a candidate is held against, with its own evidence."""
+
+    version: str
+    digest: str
+    evidence: tuple[Evidence, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +96,22 @@ class GateReport:
         return content_hash(self.to_json())
 
 
-def evaluate(policy: Policy, name: str, evidence: Iterable[Evidence]) -> GateReport:
+def evaluate(
+    policy: Policy,
+    name: str,
+    evidence: Iterable[Evidence],
+    *,
+    now: Instant | None = None,
+    champion: Champion | None = None,
+) -> GateReport:
     """Judge a candidate's evidence under the gates for a kind of model or a named policy.
 
     Evidence that no gate asks for is ignored. The order of ``evidence`` does not matter.
+
+    Parameters
+    ----------
+    now: the moment of judging; without it no gate with ``expires_days`` can decide.
+    champion: the version in production, None while the line has none.
 
     Raises
     ------
@@ -85,59 +119,152 @@ def evaluate(policy: Policy, name: str, evidence: Iterable[Evidence]) -> GateRep
     ContractViolation: a piece of evidence holds something that is not JSON.
     """
     gates = policy.gates(name)
-    documents: dict[str, list[tuple[str, Evidence]]] = {}
-    for piece in evidence:
-        digest = content_hash(piece.to_json())
-        same = documents.setdefault(piece.name, [])
-        if all(digest != known for known, _ in same):
-            same.append((digest, piece))
+    documents = _by_name(evidence)
+    applied = [gate for gate in gates if gate.enabled and not _waived(gate, champion)]
+    judging = _Judging(now, champion, {} if champion is None else _by_name(champion.evidence))
     results = tuple(
-        _judge(gate, [piece for _, piece in documents.get(gate.evidence, [])])
-        for gate in gates
-        if gate.enabled
+        judging.judge(gate, list(documents.get(gate.evidence, {}).values())) for gate in applied
     )
     return GateReport(
         policy=name,
         policy_digest=policy.digest,
         evidence_digest=content_hash(
-            sorted(digest for same in documents.values() for digest, _ in same)
+            sorted(digest for same in documents.values() for digest in same)
         ),
         results=results,
         switched_off=tuple(
-            SwitchedOff(gate.name, gate.evidence, gate.severity, gate.why or "")
+            SwitchedOff(
+                gate.name, gate.evidence, gate.severity, gate.why or "" if not gate.enabled
+                else NO_CHAMPION,
+            )
             for gate in gates
-            if not gate.enabled
+            if gate not in applied
         ),
         outcome=decide(results),
+    )  # fmt: skip
+
+
+def _by_name(evidence: Iterable[Evidence]) -> dict[str, dict[str, Evidence]]:
+    """By name the distinct records, each under its digest."""
+    found: dict[str, dict[str, Evidence]] = {}
+    for given in evidence:
+        # Made anew: a number that was put in behind the record's back is looked at again.
+        piece = replace(given)
+        found.setdefault(piece.name, {}).setdefault(content_hash(piece.to_json()), piece)
+    return found
+
+
+def _waived(gate: Gate, champion: Champion | None) -> bool:
+    return (
+        champion is None
+        and gate.against_champion
+        and gate.without_champion is WithoutChampion.WAIVE
     )
 
 
-def _judge(gate: Gate, pieces: list[Evidence]) -> GateResult:
-    if len(pieces) != 1:
-        reason = (
-            f"no evidence named {gate.evidence}"
-            if not pieces
-            else f"{len(pieces)} different records of {gate.evidence}: which counts is not clear"
+@dataclass(frozen=True, slots=True)
+class _Judging:
+    """What all gates of one report are judged in the light of."""
+
+    now: Instant | None
+    champion: Champion | None
+    theirs: dict[str, dict[str, Evidence]]
+
+    def judge(self, gate: Gate, pieces: list[Evidence]) -> GateResult:
+        if len(pieces) != 1:
+            reason = (
+                f"no evidence named {gate.evidence}"
+                if not pieces
+                else f"{len(pieces)} different records of {gate.evidence}: which counts is not "
+                "clear"
+            )
+            return _result(gate, None, None, Verdict.INDETERMINATE, reason)
+        (piece,) = pieces
+        problem = (
+            _unusable(gate, piece) or self._expired(gate, piece) or self._other_champion(piece)
         )
-        return _result(gate, None, Verdict.INDETERMINATE, reason)
-    (piece,) = pieces
-    value = piece.value
-    if value is None or not math.isfinite(value):
-        reason = str(piece.details.get("undefined", "it has no value"))
-        return _result(gate, piece, Verdict.INDETERMINATE, f"not measurable: {reason}")
+        if problem is not None:
+            return _result(gate, piece, piece.value, Verdict.INDETERMINATE, problem)
+        value, beside = piece.value, ""
+        assert value is not None
+        if gate.compare is not None:
+            difference = self._difference(gate, piece, value)
+            if isinstance(difference, str):
+                return _result(gate, piece, None, Verdict.INDETERMINATE, difference)
+            value, beside = difference
+        passes = gate.holds(value)
+        reason = f"{_shown(value, gate)} {_verb(gate, passes=passes)}{beside}"
+        if "in_words" in piece.details:
+            reason += f": {piece.details['in_words']}"
+        if gate.compare is None and _straddles(gate, piece):
+            low, high = piece.interval or (math.nan, math.nan)
+            level = piece.details.get("level")
+            share = f"{level:.0%} " if isinstance(level, float) else ""
+            reason += f"; its {share}interval [{low:.4g}, {high:.4g}] reaches across the threshold"
+        return _result(gate, piece, value, Verdict.PASS if passes else Verdict.FAIL, reason)
+
+    def _expired(self, gate: Gate, piece: Evidence) -> str | None:
+        if gate.expires_days is None:
+            return None
+        if piece.provenance is None:
+            return f"it expires after {gate.expires_days:g} days, and has no time of measurement"
+        if self.now is None:
+            return f"it expires after {gate.expires_days:g} days, and the time now is not known"
+        at = piece.provenance.measured_at
+        if at > self.now:
+            return f"it says that it was measured at {render(at)}, which has not come yet"
+        if self.now - at > gate.expires_days * _DAY:
+            return f"measured at {render(at)}, expired after {gate.expires_days:g} days"
+        return None
+
+    def _other_champion(self, piece: Evidence) -> str | None:
+        # Records of before that was kept do not say against whom.
+        if piece.provenance is None or piece.provenance.champion_digest is None:
+            return None
+        if self.champion is None:
+            return f"measured against {piece.provenance.champion}, which is not in production"
+        if piece.provenance.champion_digest != self.champion.digest:
+            return (
+                f"measured against {piece.provenance.champion}, in production is "
+                f"{self.champion.version}"
+            )
+        return None
+
+    def _difference(self, gate: Gate, piece: Evidence, value: float) -> tuple[float, str] | str:
+        """The value minus the champion's, and both in words; or why they do not compare."""
+        if self.champion is None:
+            return "the line has no champion to compare with"
+        same = list(self.theirs.get(gate.evidence, {}).values())
+        whose = f"the champion {self.champion.version}"
+        if len(same) != 1:
+            return f"{whose} has {len(same) or 'no'} records of {gate.evidence}: expected one"
+        (other,) = same
+        problem = _unusable(gate, other)
+        if problem is not None or other.value is None:
+            return f"{whose}: {problem}"
+        if piece.provenance is None or other.provenance is None:
+            return f"whether {whose} was measured on the same data is not recorded"
+        if piece.provenance.convention_id != other.provenance.convention_id:
+            return f"{whose} was measured by another convention, {other.provenance.convention_id}"
+        snapshots = piece.provenance.snapshots
+        if not snapshots or snapshots != other.provenance.snapshots:
+            return f"{whose} was measured on other data: expected the same snapshots"
+        difference = value - other.value
+        if not math.isfinite(difference):
+            return f"the difference from {whose} overflowed"
+        return difference, f" {self.champion.version} ({value:.6g} and {other.value:.6g})"
+
+
+def _unusable(gate: Gate, piece: Evidence) -> str | None:
+    """Why a record cannot decide, whoever's it is and whatever the time; None when it can."""
+    if piece.value is None:
+        return f"not measurable: {piece.details.get('undefined', 'it has no value')}"
     if piece.sample_size < gate.min_sample:
-        reason = f"sample of {piece.sample_size}, at least {gate.min_sample} needed"
-        return _result(gate, piece, Verdict.INDETERMINATE, reason)
-    passes = gate.holds(value)
-    reason = f"{_shown(value, gate)} {_verb(gate, passes=passes)}"
-    if "in_words" in piece.details:
-        reason += f": {piece.details['in_words']}"
-    if _straddles(gate, piece):
-        low, high = piece.interval or (math.nan, math.nan)
-        level = piece.details.get("level")
-        share = f"{level:.0%} " if isinstance(level, float) else ""
-        reason += f"; its {share}interval [{low:.4g}, {high:.4g}] reaches across the threshold"
-    return _result(gate, piece, Verdict.PASS if passes else Verdict.FAIL, reason)
+        return f"sample of {piece.sample_size}, at least {gate.min_sample} needed"
+    replayed = piece.provenance is not None and piece.provenance.replayed
+    if replayed and gate.replayed is Replayed.REFUSE:
+        return "measured on a replay, which this policy does not count"
+    return None
 
 
 def _verb(gate: Gate, *, passes: bool) -> str:
@@ -159,12 +286,13 @@ def _straddles(gate: Gate, piece: Evidence) -> bool:
     return any(low < bound < high for bound in gate.threshold)
 
 
-def _result(gate: Gate, piece: Evidence | None, verdict: Verdict, reason: str) -> GateResult:
-    value = piece.value if piece is not None else None
+def _result(
+    gate: Gate, piece: Evidence | None, value: float | None, verdict: Verdict, reason: str
+) -> GateResult:
     return GateResult(
         name=gate.name,
         severity=gate.severity,
-        value=value if value is not None and math.isfinite(value) else None,
+        value=value,
         threshold=gate.condition,
         verdict=verdict,
         sample_size=piece.sample_size if piece is not None else 0,

@@ -23,7 +23,7 @@ from typing import Any
 from assay.access import AccessDenied, AccessPolicy, Denial, Scope
 from assay.delivery.activation import Activation, activate
 from assay.delivery.approvals import require_approvals
-from assay.delivery.gates import GateReport, evaluate
+from assay.delivery.judging import require_still_promotable
 from assay.delivery.policy import Policy
 from assay.domain.canonical import canonical_bytes
 from assay.domain.clock import Clock
@@ -47,7 +47,6 @@ from assay.registry import (
     VerifiedVersion,
 )
 from assay.registry.keyring import PROMOTION, check_identity
-from assay.registry.records import evidence_digest
 from assay.registry.signing import Envelope
 from assay.storage.files import append_line, drop_torn_tail
 from assay.storage.locks import FileLock
@@ -84,34 +83,6 @@ class Promotion:
             "activation": self.activation.to_json(),
             "seconds": self.seconds,
         }
-
-
-def judge(
-    registry: ModelRegistry, policy: Policy, name: str, version: str, *, initiated_by: str
-) -> GateReport:
-    """Judge a version's recorded evidence under its policy, and record the verdicts.
-
-    The gates are those of the version's kind. A version that names a policy of its own, such as a
-    baseline, is judged by that while the line has no champion: whoever comes later has somebody
-    to beat, whatever it calls itself.
-    """
-    metadata = registry.metadata(name, version)
-    evidence = registry.evidence(name, version)
-    champion = registry.current(name)
-    is_first = champion is None or champion.version == registry.get(name, version).version
-    report = evaluate(policy, (is_first and metadata.policy) or metadata.kind, evidence)
-    registry.record_gates(
-        name,
-        version,
-        report.results,
-        report.outcome,
-        report.policy_digest,
-        initiated_by=initiated_by,
-        policy=report.policy,
-        switched_off=[gate.name for gate in report.switched_off],
-        judged_evidence=evidence_digest(evidence),
-    )
-    return report
 
 
 def promote(
@@ -197,6 +168,8 @@ def prepare_promotion(
             f"is {policy.digest[:12]}: the gates have changed since",
             hint=f"assay gates check {name} {version}, then approve again",
         )
+    if policy is not None:
+        require_still_promotable(registry, policy, name, version)
     # A clock that was set back must not make a promotion end before its own entry.
     now = max(clock.now(), registry.now())
     count = require_approvals(

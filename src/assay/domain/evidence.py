@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from assay.domain.provenance import Provenance
+
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
@@ -21,6 +23,8 @@ class Evidence:
     convention: the exact definition, units and source, in one sentence.
     interval: lower and upper bound at ``details["level"]`` when one was computed.
     details: further numbers and words, JSON values only; a NaN or infinite number becomes None.
+    provenance: what it was taken from and when; None in records that were made before that was
+        kept. It is part of the record's digest.
     """
 
     name: str
@@ -29,20 +33,26 @@ class Evidence:
     convention: str
     interval: tuple[float, float] | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Provenance | None = None
 
     def __post_init__(self) -> None:
-        if self.value is not None and not math.isfinite(self.value):
+        if self.value is not None and not _is_number(self.value):
             # A number that is not a number must not reach a comparison: None is INDETERMINATE.
             object.__setattr__(
-                self, "details", {**self.details, "undefined": f"computed value was {self.value}"}
+                self,
+                "details",
+                {**self.details, "undefined": f"computed value was {str(self.value)[:80]}"},
             )
             object.__setattr__(self, "value", None)
-        if self.interval is not None and not all(math.isfinite(end) for end in self.interval):
+        if self.interval is not None and not all(_is_number(end) for end in self.interval):
             object.__setattr__(self, "interval", None)
         object.__setattr__(self, "details", _finite(dict(self.details)))
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object with every field."""
+        """A JSON object with every field; ``provenance`` only where there is one, so that records
+        without keep the digest that they had before there was any.
+        """
+        traced = {} if self.provenance is None else {"provenance": self.provenance.to_json()}
         return {
             "name": self.name,
             "value": self.value,
@@ -50,12 +60,13 @@ class Evidence:
             "convention": self.convention,
             "interval": list(self.interval) if self.interval else None,
             "details": dict(self.details),
+            **traced,
         }
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Evidence:
         """Read what :meth:`to_json` wrote."""
-        low_high = document["interval"]
+        low_high, traced = document["interval"], document.get("provenance")
         return cls(
             name=document["name"],
             value=document["value"],
@@ -63,7 +74,16 @@ class Evidence:
             convention=document["convention"],
             interval=(low_high[0], low_high[1]) if low_high else None,
             details=document["details"],
+            provenance=None if traced is None else Provenance.from_json(traced),
         )
+
+
+def _is_number(value: Any) -> bool:
+    """Whether a value can be compared as a float: no NaN, no infinity, no integer beyond one."""
+    try:
+        return math.isfinite(value)
+    except (OverflowError, TypeError):
+        return False
 
 
 def _finite(value: Any) -> Any:

@@ -347,7 +347,7 @@ class Desk:
     @cached_property
     def policy(self) -> Policy:
         """The promotion policy."""
-        from assay.delivery.policy import load_policy
+        from assay.delivery.policy_files import load_policy
 
         return load_policy(self.layout.policy)
 

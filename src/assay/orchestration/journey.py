@@ -34,6 +34,7 @@ from assay.orchestration.building import FeatureBuild, ParityProof, build_featur
 from assay.orchestration.desk import Desk
 from assay.orchestration.ingestion import Ingestion, ingest
 from assay.orchestration.judging import judge_version
+from assay.orchestration.kept_proofs import keep_proof
 from assay.orchestration.live import LiveReplay, record_last_sessions, replay_live
 from assay.orchestration.modelling import TrainingRun, register_run, train_recipe
 from assay.orchestration.people import People
@@ -197,6 +198,8 @@ def travel(
         build = build_features(desk, view, progress)
     with watch.step("parity", "computing the same features event by event"):
         parity = prove_parity(desk, view, progress)
+        # Before anything is judged: a gate asks for the proof.
+        keep_proof(desk, parity)
     with watch.step("hold_back", "holding back the months that are replayed live"):
         (source,) = desk.sources.sources.values()
         recording = record_last_sessions(source)

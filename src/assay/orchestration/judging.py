@@ -2,34 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-import polars as pl
-
-from assay.delivery.gates import GateReport
-from assay.delivery.promotion import judge
+from assay.delivery.gates import GateReport, evaluate
+from assay.delivery.judging import gate_set, held_against, judge
+from assay.delivery.policy import Gate, Policy
 from assay.domain.evidence import Evidence
-from assay.domain.versions import ALPHA_WEIGHTS, RISK_MODEL
-from assay.errors import ConfigurationError
-from assay.features.offline.labels import Entry, ForwardReturn, forward_labels
+from assay.domain.instants import NANOS_PER_SECOND, Instant
 from assay.orchestration.desk import Desk
-from assay.orchestration.modelling import TrainingRun, recorded_prices, sealed_run
+from assay.orchestration.evidence import Measured, measure
 from assay.orchestration.progress import Progress
-from assay.registry import ModelMetadata, VerifiedVersion
-from assay.validation import alpha_evidence, risk_evidence
-from assay.validation.artefacts import (
-    onnx_parity,
-    readable_files,
-    schema,
-    signature,
-    training_set_rebuilt,
-)
-from assay.validation.robustness import path_evidence
 
-SHUFFLE_SEED = 20_260_101
-"""Seed of the label-shuffle control: fixed, so that evidence can be measured again."""
+_DAY = 86_400 * NANOS_PER_SECOND
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,124 +41,85 @@ def judge_version(
 ) -> Judgement:
     """Measure a version's evidence on its own out-of-sample record, record it, apply the gates.
 
-    A risk model is compared with the version in production now, on the rows that both predicted
-    out of sample.
+    It is compared with the version in production now, on the rows that both predicted out of
+    sample. What came out as it is recorded is not recorded again before it expires, so that
+    approvals of the report stay good.
 
     Raises
     ------
     NotFound: the version or its training run is unknown.
     Tampered: the version or its run is not what was recorded.
     """
-    progress.event(f"{name} {version}: measuring evidence")
-    opened = desk.registry.open_version(name, version)
-    evidence = _of_model(desk, opened) if opened.is_model else _of_files(opened)
-    desk.registry.record_evidence(name, version, evidence, initiated_by=initiated_by)
+    registry = desk.registry
+    evidence = _measured(desk, name, version, desk.policy, progress)
+    registry.record_evidence(name, version, evidence, initiated_by=initiated_by)
     progress.event(f"{name} {version}: applying the gates")
-    gates = judge(desk.registry, desk.policy, name, version, initiated_by=initiated_by)
-    return Judgement(name, version, tuple(evidence), gates)
+    report = judge(registry, desk.policy, name, version, initiated_by=initiated_by)
+    return Judgement(name, version, tuple(evidence), report)
 
 
-def _of_files(opened: VerifiedVersion) -> list[Evidence]:
-    """Definitions, weights and transforms: reading them is what can be measured here.
+def assess_version(
+    desk: Desk, name: str, version: str, policy: Policy, *, progress: Progress
+) -> Judgement:
+    """What :func:`judge_version` would say under another policy; nothing is recorded.
 
-    What else their policy asks for is recorded by whoever measures it.
+    Evidence that others recorded about the version counts as it is recorded.
     """
-    return [
-        readable_files(len(opened.contents)),
-        signature(valid=opened.signed_by is not None, signer=opened.signed_by),
-    ]
+    registry = desk.registry
+    evidence = _measured(desk, name, version, policy, progress)
+    after = {piece.name: piece for piece in (*registry.evidence(name, version), *evidence)}
+    report = evaluate(
+        policy,
+        gate_set(registry, policy, name, version),
+        after.values(),
+        now=registry.now(),
+        champion=held_against(registry, name, version),
+    )
+    return Judgement(name, version, tuple(evidence), report)
 
 
-def _of_model(desk: Desk, opened: VerifiedVersion) -> list[Evidence]:
-    metadata = opened.metadata
-    run = sealed_run(desk, metadata)
-    return [
-        *_statistics(desk, metadata, run),
-        onnx_parity(
-            largest_difference=run.record["parity"]["largest_difference"],
-            rows=run.record["parity"]["rows"] + run.record["parity"]["threshold_rows"],
-        ),
-        schema(trained=run.schema, exported=opened.schema),
-        signature(valid=opened.signed_by is not None, signer=opened.signed_by),
-        training_set_rebuilt(
-            recorded=run.record["training_set"]["digest"],
-            rebuilt=run.record["rebuilt_digest"],
-            rows=run.record["training_set"]["rows"],
-        ),
-    ]
-
-
-def _statistics(desk: Desk, metadata: ModelMetadata, run: TrainingRun) -> list[Evidence]:
-    # As it was when the model was trained: the desk's recipe of this name may say otherwise by now.
-    horizon = int(run.record["recipe"]["label"]["horizon"])
-    table = run.predictions()
-    if metadata.kind == RISK_MODEL:
-        label = ForwardReturn(horizon, entry=Entry.LAST_FIX)
-        table = table.with_columns(realised_return=_returns(desk, run, table, label))
-        table = one_date_per_session(_with_champion(desk, metadata, run, table))
-        return risk_evidence(table, horizon=horizon)
-    if metadata.kind == ALPHA_WEIGHTS:
-        label = ForwardReturn(1, entry=Entry.NEXT_FIX)
-        table = table.with_columns(next_return=_returns(desk, run, table, label))
-        return [
-            *alpha_evidence(
-                one_date_per_session(table),
-                generator=np.random.default_rng(SHUFFLE_SEED),
-                horizon=horizon,
-            ),
-            *_of_paths(desk, run, label, horizon),
-        ]
-    raise ConfigurationError(
-        f"{metadata.name} is of kind {metadata.kind!r}: evidence is measured for "
-        f"{RISK_MODEL} and {ALPHA_WEIGHTS}"
+def _measured(
+    desk: Desk, name: str, version: str, policy: Policy, progress: Progress
+) -> list[Evidence]:
+    registry = desk.registry
+    progress.event(f"{name} {version}: measuring evidence")
+    opened = registry.open_version(name, version)
+    gates = policy.gates(gate_set(registry, policy, name, opened.version))
+    champion = held_against(registry, name, opened.version)
+    theirs = None if champion is None else registry.open_version(name, champion.version)
+    wanted = {gate.evidence for gate in gates if gate.enabled}
+    return _kept(
+        measure(desk, Measured.of(desk, opened, theirs), progress, wanted=wanted),
+        registry.evidence(name, opened.version),
+        gates,
+        registry.now(),
     )
 
 
-def _of_paths(desk: Desk, run: TrainingRun, label: ForwardReturn, horizon: int) -> list[Evidence]:
-    """Evidence of the recipe's robustness scheme; none where it has none."""
-    table = run.paths()
-    if table is None:
-        return []
-    table = table.with_columns(next_return=_returns(desk, run, table, label))
-    by_path = [
-        one_date_per_session(path) for path in table.partition_by("path", maintain_order=True)
-    ]
-    return path_evidence(pl.concat(by_path), horizon=horizon)
+def _kept(
+    evidence: Iterable[Evidence],
+    recorded: Sequence[Evidence],
+    gates: Sequence[Gate],
+    now: Instant,
+) -> list[Evidence]:
+    """The recorded measurement where the new one says the same and the old one still counts."""
+    known = {piece.name: piece for piece in recorded}
+    kept = []
+    for piece in evidence:
+        old = known.get(piece.name)
+        same = old is not None and _undated(old) == _undated(piece)
+        ends = [g.expires_days for g in gates if g.evidence == piece.name and g.expires_days]
+        if old is not None and same and old.provenance is not None:
+            age = now - old.provenance.measured_at
+            kept.append(old if all(age <= days * _DAY for days in ends) else piece)
+        else:
+            kept.append(piece)
+    return kept
 
 
-def one_date_per_session(table: pl.DataFrame) -> pl.DataFrame:
-    """``table`` with one ``as_of`` for all rows whose labels start at one fix: the last of theirs;
-    and with one row per instrument and fix: of several, the last.
-
-    Evidence takes dates as its sample. A rate that arrives an hour after the others must not
-    become a date of its own, on which the whole book is sold to hold one instrument. Nor may an
-    instrument that was asked about ten times in a session count ten times.
-    """
-    last = pl.col("as_of").max().over("instrument", "label_start")
-    return table.filter(pl.col("as_of") == last).with_columns(
-        pl.col("as_of").max().over("label_start")
-    )
-
-
-def _returns(desk: Desk, run: TrainingRun, table: pl.DataFrame, label: ForwardReturn) -> pl.Series:
-    # The prices behind the recorded labels: later ones may have been revised since.
-    prices, known_at = recorded_prices(desk, run)
-    return forward_labels(table, label, prices, known_at=known_at)["label"]
-
-
-def _with_champion(
-    desk: Desk, metadata: ModelMetadata, run: TrainingRun, table: pl.DataFrame
-) -> pl.DataFrame:
-    champion = desk.registry.current(metadata.name)
-    if champion is None or champion.version == metadata.version:
-        return table
-    theirs = sealed_run(desk, desk.registry.metadata(champion.name, champion.version))
-    if theirs.record["recipe"]["label"] != run.record["recipe"]["label"]:
-        # Forecasts of another label do not compare; without a champion's the gate stays undecided.
-        return table
-    return table.join(
-        theirs.predictions().select("instrument", "as_of", champion="prediction"),
-        on=["instrument", "as_of"],
-        how="left",
-        maintain_order="left",
-    )
+def _undated(piece: Evidence) -> dict[str, Any]:
+    if piece.provenance is None:
+        return piece.to_json()
+    # A commit of the desk's files changes no number: these come from the recorded run.
+    traced = replace(piece.provenance, measured_at=0, commit=None)
+    return replace(piece, provenance=traced).to_json()

@@ -338,7 +338,7 @@ class RegistryReader:
             ]
             raise PromotionGateError(
                 f"{name} {record.version} is {report.outcome}: {', '.join(stopped) or 'no gates'}",
-                hint=f"assay gates explain {name} {record.version}",
+                hint=f"assay gates show {name} {record.version}",
             )
         if report.evidence_digest != evidence_digest(self.evidence(name, record.version)):
             raise PromotionGateError(

@@ -19,9 +19,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from assay.access import AccessDenied, AccessEvent, Caller, Denial, Scope, check_proof
 from assay.delivery.approvals import prepare_approval, record_signed_approval
+from assay.delivery.judging import judge
 from assay.delivery.promotion import (
     break_glass,
-    judge,
     prepare_break_glass,
     prepare_promotion,
     promote,

@@ -16,8 +16,16 @@
    (:mod:`~assay.training.run`).
 7. :func:`train_on_shuffled_labels` sees that nothing is learnt where there is nothing to learn
    (:mod:`~assay.training.label_shuffle`).
+8. :func:`ablate` trains again without each group of features, :func:`permutation_importance` asks
+   what each one is worth (:mod:`~assay.training.ablation`).
 """
 
+from assay.training.ablation import (
+    Ablation,
+    ablate,
+    importance_consistency,
+    permutation_importance,
+)
 from assay.training.label_shuffle import ShuffledLabels, train_on_shuffled_labels
 from assay.training.recipe import (
     Baseline,
@@ -43,6 +51,7 @@ from assay.training.splits import (
 from assay.training.splitter import Splitter
 
 __all__ = [
+    "Ablation",
     "Baseline",
     "Boosting",
     "CombinatorialPurged",
@@ -57,9 +66,12 @@ __all__ = [
     "TrainingResult",
     "VarianceCorrection",
     "WalkForward",
+    "ablate",
     "assemble_paths",
     "combinatorial_purged",
+    "importance_consistency",
     "load_recipes",
+    "permutation_importance",
     "purged_k_fold",
     "train",
     "train_baseline",

@@ -8,7 +8,7 @@ no path and no version number.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -163,6 +163,8 @@ class Recipe:
     walk_forward: how the out-of-sample predictions are made.
     robustness: also train on every split of this scheme and keep the predictions of its paths; the
         spread of what the paths earn becomes evidence. None trains the walk-forward alone.
+    groups: name -> features that are left out together to see what they are worth; one group per
+        view when empty. It changes no model.
     """
 
     name: str
@@ -178,6 +180,7 @@ class Recipe:
     walk_forward: WalkForward = field(default_factory=WalkForward)
     request: str = ""
     robustness: CombinatorialPurged | None = None
+    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         check_name(self.name)
@@ -200,6 +203,7 @@ class Recipe:
                 hint="leave robustness out",
             )
         self._check_selection()
+        self._check_groups()
         whole = all(type(seed) is int and 0 <= seed < 2**31 for seed in self.seeds)
         if not self.seeds or not whole or len(set(self.seeds)) != len(self.seeds):
             raise DefinitionError(
@@ -227,6 +231,24 @@ class Recipe:
                 hint=f"exclude=({exclude!r},)",
             )
 
+    def _check_groups(self) -> None:
+        groups: Any = self.groups
+        if not isinstance(groups, Mapping) or any(
+            isinstance(members, str) or not members for members in groups.values()
+        ):
+            raise DefinitionError(
+                f"recipe {self.name}: groups is {groups!r}, expected names with tuples of features",
+                hint='groups={"volatility": ("vol_20", "vol_60")}',
+            )
+        members = [member for group in groups.values() for member in group]
+        twice = sorted({member for member in members if members.count(member) > 1})
+        if twice:
+            raise DefinitionError(
+                f"recipe {self.name}: {', '.join(twice)} in two groups: expected one"
+            )
+        named = {check_name(name): tuple(group) for name, group in groups.items()}
+        object.__setattr__(self, "groups", named)
+
     def select_features(self, available: Sequence[str]) -> tuple[str, ...]:
         """The input features in order, chosen from those of the view and the request view.
 
@@ -236,7 +258,8 @@ class Recipe:
             is not among the chosen.
         """
         named = () if self.features == "all" else self.features
-        for name in (*named, *self.exclude):
+        grouped = (member for group in self.groups.values() for member in group)
+        for name in (*named, *self.exclude, *grouped):
             if name not in available:
                 raise DefinitionError(
                     f"recipe {self.name}: feature '{name}' is not in view {self.view}"
@@ -260,12 +283,14 @@ class Recipe:
         return chosen
 
     def to_json(self) -> dict[str, Any]:
-        """A canonical JSON object with every field; ``request`` and ``robustness`` only where there
-        are any, so that recipes without keep the hash that they had before there were.
+        """A canonical JSON object with every field; ``request``, ``robustness`` and ``groups`` only
+        where there are any, so that recipes without keep the hash that they had before there were.
         """
         asked: dict[str, Any] = {"request": self.request} if self.request else {}
         if self.robustness is not None:
             asked["robustness"] = self.robustness.to_json()
+        if self.groups:
+            asked["groups"] = {name: list(group) for name, group in self.groups.items()}
         return {
             "format": "assay-recipe/1",
             "name": self.name,

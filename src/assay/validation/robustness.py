@@ -18,11 +18,12 @@ import polars as pl
 
 from assay.domain.evidence import Evidence
 from assay.statistics.hac import constant
+from assay.statistics.sharpe import sharpe_ratio
 from assay.statistics.statistic import number, overflow_becomes_undefined
 from assay.validation.backtest import Costs, Market, simulate
 from assay.validation.information import rank_ic
 from assay.validation.records import undefined
-from assay.validation.sharpe import PERIODS_PER_YEAR, sharpe_ratio
+from assay.validation.sharpe import PERIODS_PER_YEAR
 
 PATH_IC, PATH_SHARPE = "path_rank_ic", "path_sharpe"
 _SOURCE = "combinatorial purged cross-validation (Lopez de Prado 2018, chapter 12)"

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from assay.delivery.approvals import approve
-from assay.delivery.policy import Policy, parse_policy
-from assay.delivery.promotion import judge, promote
+from assay.delivery.judging import judge
+from assay.delivery.policy import Policy
+from assay.delivery.policy_files import parse_policy
+from assay.delivery.promotion import promote
 from assay.domain.evidence import Evidence
 from assay.domain.verdicts import Outcome
 from assay.registry import PromotionGateError

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from assay.delivery.policy import read_policy
+from assay.delivery.policy_files import read_policy
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "explanation" / "evidence-and-gates.md").read_text(encoding="utf-8")

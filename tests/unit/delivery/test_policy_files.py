@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from assay.delivery.policy import (
-    Rule,
+from assay.delivery.policy import Rule
+from assay.delivery.policy_files import (
     desk_policy_text,
     load_policy,
     parse_policy,

@@ -8,8 +8,9 @@ import pytest
 
 from assay.delivery.activation import activate
 from assay.delivery.approvals import approve
-from assay.delivery.policy import parse_policy
-from assay.delivery.promotion import break_glass, follow_promotions, judge, promote
+from assay.delivery.judging import judge
+from assay.delivery.policy_files import parse_policy
+from assay.delivery.promotion import break_glass, follow_promotions, promote
 from assay.domain.evidence import Evidence
 from assay.domain.verdicts import Outcome, Severity, Verdict
 from assay.domain.versions import Stage

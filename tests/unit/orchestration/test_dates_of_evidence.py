@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from assay.orchestration.judging import one_date_per_session
+from assay.orchestration.evidence import one_date_per_session
 from assay.validation import alpha_evidence
 
 HOUR = 3_600_000_000_000

@@ -15,9 +15,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from assay.orchestration.desk import Desk
+from assay.orchestration.kept_proofs import keep_proof, kept_proof
 from assay.orchestration.report.gathering import gather
 from assay.orchestration.report.page import render_page
-from assay.orchestration.report.proofs import keep_proof, kept_proof
 from assay.orchestration.report.values import DeskReport
 from assay.storage.files import write_atomic
 

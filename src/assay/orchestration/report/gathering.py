@@ -17,10 +17,10 @@ from assay.errors import AssayError, NotFound
 from assay.features.offline.labels import Entry as LabelEntry
 from assay.features.offline.labels import ForwardReturn, forward_labels
 from assay.orchestration.desk import Desk
-from assay.orchestration.judging import one_date_per_session
+from assay.orchestration.evidence.tables import one_date_per_session
+from assay.orchestration.kept_proofs import kept_proof
 from assay.orchestration.modelling import TrainingRun, load_run, recorded_prices
 from assay.orchestration.report.live import read_replay
-from assay.orchestration.report.proofs import kept_proof
 from assay.orchestration.report.series import direction_picture, volatility_picture
 from assay.orchestration.report.values import (
     Curve,
