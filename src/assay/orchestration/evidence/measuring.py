@@ -10,6 +10,7 @@ import numpy as np
 
 from assay.domain.canonical import content_hash
 from assay.domain.evidence import Evidence
+from assay.domain.instants import Instant
 from assay.domain.provenance import Provenance
 from assay.domain.versions import ALPHA_WEIGHTS, RISK_MODEL
 from assay.errors import ConfigurationError, NotFound
@@ -88,10 +89,9 @@ def measure(
     ----------
     wanted: names that a policy asks for; what takes as long as training is measured only then.
     """
-    commit = git_revision(desk.layout.root)
-    return [
-        _traced(desk, measured, piece, commit) for piece in _all(desk, measured, progress, wanted)
-    ]
+    found = _all(desk, measured, progress, wanted)
+    now, commit = desk.clock.now(), git_revision(desk.layout.root)
+    return [replace(one, provenance=_traced(measured, one.name, now, commit)) for one in found]
 
 
 def _all(
@@ -143,26 +143,25 @@ def _statistics(desk: Desk, measured: Measured, run: TrainingRun) -> list[Eviden
     )
 
 
-def _traced(desk: Desk, measured: Measured, piece: Evidence, commit: str | None) -> Evidence:
-    """The record with what it came from."""
+def _traced(measured: Measured, name: str, now: Instant, commit: str | None) -> Provenance:
+    """What a record of this name came from."""
     opened, run = measured.opened, measured.run
-    known = CATALOGUE[piece.name]
+    known = CATALOGUE[name]
     champion = measured.champion if known.against_champion else None
     read = {"version": opened.digest, "run": None if run is None else run.seal}
     if champion is not None and measured.champion_run is not None:
         read |= {"champion": champion.digest, "champion_run": measured.champion_run.seal}
-    traced = Provenance(
-        measured_at=desk.clock.now(),
+    return Provenance(
+        measured_at=now,
         convention_id=known.convention_id,
         model_digest=opened.digest,
         run=None if run is None else run.id,
         inputs_digest=content_hash(read),
         snapshots={} if run is None else run.record["training_set"]["snapshots"],
         manifest=opened.metadata.manifest_hash,
-        seeds=_SEEDS.get(piece.name, ()),
+        seeds=_SEEDS.get(name, ()),
         code=measuring_code(),
         commit=commit,
         champion=None if champion is None else champion.version,
         champion_digest=None if champion is None else champion.digest,
     )
-    return replace(piece, provenance=traced)
