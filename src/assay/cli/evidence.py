@@ -133,7 +133,7 @@ def evidence_trials(
     name: NameArgument, desk: DeskOption = HERE, as_json: JsonOption = False
 ) -> None:
     """Count how often a line was tried: every training run and version, failed ones too."""
-    from assay.orchestration.trials import trials_of
+    from assay.orchestration.evidence.trials import trials_of
 
     output = Output(as_json=as_json)
     found = trials_of(open_desk(desk), name)

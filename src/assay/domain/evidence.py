@@ -38,10 +38,9 @@ class Evidence:
     def __post_init__(self) -> None:
         if self.value is not None and not _is_number(self.value):
             # A number that is not a number must not reach a comparison: None is INDETERMINATE.
+            found = str(self.value) if isinstance(self.value, float) else "no finite number"
             object.__setattr__(
-                self,
-                "details",
-                {**self.details, "undefined": f"computed value was {str(self.value)[:80]}"},
+                self, "details", {**self.details, "undefined": f"computed value was {found}"}
             )
             object.__setattr__(self, "value", None)
         if self.interval is not None and not all(_is_number(end) for end in self.interval):

@@ -25,6 +25,7 @@ class Provenance:
     seeds: every seed of every random draw, in the order of use.
     code: package -> version of what computed it; ``assay.source`` is a digest of our own files.
     commit: revision of the desk's files, None outside of a repository.
+    trials: ids of the trials of the line that were counted, the measured one among them.
     champion: version that it was compared with, None for none. champion_digest: its SHA-256.
     replayed: whether the facts came from a replay of the past and not from live operation.
     """
@@ -39,6 +40,7 @@ class Provenance:
     seeds: tuple[int, ...] = ()
     code: Mapping[str, str] = field(default_factory=dict)
     commit: str | None = None
+    trials: tuple[str, ...] = ()
     champion: str | None = None
     champion_digest: str | None = None
     replayed: bool = False
@@ -47,6 +49,7 @@ class Provenance:
         object.__setattr__(self, "snapshots", dict(self.snapshots))
         object.__setattr__(self, "code", dict(self.code))
         object.__setattr__(self, "seeds", tuple(self.seeds))
+        object.__setattr__(self, "trials", tuple(self.trials))
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object with every field, the time in ISO 8601."""
@@ -61,6 +64,7 @@ class Provenance:
             "seeds": list(self.seeds),
             "code": dict(self.code),
             "commit": self.commit,
+            "trials": list(self.trials),
             "champion": self.champion,
             "champion_digest": self.champion_digest,
             "replayed": self.replayed,

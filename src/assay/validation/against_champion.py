@@ -8,16 +8,10 @@ import numpy as np
 import polars as pl
 
 from assay.domain.evidence import Evidence
-from assay.statistics.hac import (
-    LAG_RULE,
-    MIN_DATES,
-    constant,
-    long_run_variance,
-    newey_west_lag,
-    student_quantile,
-)
+from assay.statistics.difference import sharpe_difference
+from assay.statistics.hac import MIN_DATES, constant
 from assay.statistics.panel import FloatArray, IntArray
-from assay.statistics.statistic import LEVEL, number, overflow_becomes_undefined
+from assay.statistics.statistic import LEVEL, number
 from assay.validation.backtest import Backtest, Costs, Market, simulate
 from assay.validation.records import undefined
 from assay.validation.sharpe import MAX_UNPRICED, PERIODS_PER_YEAR
@@ -45,6 +39,7 @@ def drawdown_evidence(table: pl.DataFrame, *, costs: Costs | None = None) -> Evi
 def champion_evidence(
     table: pl.DataFrame,
     *,
+    generator: np.random.Generator,
     costs: Costs | None = None,
     periods_per_year: int = PERIODS_PER_YEAR,
 ) -> list[Evidence]:
@@ -57,6 +52,7 @@ def champion_evidence(
     ----------
     table: as for :func:`drawdown_evidence`, and ``champion``: the champion's score of each row,
         null where it has none; without the column nothing is compared.
+    generator: for the resampled dates of the interval and the p-value.
     """
     assumed = costs or Costs()
     terms = (
@@ -66,8 +62,8 @@ def champion_evidence(
     conventions = {
         "sharpe_vs_champion": (
             f"annualised Sharpe ratio minus the champion's, {terms}; mean / sd (ddof 1) x "
-            f"sqrt({periods_per_year}); interval from the HAC variance of the difference of "
-            f"z - SR/2 (z^2 - 1), {LAG_RULE}"
+            f"sqrt({periods_per_year}); interval and one-sided p-value by the studentised circular "
+            "block bootstrap of Ledoit and Wolf (2008)"
         ),
         "max_drawdown_vs_champion": f"maximum drawdown minus the champion's, {terms}",
     }
@@ -86,7 +82,9 @@ def champion_evidence(
         ]
     deeper = mine.max_drawdown(), theirs.max_drawdown()
     return [
-        _ratios(conventions["sharpe_vs_champion"], mine, theirs, math.sqrt(periods_per_year)),
+        _ratios(
+            conventions["sharpe_vs_champion"], mine, theirs, math.sqrt(periods_per_year), generator
+        ),
         Evidence(
             "max_drawdown_vs_champion",
             deeper[0] - deeper[1],
@@ -108,38 +106,35 @@ def net_returns(table: pl.DataFrame, *, costs: Costs | None = None) -> tuple[Int
     return backtest.dates, backtest.net()
 
 
-@overflow_becomes_undefined
-def _ratios(convention: str, mine: Backtest, theirs: Backtest, year: float) -> Evidence:
-    ratios = [_ratio(one.net()) for one in (mine, theirs)]
-    size = len(mine.dates)
-    lag = newey_west_lag(size)
-    difference = ratios[0][1] - ratios[1][1]
-    error = math.sqrt(long_run_variance(difference, lag) / size)
-    value = ratios[0][0] - ratios[1][0]
-    half = student_quantile(size - 1) * error
+def _ratios(
+    convention: str,
+    mine: Backtest,
+    theirs: Backtest,
+    year: float,
+    generator: np.random.Generator,
+) -> Evidence:
+    found = sharpe_difference(mine.net(), theirs.net(), generator=generator)
+    ratios = [float(one.net().mean() / one.net().std(ddof=1)) * year for one in (mine, theirs)]
+    if found.value is None:
+        return undefined(
+            "sharpe_vs_champion", convention, str(found.undefined), sample_size=found.sample_size
+        )
+    interval = found.interval
     return Evidence(
         "sharpe_vs_champion",
-        value * year,
-        size,
+        found.value * year,
+        found.sample_size,
         convention,
-        interval=((value - half) * year, (value + half) * year),
+        interval=None if interval is None else (interval[0] * year, interval[1] * year),
         details={
-            "in_words": f"{ratios[0][0] * year:.2f} and the champion's {ratios[1][0] * year:.2f}",
+            "in_words": f"{ratios[0]:.2f} and the champion's {ratios[1]:.2f}",
             "level": LEVEL,
-            "candidate": number(ratios[0][0] * year),
-            "champion": number(ratios[1][0] * year),
-            "standard_error": number(error * year),
-            "lag": lag,
+            "candidate": number(ratios[0]),
+            "champion": number(ratios[1]),
+            "p_value": found.p_value,
+            **found.details,
         },
     )
-
-
-def _ratio(series: FloatArray) -> tuple[float, FloatArray]:
-    """The ratio per date, and its influence function z - SR/2 (z^2 - 1)."""
-    mean, spread = float(series.mean()), float(series.std(ddof=1))
-    standard = (series - mean) / spread
-    ratio = mean / spread
-    return ratio, standard - ratio / 2 * (standard**2 - 1)
 
 
 def _backtest(table: pl.DataFrame, score: str, costs: Costs) -> Backtest:

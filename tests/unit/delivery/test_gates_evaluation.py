@@ -2,13 +2,15 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 
-from assay.delivery.gates import evaluate
+from assay.delivery.gates import Champion, evaluate
 from assay.delivery.policy_files import desk_policy_text, parse_policy, read_policy
 from assay.delivery.report import explain, render
 from assay.domain.evidence import Evidence
+from assay.domain.provenance import Provenance
 from assay.domain.verdicts import Outcome, Verdict
 from assay.errors import NotFound
 
@@ -156,9 +158,15 @@ def test_the_desk_policy_promotes_nothing_without_its_long_gates():
     }
     pieces = [evidence(name, value) for name, value in perfect.items()]
     assert evaluate(desk, "risk_model", pieces).outcome is Outcome.NOT_YET
+    pieces += [evidence(n, v) for n, v in {"ablation": 0.4, "feature_parity": 1.0}.items()]
+    pieces.append(evidence("dataset_compatibility", 0.5))
     weeks = {"paper_trading_hours": 30.0, "nightly_greens": 7.0, "shadow_stable_hours": 24.0}
-    pieces += [evidence(name, value) for name, value in weeks.items()]
-    assert evaluate(desk, "risk_model", pieces).outcome is Outcome.PROMOTABLE
+    weeks["drift_psi"] = 0.08
+    undated = [evidence(name, value) for name, value in weeks.items()]
+    assert evaluate(desk, "risk_model", [*pieces, *undated], now=DAY).outcome is Outcome.NOT_YET
+    pieces += [replace(piece, provenance=MEASURED) for piece in undated]
+    assert evaluate(desk, "risk_model", pieces, now=13 * DAY).outcome is Outcome.NOT_YET
+    assert evaluate(desk, "risk_model", pieces, now=11 * DAY).outcome is Outcome.PROMOTABLE
     pieces = [piece for piece in pieces if piece.name != "signature"]
     unsigned = [*pieces, evidence("signature", 0.0)]
     assert evaluate(desk, "risk_model", unsigned).outcome is Outcome.REFUSED
@@ -194,3 +202,128 @@ def test_a_table_stays_a_table_whatever_a_reason_says():
     assert len(rows) == 3
     columns = [len(row.replace("\\\\", "").replace("\\|", "").split("|")) for row in rows]
     assert len(set(columns)) == 1
+
+
+DAY = 86_400 * 10**9
+MEASURED = Provenance(
+    measured_at=10 * DAY,
+    convention_id="max_drawdown/1",
+    model_digest="m",
+    snapshots={"gold/fx_daily": "s1"},
+)
+
+
+def traced(value, sample_size=500, **changes):
+    return evidence("max_drawdown", value, sample_size, provenance=replace(MEASURED, **changes))
+
+
+NO_DEEPER = {
+    "rule": "<=",
+    "margin": 0.02,
+    "severity": "hard",
+    "compare": "champion",
+    "evidence": "max_drawdown",
+    "min_sample": 250,
+}
+
+
+def against(*theirs, mine=None, gate=NO_DEEPER):
+    champion = Champion("1.0.0", "c1", theirs)
+    pieces = [mine or traced(0.12)]
+    return only(evaluate(policy(no_deeper=gate), "p", pieces, champion=champion))
+
+
+def test_the_value_minus_the_champions_is_judged_by_the_margin():
+    result = against(traced(0.11))
+    assert result.verdict is Verdict.PASS
+    assert result.value == pytest.approx(0.01)
+    assert result.threshold == "<= 0.02 against the champion"
+    assert result.reason == "0.01 is <= 0.02 against the champion 1.0.0 (0.12 and 0.11)"
+    worse = against(traced(0.05))
+    assert worse.verdict is Verdict.FAIL
+    assert worse.reason.startswith("0.07 is not <= 0.02 against the champion 1.0.0")
+
+
+@pytest.mark.parametrize(
+    ("theirs", "mine", "reason"),
+    [
+        ([], None, "has no records of max_drawdown"),
+        ([traced(None)], None, "the champion 1.0.0: not measurable"),
+        ([traced(0.1, 249)], None, "sample of 249, at least 250 needed"),
+        ([traced(0.1), traced(0.2)], None, "has 2 records"),
+        ([traced(0.1, snapshots={"gold/fx_daily": "s2"})], None, "measured on other data"),
+        ([traced(0.1, snapshots={})], traced(0.1, snapshots={}), "measured on other data"),
+        ([traced(0.1, convention_id="max_drawdown/2")], None, "by another convention"),
+        ([traced(0.1, replayed=True)], None, "measured on a replay"),
+        ([evidence("max_drawdown", 0.1)], None, "is not recorded"),
+        ([traced(0.1)], evidence("max_drawdown", 0.1), "is not recorded"),
+        ([traced(-1.7e308)], traced(1.7e308), "overflowed"),
+    ],
+)
+def test_a_champion_that_does_not_compare_leaves_the_gate_undecided(theirs, mine, reason):
+    result = against(*theirs, mine=mine)
+    assert result.verdict is Verdict.INDETERMINATE
+    assert reason in result.reason
+
+
+def test_without_a_champion_a_comparison_waits_or_is_waived_by_name():
+    waiting = evaluate(policy(no_deeper=NO_DEEPER), "p", [traced(0.1)])
+    assert only(waiting).verdict is Verdict.INDETERMINATE
+    assert "no champion" in only(waiting).reason
+    waived = policy(no_deeper={**NO_DEEPER, "without_champion": "waive"}, ic=hard(">", 0.02))
+    report = evaluate(waived, "p", [evidence("ic", 0.03)])
+    assert report.outcome is Outcome.PROMOTABLE
+    (off,) = report.switched_off
+    assert (off.name, off.why) == (
+        "no_deeper",
+        "waived while the line has no champion to compare with",
+    )
+    with_one = evaluate(waived, "p", [evidence("ic", 0.03)], champion=Champion("1.0.0", "c1"))
+    assert with_one.outcome is Outcome.NOT_YET
+
+
+@pytest.mark.parametrize(
+    ("now", "verdict", "reason"),
+    [
+        (10 * DAY, Verdict.PASS, "0.1 is <= 0.2"),
+        (17 * DAY, Verdict.PASS, "0.1 is <= 0.2"),
+        (17 * DAY + 1, Verdict.INDETERMINATE, "measured at 1970-01-11T00:00:00Z, expired after 7"),
+        (10 * DAY - 1, Verdict.INDETERMINATE, "has not come yet"),
+        (None, Verdict.INDETERMINATE, "the time now is not known"),
+    ],
+)
+def test_evidence_older_than_the_policy_allows_decides_nothing(now, verdict, reason):
+    gates = policy(max_drawdown=hard("<=", 0.2, expires_days=7))
+    result = only(evaluate(gates, "p", [traced(0.1)], now=now))
+    assert result.verdict is verdict
+    assert reason in result.reason
+    undated = only(evaluate(gates, "p", [evidence("max_drawdown", 0.1)], now=now))
+    assert undated.verdict is Verdict.INDETERMINATE
+
+
+def test_what_was_measured_on_a_replay_counts_only_where_the_policy_says_so():
+    piece = traced(0.1, replayed=True)
+    assert judged_drawdown(hard("<=", 0.2), piece).verdict is Verdict.INDETERMINATE
+    assert "on a replay" in judged_drawdown(hard("<=", 0.2), piece).reason
+    allowed = hard("<=", 0.2, replayed="allow")
+    assert judged_drawdown(allowed, piece).verdict is Verdict.PASS
+
+
+def judged_drawdown(gate, piece):
+    return only(evaluate(policy(max_drawdown=gate), "p", [piece]))
+
+
+def test_evidence_against_a_former_champion_says_nothing_about_its_successor():
+    piece = evidence(
+        "qlike_vs_champion",
+        0.01,
+        provenance=replace(MEASURED, champion="1.0.0", champion_digest="c1"),
+    )
+    gates = policy(qlike_vs_champion=hard("<=", 0.1))
+    same = evaluate(gates, "p", [piece], champion=Champion("1.0.0", "c1"))
+    assert only(same).verdict is Verdict.PASS
+    other = only(evaluate(gates, "p", [piece], champion=Champion("1.1.0", "c2")))
+    assert other.verdict is Verdict.INDETERMINATE
+    assert other.reason == "measured against 1.0.0, in production is 1.1.0"
+    gone = only(evaluate(gates, "p", [piece]))
+    assert gone.verdict is Verdict.INDETERMINATE

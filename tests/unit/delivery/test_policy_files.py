@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from assay.delivery.policy import Rule
+from assay.delivery.policy import Compare, Replayed, Rule, WithoutChampion
 from assay.delivery.policy_files import (
     desk_policy_text,
     load_policy,
@@ -17,11 +17,16 @@ from assay.domain.versions import ALPHA_WEIGHTS, RISK_MODEL
 from assay.errors import ConfigurationError, NotFound
 
 DEMO = Path(__file__).parents[3] / "examples" / "fx" / "configs" / "gates.yaml"
-WEEKS = {
+LONG = {
     "paper_trading_hours",
+    "paper_pnl_after_costs",
     "nightly_greens",
     "shadow_stable_hours",
     "shadow_rank_correlation",
+    "drift_psi",
+    "serving_p95_ms",
+    "ablation",
+    "feature_importance_consistency",
 }
 
 
@@ -51,14 +56,15 @@ def test_the_demo_is_the_desks_policy_with_the_long_gates_switched_off_by_name()
     for kind in (RISK_MODEL, ALPHA_WEIGHTS):
         ours = {gate.name: gate for gate in demo.gates(kind)}
         theirs = {gate.name: gate for gate in desk.gates(kind)}
-        assert {name for name, gate in ours.items() if not gate.enabled} == WEEKS
-        assert all(gate.why for name, gate in ours.items() if name in WEEKS)
+        assert {name for name, gate in ours.items() if not gate.enabled} == LONG & set(ours)
+        assert all(gate.why for name, gate in ours.items() if name in LONG)
         assert all(gate.enabled for gate in theirs.values())
         for name, gate in ours.items():
             stated, applied = gate.to_json(), theirs[name].to_json()
             for key in ("enabled", "why"):
                 stated.pop(key), applied.pop(key)
             assert stated == applied
+            assert gate.replayed is Replayed.REFUSE
     assert demo.gates("baseline") == desk.gates("baseline")
 
 
@@ -79,11 +85,25 @@ def test_the_thresholds_are_the_published_ones():
         assert stated[kind]["nightly_greens"] == (">= 7", "hard")
         assert stated[kind]["shadow_stable_hours"] == (">= 24", "hard")
         assert stated[kind]["shadow_rank_correlation"] == (">= 0.95", "soft")
+        assert stated[kind]["drift_psi"] == ("< 0.25", "hard")
+        assert stated[kind]["ablation"] == ("> 0.05", "hard")
+        assert stated[kind]["feature_parity"] == ("equals 1", "hard")
+        assert stated[kind]["dataset_compatibility"] == (">= 0.5", "hard")
+        assert stated[kind]["serving_p95_ms"] == ("<= 200", "soft")
+        assert stated[kind]["onnx_p95_batch32_ms"] == ("<= 60", "soft")
+    alpha = stated[ALPHA_WEIGHTS]
+    assert alpha["deflated_sharpe"] == ("> 0.95", "hard")
+    assert alpha["pbo"] == ("< 0.2", "hard")
+    assert alpha["spa"] == ("<= 0.1", "hard")
+    assert alpha["sharpe_vs_champion"] == (">= 0.1", "hard")
+    assert alpha["max_drawdown_vs_champion"] == ("<= 0.02", "hard")
+    assert alpha["paper_pnl_after_costs"] == ("> 0", "soft")
     for gates in stated.values():
         assert gates["onnx_parity"] == ("<= 1e-05", "hard")
         for name in ("schema", "signature", "training_set_rebuilt"):
             assert gates[name] == ("equals 1", "hard")
     assert {gate for gate, (_, s) in stated["baseline"].items() if s == "soft"} == {
+        "feature_parity",
         "var_coverage",
         "calibration_slope",
     }
@@ -263,3 +283,65 @@ def test_conditions_show_thresholds_without_rounding_them_away():
     document = one_gate(threshold=0.123456789)
     (gate,) = parse_policy(document, source="s").gates("risk_model")
     assert gate.condition == "<= 0.123456789"
+
+
+def compared(**changes):
+    gate = {"rule": "<=", "margin": 0.02, "severity": "hard", "compare": "champion"}
+    gate |= {"evidence": "max_drawdown", **changes}
+    gate = {key: value for key, value in gate.items() if value is not ...}
+    return {"kinds": {"alpha_weights": {"gates": {"no_deeper": gate}}}}
+
+
+def test_a_gate_against_the_champion_says_so_in_its_condition():
+    document = compared(expires_days=30, replayed="allow", without_champion="waive")
+    (gate,) = parse_policy(document, source="s").gates("alpha_weights")
+    assert gate.condition == "<= 0.02 against the champion"
+    assert (gate.compare, gate.threshold, gate.expires_days) == (Compare.CHAMPION, (0.02,), 30)
+    assert (gate.replayed, gate.without_champion) == (Replayed.ALLOW, WithoutChampion.WAIVE)
+    assert gate.against_champion
+
+
+def test_a_policy_that_uses_no_later_key_keeps_the_digest_of_before_there_were_any():
+    (gate,) = parse_policy(one_gate(), source="s").gates("risk_model")
+    assert list(gate.to_json()) == [
+        "name", "evidence", "rule", "threshold", "severity", "min_sample", "enabled", "why",
+    ]  # fmt: skip
+    digests = {
+        parse_policy(document, source="s").digest
+        for document in (
+            one_gate(),
+            one_gate(expires_days=1),
+            one_gate(expires_days=2),
+            one_gate(replayed="allow"),
+            compared(),
+            compared(without_champion="waive"),
+        )
+    }
+    assert len(digests) == 6
+    assert (
+        parse_policy(one_gate(replayed="refuse"), source="s").digest
+        == parse_policy(one_gate(), source="s").digest
+    )
+
+
+@pytest.mark.parametrize(
+    ("document", "path", "hint"),
+    [
+        (one_gate(compare="champoin"), "var_coverage.compare: 'champoin'", "'champion'?"),
+        (one_gate(compare="champion"), "var_coverage.margin: missing", None),
+        (compared(threshold=1), "no_deeper.threshold: expected margin", "compare: champion"),
+        (compared(margin=...), "no_deeper.margin: missing", None),
+        (one_gate(margin=1), "var_coverage.margin: expected threshold", "compare: champion"),
+        (compared(margin="0.1"), "no_deeper.margin: found str", "without quotes"),
+        (one_gate(replayed="alow"), "var_coverage.replayed: 'alow'", "did you mean 'allow'?"),
+        (one_gate(expires_days=0), "var_coverage.expires_days: found int 0", None),
+        (one_gate(expires_days="30"), "var_coverage.expires_days: found str", "without quotes"),
+        (one_gate(expire_days=3), "var_coverage.expire_days: unknown key", "'expires_days'?"),
+        (one_gate(without_champion="waive"), "var_coverage.without_champion", "remove the key"),
+        (compared(without_champion="wave"), "no_deeper.without_champion: 'wave'", "'waive'?"),
+    ],
+)
+def test_a_wrong_later_key_is_refused_with_its_path_and_what_to_do(document, path, hint):
+    said = refusal(document)
+    assert path in said
+    assert hint is None or hint in said

@@ -54,11 +54,14 @@ def consistency(
     convention = "Spearman correlation of permutation importances with the champion's"
     if champion is None:
         return undefined(CONSISTENCY, convention, "there is no champion to compare with")
-    importances: list[dict[str, float]] = []
+    recipes: list[tuple[TrainingRun, Recipe]] = []
     for whose, one in (("", run), ("the champion: ", champion)):
         recipe = _recipe(desk, one)
         if isinstance(recipe, str):
             return undefined(CONSISTENCY, convention, f"{whose}{recipe}")
+        recipes.append((one, recipe))
+    importances: list[dict[str, float]] = []
+    for one, recipe in recipes:
         progress.event(f"{recipe.name}: permuting each feature")
         made = _training_set(desk, one, recipe)
         importances.append(

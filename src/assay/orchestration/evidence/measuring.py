@@ -7,9 +7,11 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
+import polars as pl
 
 from assay.domain.canonical import content_hash
 from assay.domain.evidence import Evidence
+from assay.domain.instants import Instant
 from assay.domain.provenance import Provenance
 from assay.domain.versions import ALPHA_WEIGHTS, RISK_MODEL
 from assay.errors import ConfigurationError, NotFound
@@ -24,12 +26,17 @@ from assay.orchestration.evidence.features import (
 )
 from assay.orchestration.evidence.surroundings import around
 from assay.orchestration.evidence.tables import alpha_table, horizon_of, path_table, risk_table
+from assay.orchestration.evidence.trials import Trials, trials_of
 from assay.orchestration.modelling import TrainingRun, sealed_run
 from assay.orchestration.progress import Progress
 from assay.orchestration.provenance import git_revision
 from assay.registry import VerifiedVersion
 from assay.validation import alpha_evidence, risk_evidence
-from assay.validation.against_champion import champion_evidence, drawdown_evidence
+from assay.validation.against_champion import (
+    champion_evidence,
+    drawdown_evidence,
+    net_returns,
+)
 from assay.validation.artefacts import (
     onnx_parity,
     readable_files,
@@ -38,13 +45,28 @@ from assay.validation.artefacts import (
     training_set_rebuilt,
 )
 from assay.validation.catalogue import CATALOGUE
+from assay.validation.luck import Attempts, luck_evidence
+from assay.validation.probabilities import probability_evidence
 from assay.validation.robustness import path_evidence
 
 SHUFFLE_SEED: Final = 20_260_101
 """Seed of the label-shuffle control: fixed, so that evidence can be measured again."""
+BOOTSTRAP_SEED: Final = 20_260_102
+"""Seed of the resampled dates of tests against the champion and of all trials together."""
+NULL_SEED: Final = 20_260_103
+"""Seed of the outcomes that a perfect forecaster would have seen."""
+PROBABILITIES: Final = frozenset({"rise_probability"})
+"""Estimators whose scores are probabilities of a rise."""
 SLOW: Final = frozenset({ABLATION, CONSISTENCY})
 """What takes as long as training does."""
-_SEEDS: Final = {"sharpe_after_costs": (SHUFFLE_SEED,), CONSISTENCY: (PERMUTATION_SEED,)}
+_SEEDS: Final = {
+    "sharpe_after_costs": (SHUFFLE_SEED,),
+    "sharpe_vs_champion": (BOOTSTRAP_SEED,),
+    "spa": (BOOTSTRAP_SEED,),
+    "ece": (NULL_SEED,),
+    CONSISTENCY: (PERMUTATION_SEED,),
+}
+_OF_TRIALS: Final = frozenset({"deflated_sharpe", "pbo", "spa"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +77,20 @@ class Measured:
     run: TrainingRun | None
     champion: VerifiedVersion | None = None
     champion_run: TrainingRun | None = None
+    trials: Trials | None = None
 
     @classmethod
     def of(
-        cls, desk: Desk, opened: VerifiedVersion, champion: VerifiedVersion | None = None
+        cls,
+        desk: Desk,
+        opened: VerifiedVersion,
+        champion: VerifiedVersion | None = None,
+        *,
+        trials: Collection[str] | None = None,
     ) -> Measured:
         """The version with what it was made by.
+
+        ``trials`` are the ids of those that count; None counts all that there are now.
 
         Raises
         ------
@@ -70,14 +100,18 @@ class Measured:
         if not opened.is_model:
             return cls(opened, None)
         run = sealed_run(desk, opened.metadata)
+        tried = None
+        if opened.metadata.kind == ALPHA_WEIGHTS:
+            tried = trials_of(desk, opened.name)
+            tried = tried if trials is None else tried.only(trials)
         if champion is None or not champion.is_model:
-            return cls(opened, run)
+            return cls(opened, run, trials=tried)
         try:
             theirs = sealed_run(desk, champion.metadata)
         except NotFound:
             # One that was made elsewhere has no out-of-sample record here: gates stay undecided.
             theirs = None
-        return cls(opened, run, champion, theirs)
+        return cls(opened, run, champion, theirs, tried)
 
 
 def measure(
@@ -89,10 +123,9 @@ def measure(
     ----------
     wanted: names that a policy asks for; what takes as long as training is measured only then.
     """
-    commit = git_revision(desk.layout.root)
-    return [
-        _traced(desk, measured, piece, commit) for piece in _all(desk, measured, progress, wanted)
-    ]
+    found = _all(desk, measured, progress, wanted)
+    now, commit = desk.clock.now(), git_revision(desk.layout.root)
+    return [replace(one, provenance=_traced(measured, one.name, now, commit)) for one in found]
 
 
 def _all(
@@ -136,7 +169,9 @@ def _statistics(desk: Desk, measured: Measured, run: TrainingRun) -> list[Eviden
         return [
             *alpha_evidence(table, generator=generator, horizon=horizon),
             drawdown_evidence(table),
-            *champion_evidence(table),
+            *champion_evidence(table, generator=np.random.default_rng(BOOTSTRAP_SEED)),
+            *_of_luck(measured, table, horizon),
+            *_of_probabilities(run, table),
             *_of_paths(desk, run, horizon),
         ]
     raise ConfigurationError(
@@ -145,32 +180,52 @@ def _statistics(desk: Desk, measured: Measured, run: TrainingRun) -> list[Eviden
     )
 
 
+def _of_luck(measured: Measured, table: pl.DataFrame, horizon: int) -> list[Evidence]:
+    """What all trials of the line leave of the candidate's result."""
+    assert measured.trials is not None
+    matrix = measured.trials.matrix()
+    rival = measured.champion_run
+    theirs = None if rival is None else measured.trials.returns(rival.id, matrix.dates)
+    attempts = Attempts(net_returns(table)[1], matrix.values, measured.trials.raw, theirs)
+    return luck_evidence(attempts, generator=np.random.default_rng(BOOTSTRAP_SEED), horizon=horizon)
+
+
+def _of_probabilities(run: TrainingRun, table: pl.DataFrame) -> list[Evidence]:
+    """Whether the scores are the probabilities that they are called; none where they are not."""
+    if run.record["recipe"]["estimator"]["name"] not in PROBABILITIES:
+        return []
+    return probability_evidence(table, generator=np.random.default_rng(NULL_SEED))
+
+
 def _of_paths(desk: Desk, run: TrainingRun, horizon: int) -> list[Evidence]:
     """Evidence of the recipe's robustness scheme; none where it has none."""
     table = path_table(desk, run)
     return [] if table is None else path_evidence(table, horizon=horizon)
 
 
-def _traced(desk: Desk, measured: Measured, piece: Evidence, commit: str | None) -> Evidence:
-    """The record with what it came from."""
+def _traced(measured: Measured, name: str, now: Instant, commit: str | None) -> Provenance:
+    """What a record of this name came from."""
     opened, run = measured.opened, measured.run
-    known = CATALOGUE[piece.name]
+    known = CATALOGUE[name]
     champion = measured.champion if known.against_champion else None
     read = {"version": opened.digest, "run": None if run is None else run.seal}
     if champion is not None and measured.champion_run is not None:
         read |= {"champion": champion.digest, "champion_run": measured.champion_run.seal}
-    traced = Provenance(
-        measured_at=desk.clock.now(),
+    tried = measured.trials if name in _OF_TRIALS else None
+    if tried is not None:
+        read |= {"trials": content_hash({one.id: one.digest for one in tried.trials})}
+    return Provenance(
+        measured_at=now,
         convention_id=known.convention_id,
         model_digest=opened.digest,
         run=None if run is None else run.id,
         inputs_digest=content_hash(read),
         snapshots={} if run is None else run.record["training_set"]["snapshots"],
         manifest=opened.metadata.manifest_hash,
-        seeds=_SEEDS.get(piece.name, ()),
+        seeds=_SEEDS.get(name, ()),
         code=measuring_code(),
         commit=commit,
+        trials=() if tried is None else tuple(one.id for one in tried.trials),
         champion=None if champion is None else champion.version,
         champion_digest=None if champion is None else champion.digest,
     )
-    return replace(piece, provenance=traced)

@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeAlias
 
 from assay.domain.canonical import canonical_bytes
 from assay.domain.evidence import Evidence
@@ -98,8 +98,8 @@ def recompute_evidence(desk: Desk, name: str, version: str, progress: Progress) 
     opened = registry.open_version(name, version)
     recorded = {piece.name: piece for piece in registry.evidence(name, opened.version)}
     answers: dict[str, Recomputed] = {}
-    for champion, pieces in _by_champion(recorded.values()).items():
-        answers |= _again(desk, opened, champion, pieces, progress)
+    for (champion, trials), pieces in _alike(recorded.values()).items():
+        answers |= _again(desk, opened, champion, trials, pieces, progress)
     for piece in recorded.values():
         if piece.name not in answers:
             answers[piece.name] = _cannot(piece, _why_not(piece))
@@ -112,13 +112,17 @@ def _why_not(piece: Evidence) -> str:
     return "it was observed at a moment that does not come back"
 
 
-def _by_champion(pieces: Iterable[Evidence]) -> dict[str | None, dict[str, Evidence]]:
-    """What can be measured again, by the version of the champion that was compared with."""
-    found: dict[str | None, dict[str, Evidence]] = {}
+_Against: TypeAlias = tuple[str | None, tuple[str, ...]]
+
+
+def _alike(pieces: Iterable[Evidence]) -> dict[_Against, dict[str, Evidence]]:
+    """What can be measured again, by the champion that it names and the trials that it counted."""
+    found: dict[_Against, dict[str, Evidence]] = {}
     for piece in pieces:
         known = CATALOGUE.get(piece.name)
         if piece.provenance is not None and known is not None and known.repeatable:
-            found.setdefault(piece.provenance.champion, {})[piece.name] = piece
+            against = (piece.provenance.champion, piece.provenance.trials)
+            found.setdefault(against, {})[piece.name] = piece
     return found
 
 
@@ -126,15 +130,16 @@ def _again(
     desk: Desk,
     opened: VerifiedVersion,
     champion: str | None,
+    trials: tuple[str, ...],
     pieces: Mapping[str, Evidence],
     progress: Progress,
 ) -> dict[str, Recomputed]:
-    """These records, all compared with one champion or with none."""
+    """These records, all against one champion or none, and with the same trials counted."""
     against = "" if champion is None else f" against {champion}"
     progress.event(f"{opened.name} {opened.version}: measuring {len(pieces)} records{against}")
     try:
         theirs = None if champion is None else desk.registry.open_version(opened.name, champion)
-        measured = Measured.of(desk, opened, theirs)
+        measured = Measured.of(desk, opened, theirs, trials=trials or None)
         made = measure(desk, measured, progress, wanted=set(pieces))
     except AssayError as error:
         return {name: _cannot(piece, error.message) for name, piece in pieces.items()}
@@ -176,6 +181,7 @@ def _moved(recorded: Provenance, again: Provenance) -> str | None:
         ("the snapshots", dict(recorded.snapshots), dict(again.snapshots)),
         ("the manifest", recorded.manifest, again.manifest),
         ("the seeds", recorded.seeds, again.seeds),
+        ("the trials", recorded.trials, again.trials),
         ("what was read", recorded.inputs_digest, again.inputs_digest),
     ):
         if before != after:

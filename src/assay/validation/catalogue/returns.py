@@ -102,7 +102,7 @@ MONEY: Final = (
         formula="SR(candidate) - SR(champion), both traded on the rows that both scored, at the "
         "same prices and costs",
         convention="Annualised with sqrt(252), ddof 1; dates on which only one of them has scores "
-        "are left out. Interval from the HAC variance of the difference of influence functions.",
+        "are left out. Interval by the studentised block bootstrap.",
         source="Jobson and Korkie (1981); Ledoit and Wolf (2008), Robust performance hypothesis "
         "testing with the Sharpe ratio",
         lies="Two strategies that are nearly the same differ by noise: the interval is what "
@@ -162,9 +162,10 @@ LUCK: Final = (
         "it; automatic block length; p = (1 + #) / (B + 1).",
         source="Hansen (2005), A test for superior predictive ability; Politis and Romano (1994)",
         lies="It says that some trial beats the benchmark, not that this one does. A public "
-        "library "
-        "leaves the studentisation out and answers 0.63 where this is 0.02.",
-        reading="0.10 or less passes.",
+        "library leaves the studentisation out and answers 0.63 where this is 0.02.",
+        reading="0.10 or less passes. Cash and the champion are both benchmarks, the harder one "
+        "decides; the side notes hold both.",
+        against_champion=True,
     ),
     Explanation(
         name="min_track_record",

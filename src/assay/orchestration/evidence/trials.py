@@ -12,7 +12,7 @@ by looking at plots. The count is a lower bound.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from assay.domain.versions import ALPHA_WEIGHTS
-from assay.errors import AssayError
+from assay.errors import AssayError, NotFound
 from assay.orchestration.desk import Desk
 from assay.orchestration.evidence.tables import alpha_table
 from assay.orchestration.modelling import TrainingRun, load_run, sealed_run
@@ -40,6 +40,7 @@ class Trial:
     dates: out-of-sample dates, ascending, int64 ns UTC, shape (T,). returns: what trading its
         scores would have earned on each after costs, shape (T,). Both None where there is no such
         series; ``without`` says why.
+    digest: SHA-256 of the run's record, None where no run is recorded here.
     """
 
     id: str
@@ -50,6 +51,7 @@ class Trial:
     dates: npt.NDArray[np.int64] | None = None
     returns: npt.NDArray[np.float64] | None = None
     without: str | None = None
+    digest: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object without the series, which stay where they are."""
@@ -90,6 +92,31 @@ class Trials:
         ]
         values = np.stack(columns, axis=1) if columns else np.empty((len(common), 0))
         return TrialMatrix(tuple(one.id for one in dated), common, values)
+
+    def only(self, ids: Collection[str]) -> Trials:
+        """These trials, as when there were no others yet.
+
+        Raises
+        ------
+        NotFound: one of them is not recorded here any more.
+        """
+        gone = sorted(set(ids) - {one.id for one in self.trials})
+        if gone:
+            raise NotFound(
+                f"{self.model}: {len(gone)} of {len(ids)} trials that were counted are not "
+                f"recorded here, such as {gone[0]}"
+            )
+        return Trials(self.model, tuple(one for one in self.trials if one.id in ids))
+
+    def returns(self, trial: str, dates: npt.NDArray[np.int64]) -> npt.NDArray[np.float64] | None:
+        """The series of one trial on these dates, shape (D,); None where it lacks one of them."""
+        for one in self.trials:
+            if one.id == trial and one.dates is not None and one.returns is not None:
+                places = np.searchsorted(one.dates, dates)
+                if len(dates) and places.max() < len(one.dates):
+                    there = np.array_equal(one.dates[places], dates)
+                    return one.returns[places] if there else None
+        return None
 
     def to_json(self) -> dict[str, Any]:
         matrix = self.matrix()
@@ -195,6 +222,7 @@ def _trial(desk: Desk, run: TrainingRun, versions: dict[str, str], problem: str 
         dates=dates,
         returns=returns,
         without=without,
+        digest=run.seal,
     )
 
 
