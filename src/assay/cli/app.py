@@ -15,6 +15,7 @@ from assay.cli import (
     lineage,
     models,
     online,
+    paper,
     parity,
     registry,
     report,
@@ -92,6 +93,7 @@ app.add_typer(parity.parity, rich_help_panel=DATA)
 app.add_typer(requests.requests, rich_help_panel=DATA)
 app.command(rich_help_panel=MODELS)(models.train)
 app.add_typer(models.gates, rich_help_panel=MODELS)
+app.add_typer(paper.paper, rich_help_panel=MODELS)
 models.models.command("sql")(registry.sql)
 models.models.command("lifecycle")(registry.lifecycle)
 models.models.command("adopt")(registry.adopt)

@@ -160,6 +160,10 @@ class PaperAccount:
         """When the last prices were that it took."""
         return self._state.at
 
+    def knows(self, decision: str) -> bool:
+        """Whether it has taken a decision with this id."""
+        return (DECISION, decision) in self._taken
+
     def decide(self, decision: Decision, *, source: Mapping[str, str] | None = None) -> bool:
         """Take a decision; False when it had been taken before.
 
@@ -211,11 +215,16 @@ class PaperAccount:
         self._state = done.state
         return done
 
-    def incident(self, at: Instant, reason: str) -> None:
-        """Record that operation was not undisturbed; hours are counted from there anew."""
+    def incident(self, at: Instant, reason: str) -> bool:
+        """Record that operation was not undisturbed; hours are counted from there anew.
+
+        False when it had been recorded before.
+        """
         line = {"kind": INCIDENT, "at": at, "reason": reason}
-        if not self._had((INCIDENT, str(at)), line, f"incident of {render(at)}"):
-            self._append(line)
+        if self._had((INCIDENT, str(at)), line, f"incident of {render(at)}"):
+            return False
+        self._append(line)
+        return True
 
     def _had(self, key: tuple[str, str], line: Mapping[str, Any], what: str) -> bool:
         known = self._taken.get(key)
