@@ -31,6 +31,7 @@ PAGES = ROOT / "docs/how-to"
         "add-a-model",
         "add-a-source",
         "add-a-store",
+        "backtest-and-paper-trade",
         "cache-features",
         "control-access",
         "define-a-training-set",

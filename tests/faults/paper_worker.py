@@ -2,8 +2,9 @@
 
 usage: paper_worker.py JOURNAL WHOLE
 
-Every child appends one line, or a part of one, and dies by SIGKILL; the next one goes on. At the
-end JOURNAL is complete. WHOLE is written by one process that nobody kills.
+Every child appends the lines of one event, the first of them, or a part of one, and dies by
+SIGKILL; the next one goes on. At the end JOURNAL is complete. WHOLE is written by one process that
+nobody kills.
 """
 
 from __future__ import annotations
@@ -11,14 +12,14 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from assay.portfolio import Decision, Instrument, PaperAccount, PaperTerms, Prices, Terms, Weighting
 from assay.portfolio import paper as module
-from assay.storage.files import append_line
+from assay.storage.files import append_lines
 
 DAY = 86_400 * 10**9
 NAMES = ("A", "B", "C")
@@ -37,13 +38,20 @@ def feed(path: Path) -> None:
             account.decide(Decision(f"d{day}", day * DAY + 1, decision))
 
 
-def dying(torn: bool) -> Callable[[Path, bytes], None]:
-    def append(path: Path, line: bytes) -> None:
-        if torn:
-            with path.open("ab") as handle:
-                handle.write(line[: len(line) // 2])
-        else:
-            append_line(path, line)
+def dying(number: int) -> Callable[..., None]:
+    """An append that dies: after all lines, after the first, or in the middle of the last."""
+
+    def append(path: Path, lines: Sequence[bytes], *, sync: bool = True) -> None:
+        match number % 3:
+            case 0:
+                append_lines(path, lines[:1])
+            case 1:
+                append_lines(path, lines)
+            case _:
+                if lines[:-1]:
+                    append_lines(path, lines[:-1], sync=sync)
+                with path.open("ab") as handle:
+                    handle.write(lines[-1][: len(lines[-1]) // 2])
         os.kill(os.getpid(), signal.SIGKILL)
 
     return append
@@ -56,8 +64,7 @@ def main() -> None:
     while True:
         child = os.fork()
         if child == 0:
-            # Every third dies in the middle of a line.
-            module.append_line = dying(torn=killed % 3 == 2)
+            module.append_lines = dying(killed)
             feed(journal)
             os._exit(0)
         _, status = os.waitpid(child, 0)

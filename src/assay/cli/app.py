@@ -17,6 +17,7 @@ from assay.cli import (
     lineage,
     models,
     online,
+    paper,
     parity,
     registry,
     report,
@@ -96,6 +97,7 @@ app.command(rich_help_panel=MODELS)(models.train)
 app.add_typer(gates.gates, rich_help_panel=MODELS)
 app.add_typer(evidence.evidence, rich_help_panel=MODELS)
 app.add_typer(evidence.nightly, rich_help_panel=MODELS)
+app.add_typer(paper.paper, rich_help_panel=MODELS)
 models.models.command("sql")(registry.sql)
 models.models.command("lifecycle")(registry.lifecycle)
 models.models.command("adopt")(registry.adopt)

@@ -18,6 +18,7 @@ from assay.statistics.panel import BoolArray, FloatArray, IntArray
 from assay.statistics.statistic import number, overflow_becomes_undefined
 
 _CALIBRATION_ROWS = 750
+_CALIBRATION_CELLS = 100_000
 _BISECTIONS = 14
 _PERSISTENCE = (-0.99, 0.9999)
 _ROWS_AT_ONCE = 4_000_000
@@ -143,13 +144,14 @@ def persistent_noise(
 def _persistence(traded: Traded, wanted: float, generator: np.random.Generator) -> float:
     scored = traded.scored[:_CALIBRATION_ROWS]
     seed = int(generator.integers(2**63))
+    several = min(16, max(1, _CALIBRATION_CELLS // max(scored.size, 1)))
     low, high = _PERSISTENCE
     for _ in range(_BISECTIONS):
         middle = (low + high) / 2
         # The same noise each time, so that turnover falls steadily with persistence.
-        noise = persistent_noise((1, *scored.shape), middle, np.random.default_rng(seed))[0]
+        noise = persistent_noise((several, *scored.shape), middle, np.random.default_rng(seed))
         aims = _aims(np.where(scored, noise, np.nan), traded.terms)
-        if book_turnover(aims) > wanted:
+        if np.mean([book_turnover(aim) for aim in aims]) > wanted:
             low = middle
         else:
             high = middle

@@ -3,10 +3,9 @@
 The journal is the account: one JSON object per line, appended and synced, never rewritten.
 
 1. ``opened`` holds the terms, the instruments and the starting equity.
-2. ``decision``, ``prices`` and ``incident`` are what the account was given. Each is on the disk
-   before anything follows from it.
-3. ``orders``, ``fills`` and ``mark`` are what prices did. They follow from the lines before by
-   arithmetic alone, and a mark holds the whole state with every bit.
+2. ``decision``, ``prices`` and ``incident`` are what the account was given.
+3. ``orders``, ``fills`` and ``mark`` are what prices did, written with them. They follow from the
+   lines before by arithmetic alone, and a mark holds the whole state with every bit.
 
 A process may die at any instant. The next one cuts a torn last line, takes the state of the last
 mark, repeats the inputs after it and writes the outputs that are missing: the journal is then the
@@ -36,7 +35,7 @@ from assay.portfolio.account import (
 )
 from assay.portfolio.terms import NANOS_PER_HOUR, Instrument, Terms
 from assay.statistics.statistic import number
-from assay.storage.files import append_line, drop_torn_tail
+from assay.storage.files import append_lines, drop_torn_tail, sync_file
 from assay.storage.locks import FileLock
 
 FORMAT: Final = 1
@@ -148,6 +147,8 @@ class PaperAccount:
 
     def close(self) -> None:
         """Let others open the journal."""
+        if self.terms.replayed and self.path.exists():
+            sync_file(self.path)
         self._lock.__exit__(None, None, None)
 
     @property
@@ -159,6 +160,10 @@ class PaperAccount:
     def last_prices(self) -> Instant | None:
         """When the last prices were that it took."""
         return self._state.at
+
+    def knows(self, decision: str) -> bool:
+        """Whether it has taken a decision with this id."""
+        return (DECISION, decision) in self._taken
 
     def decide(self, decision: Decision, *, source: Mapping[str, str] | None = None) -> bool:
         """Take a decision; False when it had been taken before.
@@ -205,17 +210,20 @@ class PaperAccount:
         if self._had((PRICES, str(prices.at)), line, f"prices of {render(prices.at)}"):
             return None
         done = self._account.take(self._state, prices)
-        self._append(line)
-        for output in _outputs(done):
-            self._append(output)
+        self._append(line, *_outputs(done))
         self._state = done.state
         return done
 
-    def incident(self, at: Instant, reason: str) -> None:
-        """Record that operation was not undisturbed; hours are counted from there anew."""
+    def incident(self, at: Instant, reason: str) -> bool:
+        """Record that operation was not undisturbed; hours are counted from there anew.
+
+        False when it had been recorded before.
+        """
         line = {"kind": INCIDENT, "at": at, "reason": reason}
-        if not self._had((INCIDENT, str(at)), line, f"incident of {render(at)}"):
-            self._append(line)
+        if self._had((INCIDENT, str(at)), line, f"incident of {render(at)}"):
+            return False
+        self._append(line)
+        return True
 
     def _had(self, key: tuple[str, str], line: Mapping[str, Any], what: str) -> bool:
         known = self._taken.get(key)
@@ -223,10 +231,15 @@ class PaperAccount:
             raise Conflict(f"{what} was taken before with another content: {self.path}")
         return known is not None
 
-    def _append(self, line: Mapping[str, Any]) -> None:
-        append_line(self.path, canonical_bytes({"seq": self._seq, **line}))
-        self._seq += 1
-        self._remember(line)
+    def _append(self, *lines: Mapping[str, Any]) -> None:
+        encoded = [
+            canonical_bytes({"seq": seq, **line}) for seq, line in enumerate(lines, self._seq)
+        ]
+        # What is replayed can be replayed again: it is synced once, at the end.
+        append_lines(self.path, encoded, sync=not self.terms.replayed)
+        self._seq += len(lines)
+        for line in lines:
+            self._remember(line)
 
     def _remember(self, line: Mapping[str, Any]) -> None:
         key = _key(line)
@@ -253,8 +266,8 @@ class PaperAccount:
             self._state = AccountState.from_json(lines[last]["state"])
         tail = lines[last + 1 :]
         missing, self._state = _repeat(self._account, self._state, tail, self.path)
-        for line in missing:
-            self._append(line)
+        if missing:
+            self._append(*missing)
 
 
 def read_journal(path: Path) -> list[dict[str, Any]]:

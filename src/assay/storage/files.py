@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -77,16 +77,33 @@ def replace_link(link: Path, target: Path) -> None:
 
 def append_line(path: Path, line: bytes) -> None:
     """Append one line and sync it. The caller holds the writer's lock and has repaired the tail."""
-    if b"\n" in line:
-        raise Tampered(f"line for {path.name} contains a line break")
+    append_lines(path, [line])
+
+
+def append_lines(path: Path, lines: Sequence[bytes], *, sync: bool = True) -> None:
+    """Append lines in one write and sync them together; as :func:`append_line`.
+
+    A crash leaves a beginning of them: some whole lines, and at most one that is torn. Without
+    ``sync`` a power cut may take back what was written since :func:`sync_file`.
+    """
+    for line in lines:
+        if b"\n" in line:
+            raise Tampered(f"line for {path.name} contains a line break")
     path.parent.mkdir(parents=True, exist_ok=True)
     created = not path.exists()
     with path.open("ab") as handle:
-        handle.write(line + b"\n")
+        handle.write(b"".join(line + b"\n" for line in lines))
         handle.flush()
-        os.fsync(handle.fileno())
+        if sync:
+            os.fsync(handle.fileno())
     if created:
         sync_directory(path.parent)
+
+
+def sync_file(path: Path) -> None:
+    """Make what was written to a file survive a power cut."""
+    with path.open("rb") as handle:
+        os.fsync(handle.fileno())
 
 
 def drop_torn_tail(path: Path) -> bytes:
