@@ -14,8 +14,8 @@
    :mod:`~assay.statistics.stability` of shares of bins, :mod:`~assay.statistics.profile` of columns
    against what was stored with a model, :mod:`~assay.statistics.effective` for how many independent
    rows a persistent series is worth.
-6. :mod:`~assay.statistics.performance` of an account, :mod:`~assay.statistics.multiplicity` for many
-   tests at once, :mod:`~assay.statistics.sequential` for tests that are looked at every day.
+6. :mod:`~assay.statistics.performance` of an account, :mod:`~assay.statistics.multiplicity` for
+   many tests at once, :mod:`~assay.statistics.sequential` for tests looked at every day.
 
 Poor data gives a value of None and says why; it never gives NaN and never raises. Arguments of the
 wrong shape raise :class:`~assay.errors.ContractViolation`.

@@ -172,7 +172,8 @@ def drift(reference: Profile, values: npt.ArrayLike, *, effective: float | None 
     """One column against its profile; rows in order of time, or ``effective`` given.
 
     Without it the effective size is that of the shorter memory: a short window cannot show how
-    persistent it is, so it is never taken to be less persistent than the reference was.
+    persistent it is, so it is never taken to be less persistent than the reference was. NaN and
+    infinite rows are counted as missing.
     """
     column = columns_of(values=values)["values"]
     known = finite_rows(column)

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from scipy.special import chdtrc, chdtri
 
 from assay.errors import ContractViolation
-from assay.statistics.distances import pair_problem
+from assay.statistics.distances import effective_rows, pair_problem
 from assay.statistics.panel import FloatArray, columns_of
 from assay.statistics.statistic import Statistic, overflow_becomes_undefined
 
@@ -105,14 +105,14 @@ def stability_index(
     """The index from counts per bin, shape (bins,), the last one those of missing values.
 
     The p-value is the upper tail of the null at the effective sizes; ``details["null_quantile"]``
-    is its 99 % quantile, up to which a limit should be widened. The Kullback-Leibler and
-    Jensen-Shannon forms of the same shares are in the details of :func:`divergences`.
+    is its 99 % quantile, up to which a limit should be widened.
+    :func:`divergences` gives the other forms of the same shares.
     """
     then, now = _shares(reference, current)
     bins = len(then)
     rows = float(reference.sum()), float(current.sum())
-    n = min(effective_reference or rows[0], rows[0])
-    m = min(effective_current or rows[1], rows[1])
+    n = effective_rows(rows[0], effective_reference)
+    m = effective_rows(rows[1], effective_current)
     value = float(np.sum((now - then) * np.log(now / then)))
     return Statistic(
         value=value,
