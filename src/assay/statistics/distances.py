@@ -21,7 +21,7 @@ from assay.statistics.panel import FloatArray, columns_of
 from assay.statistics.statistic import Statistic, number, overflow_becomes_undefined
 
 MIN_EFFECTIVE = 4.0
-"""Below this effective size the limit law of Kolmogorov and Smirnov says nothing."""
+"""Below n m / (n + m) of this many effective rows no limit law says anything."""
 
 KS = (
     "largest distance between the two empirical distribution functions (Kolmogorov-Smirnov); "
