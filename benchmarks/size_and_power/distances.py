@@ -14,7 +14,7 @@ from benchmarks.size_and_power.simulated import autoregressive, below, row
 LEVEL = 0.05
 REFERENCE = 1000
 CURRENT = 250
-PERSISTENCE = (0.0, 0.5, 0.9, 0.99)
+PERSISTENCE = (0.0, 0.5, 0.9, 0.95, 0.99)
 
 
 def rows(repetitions: int, generator: np.random.Generator) -> list[dict[str, Any]]:
@@ -47,7 +47,7 @@ def rows(repetitions: int, generator: np.random.Generator) -> list[dict[str, Any
                     below(now.ks.p_value, LEVEL),
                     psi > 0.1,
                     below(now.psi.p_value, LEVEL),
-                    psi > max(0.1, now.psi.details["null_quantile"]),
+                    psi > max(0.1, now.psi.details["null_quantile"] or np.inf),
                 )
                 for alarms, answer in zip(hits.values(), answers, strict=True):
                     alarms.append(answer)

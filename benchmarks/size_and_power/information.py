@@ -42,7 +42,7 @@ def rows(repetitions: int, generator: np.random.Generator) -> list[dict[str, Any
                 horizon=HORIZON,
             )
             paired.append(below(two.p_value, LEVEL))
-        data = "no edge" if edge == 0.0 else f"IC about {edge:g} a date"
+        data = "no edge" if edge == 0.0 else f"daily edge {edge:g}"
         data += f", labels overlap {HORIZON} dates, scores AR(1) 0.98"
         for name, hits in passed.items():
             found.append(row(f"IC, Newey-West t, {name}", data, DAYS, f"p <= {LEVEL}", hits))

@@ -62,7 +62,7 @@ def brier(
     to add up: + within-bin variance - within-bin covariance (Stephenson, Coelho and Jolliffe 2008,
     "Two extra components in the Brier score decomposition", Weather and Forecasting 23).
     ``details["skill"]`` is 1 - Brier / uncertainty: how much better than always saying the base
-    rate of this very sample.
+    rate of this very sample. Missing values: as the module says.
     """
     grouping = "per distinct probability" if bins is None else f"{bins} bins of equal {scheme}"
     convention = f"mean squared error of the probability (Brier), Murphy decomposition {grouping}"
@@ -142,7 +142,7 @@ def calibration_line(outcome: npt.ArrayLike, probability: npt.ArrayLike) -> Stat
     1 is calibrated, below 1 overconfident. Cox (1958), "Two further applications of a model for
     binary regression", Biometrika 45. The interval is Wald's; ``p_value`` is the likelihood ratio
     test of intercept 0 and slope 1 together, chi-square(2). Probabilities are clipped as in
-    :func:`log_loss`.
+    :func:`log_loss`; missing values are treated as the module says.
     """
     convention = (
         "slope of the logistic regression of outcome on logit(probability); p-value that intercept "
@@ -228,7 +228,7 @@ def binned(p: FloatArray, bins: int, scheme: str) -> tuple[IntArray, FloatArray]
 
 
 def pairs_of(outcome: npt.ArrayLike, probability: npt.ArrayLike) -> Pairs | str:
-    """The rows that can be judged, or why there are none."""
+    """The rows that can be judged, or why there are none; NaN is treated as the module says."""
     y, p = columns_of(outcome=outcome, probability=probability).values()
     known = ~np.isnan(y)
     y, p = y[known], p[known]

@@ -21,7 +21,7 @@ from assay.statistics.panel import FloatArray, columns_of
 from assay.statistics.statistic import Statistic, number, overflow_becomes_undefined
 
 MIN_EFFECTIVE = 4.0
-"""Below this effective size the limit law of Kolmogorov and Smirnov says nothing."""
+"""Below n m / (n + m) of this many effective rows no limit law says anything."""
 
 KS = (
     "largest distance between the two empirical distribution functions (Kolmogorov-Smirnov); "
@@ -47,7 +47,7 @@ def kolmogorov_smirnov(
 
     Parameters
     ----------
-    reference, current: shapes (n,) and (m,).
+    reference, current: shapes (n,) and (m,); NaN is left out.
     effective_reference, effective_current: independent rows that each is worth, from
         :func:`~assay.statistics.effective.effective_size`; the number of rows when not given,
         which is right for independent rows only.
@@ -83,7 +83,7 @@ def ks_statistic(
     statistics without extensive tables", Journal of the Royal Statistical Society B 32). Below
     :data:`MIN_EFFECTIVE` there is none.
     """
-    sizes = [_effective(*side) for side in (reference, current)]
+    sizes = [effective_rows(*side) for side in (reference, current)]
     pooled = sizes[0] * sizes[1] / (sizes[0] + sizes[1])
     rows = reference[0] * current[0] / (reference[0] + current[0])
     p_value = ks_p_value(distance, pooled)
@@ -118,7 +118,8 @@ def scaled_wasserstein(reference: npt.ArrayLike, current: npt.ArrayLike) -> Stat
     """First Wasserstein distance in units of the reference's standard deviation.
 
     0.1 says that a value has moved by a tenth of a standard deviation on average. Two samples of
-    one distribution are about 1/sqrt(rows) apart.
+    one distribution are about 1/sqrt(rows) apart. NaN is left out; an infinite value leaves no
+    distance.
     """
     first, second = _known(reference, "reference"), _known(current, "current")
     problem = pair_problem(first, second)
@@ -231,7 +232,13 @@ def _known(values: npt.ArrayLike, name: str) -> FloatArray:
     return array[~np.isnan(array)]
 
 
-def _effective(rows: int, effective: float | None) -> float:
+def effective_rows(rows: float, effective: float | None) -> float:
+    """``effective``, at most ``rows``; ``rows`` where it is None.
+
+    Raises
+    ------
+    ContractViolation: not a positive number.
+    """
     if effective is None:
         return float(rows)
     if not (math.isfinite(effective) and effective > 0):

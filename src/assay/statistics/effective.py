@@ -34,7 +34,8 @@ def autocorrelation_time(values: npt.ArrayLike) -> Statistic:
     """Rows that are worth one independent row for the distribution of ``values``; at least 1.
 
     1 + 2 sum of the autocorrelations of 1{x <= q}, median over the quartiles q of the sample.
-    A series that is as good as one long swing is worth one row. ``details["effective_size"]`` is the number of finite rows divided by it.
+    A series that is one long swing is worth one row. ``details["effective_size"]`` is the number
+    of finite rows divided by it.
 
     Parameters
     ----------

@@ -23,6 +23,7 @@ from assay.errors import ContractViolation
 from assay.statistics.hac import (
     LAG_RULE,
     MIN_DATES,
+    MeanTest,
     long_run_variance,
     mean_test,
     newey_west_lag,
@@ -68,6 +69,8 @@ MINCER_ZARNOWITZ = (
 def qlike(realised: FloatArray, forecast: FloatArray) -> FloatArray:
     """The loss log h + realised / h of each row, h = forecast^2; lowest for the true variance.
 
+    NaN where either is NaN: the tests choose the rows first.
+
     Patton (2011), "Volatility forecast comparison using imperfect volatility proxies", Journal of
     Econometrics 160: the ranking by this loss is not distorted by the noise in r^2.
     """
@@ -93,8 +96,11 @@ def qlike_difference(
     Parameters
     ----------
     dates: decision time of each row, int64 ns UTC, shape (rows,).
-    realised: squared log return that followed; NaN where not yet known; never negative.
-    forecast, champion: forecast standard deviation, same rows; NaN where none was given.
+    realised: squared log return that followed; NaN where not yet known (left out and counted);
+        never negative.
+    forecast, champion: forecast standard deviation, same rows; NaN where none was given: rows
+        without the champion's are left out, and more than 1 % without the candidate's leave no
+        value.
     horizon: sessions that one label spans; overlapping labels raise the lag.
     """
     columns = columns_of(realised=realised, forecast=forecast, champion=champion)
@@ -131,23 +137,27 @@ def qlike_difference(
         sample_size=test.sample_size,
         convention=QLIKE,
         p_value=test.p_less,
-        details={
-            **counts,
-            "in_words": (
-                f"the candidate's mean loss is {'lower' if test.mean < 0 else 'not lower'} than "
-                f"the champion's, by {abs(test.mean):.4f}"
-            ),
-            "mean_difference": number(test.mean),
-            "mean_difference_interval": [number(end) for end in test.interval],
-            "level": LEVEL,
-            "lag": test.lag,
-            "rows": len(squares),
-            "candidate_loss": number(panel.means(qlike(squares, ours)).mean()),
-            "champion_loss": number(panel.means(qlike(squares, theirs)).mean()),
-            "dates_candidate_better": number((difference < 0).mean()),
-            **_largest_date(panel, difference),
-        },
+        details={**counts, **_qlike_details(panel, difference, test)},
     )
+
+
+def _qlike_details(panel: Panel, difference: FloatArray, test: MeanTest) -> dict[str, Any]:
+    squares, ours, theirs = panel.columns
+    return {
+        "in_words": (
+            f"the candidate's mean loss is {'lower' if test.mean < 0 else 'not lower'} than "
+            f"the champion's, by {abs(test.mean):.4f}"
+        ),
+        "mean_difference": number(test.mean),
+        "mean_difference_interval": [number(end) for end in test.interval],
+        "level": LEVEL,
+        "lag": test.lag,
+        "rows": len(squares),
+        "candidate_loss": number(panel.means(qlike(squares, ours)).mean()),
+        "champion_loss": number(panel.means(qlike(squares, theirs)).mean()),
+        "dates_candidate_better": number((difference < 0).mean()),
+        **_largest_date(panel, difference),
+    }
 
 
 @overflow_becomes_undefined
@@ -213,7 +223,7 @@ def mincer_zarnowitz(
     date weighs the same, and the standard error clusters by date and allows dates to be
     autocorrelated. Wald tests with such errors reject somewhat too often in short samples.
 
-    Parameters are those of :func:`qlike_difference`.
+    Parameters, and what happens to missing values, are those of :func:`qlike_difference`.
     """
     columns = columns_of(realised=realised, forecast=forecast)
     realised_, candidate = columns.values()

@@ -99,15 +99,7 @@ def information_coefficient(
     if isinstance(test, str):
         if len(series) == 0:
             test = f"no date has {min_names} instruments whose predictions and outcomes both vary"
-        return DatedStatistic(
-            value=None,
-            sample_size=len(series),
-            convention=convention,
-            undefined=test,
-            details=counts,
-            dates=days,
-            series=series,
-        )
+        return _undefined(convention, test, counts, days, series)
     ratio = number(test.mean / float(series.std(ddof=1)))
     details: dict[str, Any] = {
         **counts,
@@ -184,15 +176,7 @@ def paired_information_difference(
     }
     test = mean_test(series, horizon=horizon)
     if isinstance(test, str):
-        return DatedStatistic(
-            value=None,
-            sample_size=len(series),
-            convention=convention,
-            undefined=test,
-            details=details,
-            dates=both,
-            series=series,
-        )
+        return _undefined(convention, test, details, both, series)
     return DatedStatistic(
         value=test.mean,
         sample_size=len(series),
@@ -211,6 +195,20 @@ def paired_information_difference(
     )
 
 
+def _undefined(
+    convention: str, reason: str, details: dict[str, Any], dates: IntArray, series: FloatArray
+) -> DatedStatistic:
+    return DatedStatistic(
+        value=None,
+        sample_size=len(series),
+        convention=convention,
+        undefined=reason,
+        details=details,
+        dates=dates,
+        series=series,
+    )
+
+
 @overflow_becomes_undefined
 def daily_correlation(
     dates: IntArray,
@@ -219,7 +217,7 @@ def daily_correlation(
     *,
     ranked: bool,
     min_names: int = MIN_NAMES,
-) -> tuple[FloatArray, IntArray, dict[str, int]]:
+) -> tuple[FloatArray, IntArray, dict[str, Any]]:
     """Correlation across instruments on each date, in [-1, 1].
 
     Returns the correlations and their dates, both shape (T,), and how many dates and rows were
@@ -229,7 +227,7 @@ def daily_correlation(
     panel = group_by_date(dates, [prediction, label], complete)
     distinct = count_dates(dates)
     wide, varying = _eligible(panel, min_names)
-    counts = {
+    counts: dict[str, Any] = {
         "rows": int(complete.sum()),
         "rows_incomplete": int((~complete).sum()),
         "dates_too_few_names": distinct - int(wide.sum()),

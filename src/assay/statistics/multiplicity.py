@@ -54,14 +54,17 @@ def benjamini_hochberg(p_values: npt.ArrayLike, *, level: float = 0.05) -> Rejec
 
 
 def benjamini_yekutieli(p_values: npt.ArrayLike, *, level: float = 0.05) -> Rejections:
-    """Control the false discovery rate whatever the dependence: m is replaced by m sum(1/i)."""
+    """Control the false discovery rate whatever the dependence: m is replaced by m sum(1/i).
+
+    NaN counts as p = 1.
+    """
     return _stepwise("Benjamini-Yekutieli false discovery rate", p_values, level, _yekutieli)
 
 
 def holm(p_values: npt.ArrayLike, *, level: float = 0.05) -> Rejections:
     """Control the chance of any false rejection, whatever the dependence.
 
-    Adjusted p-values are max over j <= i of (m - j + 1) p_(j).
+    Adjusted p-values are max over j <= i of (m - j + 1) p_(j). NaN counts as p = 1.
     """
     return _stepwise("Holm family-wise error rate", p_values, level, _holm)
 

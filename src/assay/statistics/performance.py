@@ -45,7 +45,7 @@ def max_drawdown(returns: npt.ArrayLike) -> Curve:
     """Largest fall from a peak as a share of that peak, in [0, 1); ``path`` is the fall by period.
 
     The details hold the periods (counted from 0) of the peak, the trough and the recovery: the peak
-    -1 is the start, a recovery of None has not come.
+    -1 is the start, a recovery of None has not come. A missing return leaves no value.
     """
     convention = (
         "largest fall of compounded equity from a running peak, as a share of the peak; the "
@@ -76,7 +76,8 @@ def max_drawdown(returns: npt.ArrayLike) -> Curve:
 def time_under_water(returns: npt.ArrayLike) -> Curve:
     """Longest run of periods that end below an earlier peak; ``path`` is the run's length so far.
 
-    A run that has not ended counts with its length so far, and the details say so.
+    A run that has not ended counts with its length so far, and the details say so. A missing
+    return leaves no value.
     """
     convention = "longest run of consecutive periods that end below a running peak of equity"
     series, problem = _series(returns)
@@ -102,7 +103,10 @@ def time_under_water(returns: npt.ArrayLike) -> Curve:
 
 @overflow_becomes_undefined
 def annualised_return(returns: npt.ArrayLike, *, periods_per_year: float) -> Statistic:
-    """Compound growth per year: (product of 1 + r)^(periods per year / T) - 1."""
+    """Compound growth per year: (product of 1 + r)^(periods per year / T) - 1.
+
+    A missing return leaves no value.
+    """
     _check_year(periods_per_year)
     convention = f"compound growth rate per year of {periods_per_year:g} periods"
     series, problem = _series(returns)
@@ -123,7 +127,10 @@ def annualised_return(returns: npt.ArrayLike, *, periods_per_year: float) -> Sta
 
 @overflow_becomes_undefined
 def annualised_volatility(returns: npt.ArrayLike, *, periods_per_year: float) -> Statistic:
-    """Standard deviation (ddof 1) times the root of the periods per year; right if uncorrelated."""
+    """Standard deviation (ddof 1) times the root of the periods per year; right if uncorrelated.
+
+    A missing return leaves no value.
+    """
     _check_year(periods_per_year)
     convention = (
         f"standard deviation (ddof 1) of returns times sqrt({periods_per_year:g}), as for "
@@ -149,7 +156,7 @@ def calmar(returns: npt.ArrayLike, *, periods_per_year: float) -> Statistic:
 
     Young (1991), "Calmar ratio: a smoother tool", Futures 20, takes 36 months; here it is the
     series given. Without any drawdown there is no ratio. It rewards short histories: the largest
-    drawdown only grows with time.
+    drawdown only grows with time. A missing return leaves no value.
     """
     convention = (
         f"compound growth rate per year of {periods_per_year:g} periods over the largest drawdown "
@@ -176,7 +183,7 @@ def hit_rate(returns: npt.ArrayLike) -> Statistic:
 
     The interval is that of Wilson (1927), "Probable inference, the law of succession, and
     statistical inference", Journal of the American Statistical Association 22, for independent
-    periods.
+    periods. A missing return leaves no value.
     """
     convention = "share of non-zero returns that are positive; Wilson interval, independent periods"
     series, problem = _series(returns)

@@ -46,6 +46,9 @@ from assay.statistics.stability import (
 )
 from assay.statistics.statistic import Statistic, overflow_becomes_undefined
 
+ENOUGH_EFFECTIVE = 30.0
+"""Independent rows from which a reference's own persistence is believed."""
+
 CELLS = 1000
 """Cells of equal mass in the stored grid."""
 
@@ -171,8 +174,9 @@ def profile(
 def drift(reference: Profile, values: npt.ArrayLike, *, effective: float | None = None) -> Drift:
     """One column against its profile; rows in order of time, or ``effective`` given.
 
-    Without it the effective size is that of the shorter memory: a short window cannot show how
-    persistent it is, so it is never taken to be less persistent than the reference was.
+    Without it the rows are taken to be as persistent as those of the reference; a reference worth
+    fewer than :data:`ENOUGH_EFFECTIVE` rows cannot tell, and the more persistent of the two counts.
+    NaN and infinite rows are counted as missing.
     """
     column = columns_of(values=values)["values"]
     known = finite_rows(column)
@@ -193,9 +197,7 @@ def drift(reference: Profile, values: npt.ArrayLike, *, effective: float | None 
         return Drift(ks=ks, wasserstein=distance, psi=psi, kl=kl, js=js, missing=away)
     ordered = np.sort(known)
     known_then = reference.rows - reference.missing
-    if effective is None:
-        effective = min(effective_size(known), size * reference.effective / known_then)
-    worth = max(1.0, min(effective, float(size)))
+    worth = max(1.0, min(effective or _worth(reference, known), float(size)))
     counts = (
         np.append(reference.counts, reference.missing),
         np.append(bin_counts(ordered, reference.edges), len(column) - size),
@@ -257,6 +259,17 @@ def _problem(reference: Profile, known: FloatArray) -> str | None:
             "current values differ from it"
         )
     return None
+
+
+def _worth(reference: Profile, known: FloatArray) -> float:
+    # Had nothing changed, the window would be as persistent as the reference. Its own persistence
+    # must not excuse it: a feed that is stuck on one value would be worth a single row, and no test
+    # of a single row raises an alarm. Only where the reference is too short to show how persistent
+    # it is, the window is asked as well, unless it never varies.
+    expected = len(known) * reference.effective / (reference.rows - reference.missing)
+    if reference.effective >= ENOUGH_EFFECTIVE or known.min() == known.max():
+        return expected
+    return min(expected, effective_size(known))
 
 
 def _largest_gap(reference: Profile, ordered: FloatArray) -> float:

@@ -128,6 +128,7 @@ def reliability_curve(
 
     Parameters are those of :func:`calibration_error`. Bins whose probabilities are all 0 or 1 have
     no standard error: an event that was called impossible and came gives no value but a reason.
+    Missing values are treated as in :mod:`~assay.statistics.calibration`.
     """
     convention = (
         f"largest |observed - mean forecast| over its standard error under perfect calibration, "

@@ -182,7 +182,8 @@ def begin(
 def advance(state: SequentialTest, observations: npt.ArrayLike) -> SequentialTest:
     """The state after ``observations``, in order of time, shape (n,).
 
-    One call with all of them and one call for each give equal bits.
+    One call with all of them and one call for each give equal bits. A NaN is counted and changes
+    nothing else; an infinite one breaks the state.
     """
     values = columns_of(observations=observations)["observations"]
     count, total, largest = state.count, state.total, state.largest
@@ -249,8 +250,11 @@ def reading(state: SequentialTest, *, alpha: float = 1 - LEVEL) -> Statistic:
     ``value`` is the mean of the observations; ``p_value`` is 1 over the largest likelihood ratio
     so far, valid whenever one chooses to look; ``interval`` is two-sided at 1 - alpha, of this
     observation alone (not intersected with earlier ones), for a two-sided test. For a one-sided
-    test ``details["bound"]`` is the one-sided limit of the mean.
+    test ``details["bound"]`` is the one-sided limit of the mean. A broken state and one without
+    observations have no value.
     """
+    if not 0.0 < alpha < 1.0:
+        raise ContractViolation(f"level {alpha}: expected a rate between 0 and 1")
     looked_for = {Side.EITHER: "not", Side.ABOVE: "above", Side.BELOW: "below"}[state.side]
     convention = (
         f"mean of the observations; p-value valid at any time that the true mean is {looked_for} "

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from scipy.special import chdtrc, chdtri
 
 from assay.errors import ContractViolation
-from assay.statistics.distances import pair_problem
+from assay.statistics.distances import MIN_EFFECTIVE, effective_rows, pair_problem
 from assay.statistics.panel import FloatArray, columns_of
 from assay.statistics.statistic import Statistic, overflow_becomes_undefined
 
@@ -105,25 +105,31 @@ def stability_index(
     """The index from counts per bin, shape (bins,), the last one those of missing values.
 
     The p-value is the upper tail of the null at the effective sizes; ``details["null_quantile"]``
-    is its 99 % quantile, up to which a limit should be widened. The Kullback-Leibler and
-    Jensen-Shannon forms of the same shares are in the details of :func:`divergences`.
+    is its 99 % quantile, up to which a limit should be widened. Too few effective rows have
+    neither. :func:`divergences` gives the other forms of the same shares.
     """
     then, now = _shares(reference, current)
     bins = len(then)
     rows = float(reference.sum()), float(current.sum())
-    n = min(effective_reference or rows[0], rows[0])
-    m = min(effective_current or rows[1], rows[1])
+    n = effective_rows(rows[0], effective_reference)
+    m = effective_rows(rows[1], effective_current)
     value = float(np.sum((now - then) * np.log(now / then)))
+    judged = bins > 1 and n * m / (n + m) >= MIN_EFFECTIVE
+    few = (
+        f"Worth {n * m / (n + m):.1f} independent rows: too few to say what chance alone would "
+        f"give, at least {MIN_EFFECTIVE:g} are needed."
+    )
     return Statistic(
         value=value,
         sample_size=int(min(rows)),
         convention=PSI,
-        p_value=float(chdtrc(bins - 1, value / (1 / n + 1 / m))) if bins > 1 else None,
+        p_value=float(chdtrc(bins - 1, value / (1 / n + 1 / m))) if judged else None,
+        warnings=() if judged else (few,),
         details={
             "bins": bins,
             "effective_reference": n,
             "effective_current": m,
-            "null_quantile": psi_null_quantile(bins, n, m),
+            "null_quantile": psi_null_quantile(bins, n, m) if judged else None,
             "null_level": NULL_LEVEL,
         },
     )

@@ -80,6 +80,27 @@ def test_a_short_window_is_not_taken_to_be_less_persistent_than_the_reference():
     assert free.ks.details["effective_current"] == 400
 
 
+@pytest.mark.parametrize("stuck", [np.full(250, 0.3), np.repeat([0.3, 0.31], 125)])
+def test_a_feed_that_is_stuck_raises_the_alarm(stuck):
+    # By its own persistence the window would be worth a row or two, and nothing could be said.
+    kept = profile(np.random.default_rng(5).standard_normal(1_000))
+    found = drift(kept, stuck)
+    assert found.ks.p_value < 1e-6
+    assert found.psi.p_value < 1e-6
+    assert found.psi.value > 5 * found.psi.details["null_quantile"]
+
+
+def test_a_reference_too_short_to_show_its_persistence_asks_the_window_as_well():
+    trend = np.arange(100.0)
+    kept = profile(trend)
+    assert kept.effective < 2
+    found = drift(kept, np.arange(60.0))
+    assert found.ks.p_value is None
+    assert found.psi.p_value is None
+    assert found.psi.details["null_quantile"] is None
+    assert "too few" in found.psi.warnings[0]
+
+
 def test_a_feature_that_never_varied_says_whether_it_does_now():
     found = drift(profile([2.0] * 50), [2.0] * 9 + [3.0])
     for one in (found.ks, found.wasserstein, found.psi, found.kl, found.js):

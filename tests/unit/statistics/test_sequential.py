@@ -175,5 +175,7 @@ def test_a_test_without_a_variance_cannot_begin():
             begin(null=0.0, variance=variance, expected=10)
     with pytest.raises(ContractViolation, match="expected at least 1"):
         begin(null=0.0, variance=1.0, expected=0)
+    with pytest.raises(ContractViolation, match="level"):
+        reading(begin(null=0.0, variance=1.0, expected=10), alpha=1.0)
     with pytest.raises(ContractViolation, match="null"):
         begin(null=math.nan, variance=1.0, expected=10)
