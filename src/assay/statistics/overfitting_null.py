@@ -3,9 +3,8 @@
 For S blocks and N trials: the quantiles at 2.5 % and 97.5 %. Made by
 :func:`assay.statistics.overfitting.simulate_null` with the generator ``default_rng([S, N])`` and
 4,000 repetitions (2,000 for N = 200, 1,000 above; half of that for S = 16 and N >= 100). Standard
-errors are about 0.01. Between the
-listed numbers of trials quantiles are near linear in log N; below 10 trials odd and even numbers
-differ too much to go from one to the other.
+errors are about 0.01. Between the listed numbers of trials quantiles are near linear in log N;
+below 10 trials odd and even numbers differ too much to go from one to the other.
 """
 
 from __future__ import annotations
