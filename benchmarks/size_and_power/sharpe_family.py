@@ -153,6 +153,7 @@ def _snooped(
 ) -> dict[tuple[str, int, str], bool]:
     days = len(table)
     superior = superior_ability(table, generator=generator, resamples=RESAMPLES)
+    published = superior_ability(table, generator=generator, resamples=RESAMPLES, spread="sample")
     white = reality_check(table, generator=generator, resamples=RESAMPLES)
     verdicts = {}
     for level in (0.05, 0.1):
@@ -164,6 +165,9 @@ def _snooped(
             verdicts[f"SPA, {which}", days, threshold] = (
                 real is None or superior.best == real
             ) and getattr(superior, which) <= level
+        verdicts["SPA, consistent, spread of the sample", days, threshold] = (
+            real is None or published.best == real
+        ) and (published.p_value or 1.0) <= level
         verdicts["Reality check", days, threshold] = (
             real is None or white.details["best_model"] == real
         ) and (white.p_value or 1.0) <= level

@@ -77,8 +77,8 @@ class Trials:
         """Trials whose returns are known, shape (T, N), or why they say nothing.
 
         ``count`` is the number of all trials when some have left no returns; the effective number
-        then grows in proportion. Trials that never vary have no ratio: they count, but are not in
-        the variance.
+        then grows in proportion. It is that of :func:`effective_trials`. Trials that never vary
+        have no ratio: they count, but are not in the variance.
         """
         matrix = matrix_of(returns, what="returns of trials")
         if isinstance(matrix, str):
@@ -89,7 +89,7 @@ class Trials:
             raise ContractViolation(f"{total} trials counted, {known} given: expected {known}")
         moving = matrix[:, varying(matrix)]
         ratios = moving.mean(axis=0) / moving.std(axis=0, ddof=1) if moving.size else np.empty(0)
-        effective = effective_trials_by_eigenvalues(matrix)
+        effective = effective_trials(matrix)
         return cls(
             count=total,
             effective=min(effective * total / known, float(total)),
@@ -159,25 +159,45 @@ def effective_trials_by_eigenvalues(returns: FloatArray) -> float:
     """N^2 / sum of squared correlations: the participation ratio of the correlations' eigenvalues.
 
     N for uncorrelated trials, 1 for copies of one, the number of clusters for equal clusters of
-    copies. It sees clusters where an average correlation does not. ``returns`` have shape (T, N);
-    trials that never vary count as one each. The sampling noise of the T dates, 1/(T-1) for each
-    pair, is taken off, or many independent trials over few dates would look like few.
+    copies. It sees clusters where an average correlation does not, but makes too little of trials
+    that all share one moderate correlation. ``returns`` have shape (T, N); trials that never vary
+    count as one each. The sampling noise of the T dates, 1/(T-1) for each pair, is taken off, or
+    many independent trials over few dates would look like few.
     """
-    moves = varying(returns)
-    moving = returns[:, moves]
-    still = int((~moves).sum())
-    size, trials = moving.shape
+    standard, still = _standardised(returns)
+    size, trials = standard.shape
     if trials == 0:
         return float(still)
-    centred = moving / np.abs(moving).max(axis=0)
-    centred = centred - centred.mean(axis=0)
-    centred = centred / np.sqrt(np.square(centred).sum(axis=0))
     # The squares of the N x N and of the T x T product have the same sum: take the smaller.
-    product = centred.T @ centred if trials <= size else centred @ centred.T
+    product = standard.T @ standard if trials <= size else standard @ standard.T
     squares = float(np.square(product).sum())
     noise = trials * (trials - 1) / (size - 1)
     pairs = max(squares - trials - noise, 0.0) / (1 - 1 / (size - 1))
     return float(still + min(max(trials * trials / (trials + pairs), 1.0), float(trials)))
+
+
+def effective_trials(returns: FloatArray) -> float:
+    """How many independent trials these are worth: the larger of the two rules.
+
+    By average correlation (it overstates clusters) and by eigenvalues (it understates one common
+    correlation): to overstate deflates too much, to understate lets noise pass.
+    """
+    standard, still = _standardised(returns)
+    trials = standard.shape[1]
+    average = 0.0
+    if trials > 1:
+        average = float(np.square(standard.sum(axis=1)).sum() - trials) / (trials * (trials - 1))
+    by_correlation = still + (effective_trials_by_correlation(trials, average) if trials else 0.0)
+    return max(by_correlation, effective_trials_by_eigenvalues(returns))
+
+
+def _standardised(returns: FloatArray) -> tuple[FloatArray, int]:
+    """Trials that vary, centred and of length 1, shape (T, moving); and how many never vary."""
+    moves = varying(returns)
+    moving = returns[:, moves]
+    moving = moving / np.abs(moving).max(axis=0, initial=0.0)
+    moving = moving - moving.mean(axis=0)
+    return moving / np.sqrt(np.square(moving).sum(axis=0)), int((~moves).sum())
 
 
 @overflow_becomes_undefined

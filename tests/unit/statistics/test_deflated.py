@@ -12,6 +12,7 @@ from assay.statistics.deflated import (
     deflated_2014,
     deflated_2025,
     deflated_sharpe,
+    effective_trials,
     effective_trials_by_correlation,
     effective_trials_by_eigenvalues,
     expected_maximum,
@@ -110,7 +111,7 @@ def test_the_default_is_the_raw_number_of_trials_and_effective_is_a_choice():
     matrix = table(common=0.8, edge=0.1)
     trials = Trials.of(matrix)
     series = matrix[:, 0]
-    assert 1 < trials.effective < 5
+    assert 5 < trials.effective < 9
     raw = deflated_sharpe(series, trials=trials)
     effective = deflated_sharpe(series, trials=trials, counting="effective")
     assert raw.value < effective.value
@@ -173,6 +174,17 @@ def test_the_participation_ratio_is_that_of_the_eigenvalues():
     values = np.linalg.eigvalsh(np.corrcoef(matrix.T))
     expected = values.sum() ** 2 / (values**2).sum()
     assert effective_trials_by_eigenvalues(matrix) == pytest.approx(expected, rel=1e-3)
+
+
+def test_the_larger_rule_is_taken():
+    common = table(size=4000, trials=20, common=0.5)
+    assert effective_trials(common) == pytest.approx(10.5, rel=0.1)
+    assert effective_trials_by_eigenvalues(common) < 4
+    # Opposite trials: no average correlation, but two clusters of copies.
+    base = table(size=4000, trials=1)
+    opposite = np.concatenate([base, -base] * 4, axis=1)
+    assert effective_trials_by_eigenvalues(opposite) == pytest.approx(1.0)
+    assert effective_trials(opposite) == pytest.approx(8.0)
 
 
 def test_more_trials_than_dates_are_not_fewer_for_it():

@@ -28,14 +28,21 @@ def quiet_good_among_loud():
     return matrix
 
 
-def resampled_means(matrix, length, seed):
-    """Means by loops over the dates that the function draws from the same generator."""
+def resampled(matrix, length, seed):
+    """Means, and standard deviations over the sample's, of the dates that the function draws."""
     assert RESAMPLES <= CHUNK
     drawn = stationary_indices(len(matrix), length, RESAMPLES, np.random.default_rng(seed))
-    return [
-        [sum(matrix[t, k] for t in dates) / len(matrix) for k in range(matrix.shape[1])]
-        for dates in drawn.tolist()
-    ]
+    means, scales = [], []
+    for dates in drawn.tolist():
+        columns = [[matrix[t, k] for t in dates] for k in range(matrix.shape[1])]
+        means.append([sum(column) / len(column) for column in columns])
+        scales.append(
+            [
+                math.sqrt(sum((x - mean) ** 2 for x in column) / len(column)) / matrix[:, k].std()
+                for k, (column, mean) in enumerate(zip(columns, means[-1], strict=True))
+            ]
+        )
+    return means, scales
 
 
 def shapes():
@@ -43,12 +50,17 @@ def shapes():
     return {"noise": noise(), "mixed": mixed, "worse": noise(6) - 0.5}
 
 
+@pytest.mark.parametrize("spread", ["sample", "resample"])
 @pytest.mark.parametrize("name", shapes())
-def test_the_three_p_values_are_hansens(name):
+def test_the_three_p_values_are_hansens(name, spread):
     matrix = shapes()[name]
     size, models = matrix.shape
     found = superior_ability(
-        matrix, generator=np.random.default_rng(9), resamples=RESAMPLES, block_length=3.0
+        matrix,
+        generator=np.random.default_rng(9),
+        resamples=RESAMPLES,
+        block_length=3.0,
+        spread=spread,
     )
     means = [sum(matrix[:, k]) / size for k in range(models)]
     omega = [math.sqrt(v) for v in stationary_variance(matrix, 3.0)]
@@ -63,12 +75,17 @@ def test_the_three_p_values_are_hansens(name):
         ],
         "upper": means,
     }
-    drawn = resampled_means(matrix, 3.0, 9)
+    drawn, scales = resampled(matrix, 3.0, 9)
+    if spread == "sample":
+        scales = [[1.0] * models] * RESAMPLES
     for which, centre in centres.items():
         exceeding = sum(
-            max(0.0, *(root * (row[k] - centre[k]) / omega[k] for k in range(models)))
+            max(
+                0.0,
+                *(root * (row[k] - centre[k]) / (omega[k] * scale[k]) for k in range(models)),
+            )
             >= statistic - 1e-12
-            for row in drawn
+            for row, scale in zip(drawn, scales, strict=True)
         )
         assert getattr(found, which) == (1 + exceeding) / (RESAMPLES + 1)
     assert found.p_value == found.consistent
@@ -89,7 +106,7 @@ def test_the_reality_check_is_whites():
     )
     means = matrix.mean(axis=0)
     exceeding = sum(
-        max(np.array(row) - means) >= means.max() for row in resampled_means(matrix, 3.0, 9)
+        max(np.array(row) - means) >= means.max() for row in resampled(matrix, 3.0, 9)[0]
     )
     assert found.value == pytest.approx(math.sqrt(120) * means.max())
     assert found.p_value == (1 + exceeding) / (RESAMPLES + 1)
@@ -114,7 +131,8 @@ def test_the_steps_are_those_of_romano_and_wolf():
     )
     means = matrix.mean(axis=0)
     error = np.sqrt(stationary_variance(matrix, 2.0) / size)
-    drawn = (np.array(resampled_means(matrix, 2.0, 9)) - means) / error
+    drawn, scales = map(np.array, resampled(matrix, 2.0, 9))
+    drawn = (drawn - means) / error / scales
     # Step by step: all whose statistic exceeds the quantile of the maximum over the remaining.
     remaining, superior = list(range(6)), []
     while remaining:
