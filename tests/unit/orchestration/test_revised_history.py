@@ -161,6 +161,7 @@ def test_a_corrected_rate_changes_labels_and_no_past_feature_and_no_recorded_evi
     assert (changed["label_known"] >= clock.now()).all(), "known only since the correction"
 
     again = judge_version(desk_, "fx_vol", version, initiated_by="quant", progress=notes)
+
     def lasting(judgement: Any) -> dict[str, float | None]:
         found = {item.name: item.value for item in judgement.evidence}
         return {name: value for name, value in found.items() if CATALOGUE[name].repeatable}
