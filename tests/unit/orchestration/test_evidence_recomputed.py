@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from assay.bootstrap import open_desk
+from assay.cli.app import app
 from assay.delivery.promotion import break_glass
 from assay.domain.evidence import Evidence
 from assay.domain.instants import parse
@@ -185,3 +187,21 @@ def test_a_run_that_nobody_registered_is_a_trial_with_the_returns_that_evidence_
     assert trial.hyperparameters["estimator"]["boosting"]["depth"] == 3
     assert pieces["sharpe_vs_champion"].value is None
     assert pieces["max_drawdown"].value is not None
+
+
+def test_the_command_exits_0_1_or_3_as_everything_differs_or_cannot_be_told(desk: Desk) -> None:
+    slope = judged(desk)["calibration_slope"]
+    arguments = ["evidence", "recompute", "fx_vol", "1.0.0", "--desk", str(desk.layout.root)]
+    runner = CliRunner()
+    same = runner.invoke(app, arguments)
+    assert same.exit_code == 0, same.output
+    assert "0 differs" in same.output
+    shown = runner.invoke(app, ["evidence", "show", "fx_vol", "1.0.0", *arguments[-2:]])
+    assert "calibration_slope" in shown.output
+    record(desk, replace(slope, value=1.25))
+    differs = runner.invoke(app, arguments)
+    assert differs.exit_code == 1
+    assert f"calibration_slope value: recorded 1.25, now {slope.value!r}" in differs.output
+    record(desk, replace(slope, provenance=None))
+    unknown = runner.invoke(app, arguments)
+    assert unknown.exit_code == 3
