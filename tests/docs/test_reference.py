@@ -9,11 +9,13 @@ from pathlib import Path
 import typer.main
 
 from assay.cli.app import app
+from assay.delivery.gate_pages import gate_index, gate_page
 from assay.features.definition.bars import KINDS
 from assay.features.definition.reference import reference_page
 from assay.features.definition.window_text import KEYS, SECTIONS
 from assay.registry.diagram import lifecycle_markdown, lifecycle_svg
 from assay.settings import Settings
+from assay.validation.catalogue import CATALOGUE
 
 ROOT = Path(__file__).parents[2]
 
@@ -44,6 +46,17 @@ def test_the_page_of_operators_is_what_the_operators_say() -> None:
     assert page.strip() == reference_page().strip(), (
         "assay features operators --markdown > docs/reference/operators.md"
     )
+
+
+def test_every_gate_has_its_page_as_the_command_explains_it_and_no_other_has_one() -> None:
+    folder = ROOT / "docs/reference/gates"
+    for name in CATALOGUE:
+        said = f"assay gates explain {name} --markdown > docs/reference/gates/{name}.md"
+        assert (folder / f"{name}.md").read_text(encoding="utf-8") == gate_page(name), said
+    assert (folder / "README.md").read_text(encoding="utf-8") == gate_index(), (
+        "assay gates list --markdown > docs/reference/gates/README.md"
+    )
+    assert {page.stem for page in folder.iterdir()} == {*CATALOGUE, "README"}
 
 
 def test_the_page_of_the_registry_shows_the_rules_of_a_versions_life() -> None:

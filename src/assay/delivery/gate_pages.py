@@ -66,7 +66,7 @@ def gate_page(name: str) -> str:
     known = explanation_of(name)
     lines = [f"# {name}", "", f"{known.meaning[0].upper()}{known.meaning[1:]}.", ""]
     for title, text in explain_gate(name)[1:]:
-        body = f"`{text}`" if title == "Formula" else f"{text.rstrip('.')}."
+        body = f"`{text}`" if title == "Formula" else f"{text[0].upper()}{text[1:].rstrip('.')}."
         lines += [f"**{title}.** {body}", ""]
     rules = [
         f"- `{where}`: {rule_in_words(gate)}"

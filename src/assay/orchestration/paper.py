@@ -26,7 +26,7 @@ from assay.domain.versions import ALPHA_WEIGHTS
 from assay.errors import ConfigurationError, NotFound
 from assay.features.offline.labels import PriceTable
 from assay.orchestration.desk import Desk
-from assay.orchestration.judging import one_date_per_session
+from assay.orchestration.evidence import one_date_per_session
 from assay.orchestration.modelling import price_table, recorded_prices, sealed_run
 from assay.orchestration.progress import Progress
 from assay.portfolio import (

@@ -35,7 +35,12 @@ def trained(
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CONFIG_HOME", str(home / "config"))
         folder = home / "desk"
-        create_desk(folder, name=None, members=[Member("quant", ("version",))], demonstration=True)
+        create_desk(
+            folder,
+            name=None,
+            members=[Member("quant", ("version", "promotion"))],
+            demonstration=True,
+        )
         archive(folder / "configs/rates.zip", sessions=620)
         path = folder / "configs/sources.yaml"
         document = yaml.safe_load(path.read_text())

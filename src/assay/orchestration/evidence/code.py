@@ -8,7 +8,14 @@ from importlib import metadata as distributions
 from importlib import resources
 from typing import Final
 
-_MEASURING: Final = ("statistics", "validation", "training", "orchestration/evidence")
+_MEASURING: Final = (
+    "statistics",
+    "validation",
+    "portfolio",
+    "training",
+    "features/offline",
+    "orchestration/evidence",
+)
 _PACKAGES: Final = ("assay", "numpy", "polars", "scipy", "xgboost-cpu")
 
 
