@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from assay.errors import ContractViolation
 from assay.portfolio import controls, weights
-from assay.portfolio.history import Moves, hold
+from assay.portfolio.history import Moves, Track, hold
 from assay.portfolio.terms import BASIS_POINT, Limits, Terms, TradingCosts, Weighting
 from assay.statistics.panel import FloatArray, IntArray, columns_of, dates_of
 from assay.statistics.statistic import overflow_becomes_undefined
@@ -163,6 +163,17 @@ def target_weights(scores: FloatArray, costs: Costs) -> FloatArray:
 
 
 @overflow_becomes_undefined
+def simulate_many(market: Market, scores: FloatArray, costs: Costs) -> list[Backtest]:
+    """The same market traded on S tables of scores, shape (S, T, N), at once."""
+    aims = np.stack([target_weights(one, costs) for one in scores])
+    days = len(market.dates)
+    track = hold(
+        np.arange(days + 1), _moves(market), aims, _due(days, 0), costs.terms, keep_weights=True
+    )
+    return [_backtest(market, track, k, costs) for k in range(len(scores))]
+
+
+@overflow_becomes_undefined
 def simulate(market: Market, costs: Costs, *, delay: int = 0) -> Backtest:
     """Hold each date's book for its stretch.
 
@@ -179,14 +190,19 @@ def simulate(market: Market, costs: Costs, *, delay: int = 0) -> Backtest:
         costs.terms,
         keep_weights=True,
     )
+    return _backtest(market, track, 0, costs)
+
+
+def _backtest(market: Market, track: Track, account: int, costs: Costs) -> Backtest:
     assert track.weights is not None
+    held = float(track.held[account].sum())
     return Backtest(
         dates=market.dates,
         # What a book earns is seen at the next event, what entering it cost at its own.
-        gross=track.gross[0, 1:],
-        turnover=track.turnover[0, :-1],
-        weights=track.weights[0, :-1],
-        unpriced=float(track.unpriced.sum() / max(float(track.held.sum()), 1.0)),
+        gross=track.gross[account, 1:],
+        turnover=track.turnover[account, :-1],
+        weights=track.weights[account, :-1],
+        unpriced=float(track.unpriced[account].sum() / max(held, 1.0)),
         costs=costs,
     )
 

@@ -54,8 +54,21 @@ def luck_evidence(
     less wherever they meet.
     """
     return [
-        _deflated(attempts),
-        _track_record(attempts.returns),
+        *luck_of_one(attempts),
+        *luck_of_all(attempts, generator=generator, horizon=horizon),
+    ]
+
+
+def luck_of_one(attempts: Attempts) -> list[Evidence]:
+    """``deflated_sharpe`` and ``min_track_record``, which are about the candidate."""
+    return [_deflated(attempts), _track_record(attempts.returns)]
+
+
+def luck_of_all(
+    attempts: Attempts, *, generator: np.random.Generator, horizon: int = 1
+) -> list[Evidence]:
+    """``pbo`` and ``spa``, which are the same for every trial of a line."""
+    return [
         evidence_of(
             "pbo",
             probability_of_overfitting(attempts.together, blocks=BLOCKS, purge=horizon - 1),

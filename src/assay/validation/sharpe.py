@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -32,7 +33,7 @@ def sharpe_after_costs(
     market: Market,
     backtest: Backtest,
     *,
-    generator: np.random.Generator,
+    generator: np.random.Generator | None,
     periods_per_year: int = PERIODS_PER_YEAR,
 ) -> Evidence:
     """Annualised Sharpe ratio of the backtest after costs, with what is needed to doubt it.
@@ -42,7 +43,7 @@ def sharpe_after_costs(
     function z - SR/2 (z^2 - 1), z the standardised return (Lo 2002, "The statistics of Sharpe
     ratios", Financial Analysts Journal 58, with a Bartlett kernel). The details hold costs at
     once, twice and three times, drawdown, turnover, the one-bar delay, the label shuffle and random
-    signals that trade as much.
+    signals that trade as much; without a ``generator`` the controls are left out.
     """
     name = "sharpe_after_costs"
     costs = backtest.costs
@@ -60,7 +61,6 @@ def sharpe_after_costs(
     year = math.sqrt(periods_per_year)
     ratio, error, lag = sharpe_ratio(series)
     half = student_quantile(size - 1) * error
-    delayed = simulate(market, costs, delay=1)
     return Evidence(
         name=name,
         value=ratio * year,
@@ -96,13 +96,22 @@ def sharpe_after_costs(
             "basis_points": costs.basis_points,
             "dates_with_a_book": int((backtest.weights != 0).any(axis=1).sum()),
             "unpriced_positions": number(backtest.unpriced),
-            "one_bar_delay_sharpe": _annualised(delayed.net(), year),
-            # Costs are the same one bar later, and can hide a leak that collapses.
-            "one_bar_delay_sharpe_gross": _annualised(delayed.gross, year),
-            "label_shuffle": label_shuffle(market, backtest, generator=generator),
-            "random_signals": random_signals(market, backtest, generator=generator),
+            **({} if generator is None else _controls(market, backtest, generator, year)),
         },
     )
+
+
+def _controls(
+    market: Market, backtest: Backtest, generator: np.random.Generator, year: float
+) -> dict[str, Any]:
+    delayed = simulate(market, backtest.costs, delay=1)
+    return {
+        "one_bar_delay_sharpe": _annualised(delayed.net(), year),
+        # Costs are the same one bar later, and can hide a leak that collapses.
+        "one_bar_delay_sharpe_gross": _annualised(delayed.gross, year),
+        "label_shuffle": label_shuffle(market, backtest, generator=generator),
+        "random_signals": random_signals(market, backtest, generator=generator),
+    }
 
 
 @overflow_becomes_undefined

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from assay.orchestration.trials import trials_of
 from typer.testing import CliRunner
 
 from assay.bootstrap import open_desk
@@ -20,7 +21,6 @@ from assay.orchestration.evidence import recompute_evidence
 from assay.orchestration.evidence.recomputing import Answer, Recomputed
 from assay.orchestration.judging import judge_version
 from assay.orchestration.modelling import register_run, train_recipe
-from assay.orchestration.trials import trials_of
 from assay.testing.clocks import FixedClock
 from assay.validation.catalogue import CATALOGUE
 

@@ -1,0 +1,229 @@
+"""What the gates say about models that know nothing.
+
+A policy that lets noise pass is no policy. Here twenty forecasts are made up that resemble a
+version's own and contain no skill, and go through the same statistical gates. For scores of
+returns they are noise as persistent as the version's, so that they trade as much; for volatility
+they are the champion's forecasts times a persistent error. Nothing is registered: a control is no
+trial of the line.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from assay.delivery.gates import evaluate
+from assay.delivery.judging import gate_set, held_against
+from assay.domain.evidence import Evidence
+from assay.domain.verdicts import GateResult, Outcome, Verdict, decide
+from assay.domain.versions import ALPHA_WEIGHTS, RISK_MODEL
+from assay.errors import ConfigurationError
+from assay.orchestration.desk import Desk
+from assay.orchestration.evidence.measuring import Measured
+from assay.orchestration.evidence.tables import alpha_table, horizon_of, risk_table
+from assay.orchestration.progress import Progress
+from assay.portfolio.controls import persistent_noise
+from assay.statistics.panel import FloatArray
+from assay.validation.backtest import Backtest, Costs, Market, simulate_many
+from assay.validation.information import ic, rank_ic
+from assay.validation.kinds import risk_evidence
+from assay.validation.luck import Attempts, luck_of_all, luck_of_one
+from assay.validation.sharpe import sharpe_after_costs, significance
+
+MODELS = 20
+SEED = 20_260_104
+ERROR, PERSISTENCE = 0.25, 0.97
+"""Standard deviation of the logarithm of a made-up forecast's error, and its autocorrelation."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoiseModel:
+    """One made-up forecast and what the statistical gates of the policy say about it."""
+
+    number: int
+    outcome: Outcome
+    results: tuple[GateResult, ...]
+
+    @property
+    def refused_by(self) -> tuple[str, ...]:
+        """Hard gates that fail."""
+        return tuple(
+            one.name
+            for one in self.results
+            if one.verdict is Verdict.FAIL and one.severity == "hard"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class NoiseControl:
+    """What a policy says about models that know nothing.
+
+    Attributes
+    ----------
+    name, version: whose forecasts the noise resembles.
+    policy_digest: SHA-256 of the policy. seed: of the noise.
+    models: in the order in which they were drawn.
+    """
+
+    name: str
+    version: str
+    policy_digest: str
+    seed: int
+    models: tuple[NoiseModel, ...]
+
+    @property
+    def passed(self) -> int:
+        """How many pass every statistical gate that blocks; the fewer the better."""
+        return sum(one.outcome is Outcome.PROMOTABLE for one in self.models)
+
+    def by_gate(self) -> dict[str, dict[str, int]]:
+        """How many times each gate gave each verdict."""
+        counts: dict[str, Counter[str]] = {}
+        for model in self.models:
+            for one in model.results:
+                counts.setdefault(one.name, Counter())[str(one.verdict)] += 1
+        return {name: {str(v): count[str(v)] for v in Verdict} for name, count in counts.items()}
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "version": self.version,
+            "policy_digest": self.policy_digest,
+            "seed": self.seed,
+            "passed": self.passed,
+            "by_gate": self.by_gate(),
+            "models": [
+                {
+                    "number": one.number,
+                    "outcome": str(one.outcome),
+                    "refused_by": list(one.refused_by),
+                    "values": {result.name: result.value for result in one.results},
+                }
+                for one in self.models
+            ],
+        }
+
+
+def noise_control(
+    desk: Desk,
+    name: str,
+    version: str,
+    *,
+    progress: Progress,
+    models: int = MODELS,
+    seed: int = SEED,
+) -> NoiseControl:
+    """Put forecasts without skill through the statistical gates of the desk's policy.
+
+    Raises
+    ------
+    NotFound: the version or its run is unknown.
+    ConfigurationError: its kind has no forecasts that could be made up.
+    """
+    registry, policy = desk.registry, desk.policy
+    opened = registry.open_version(name, version)
+    champion = held_against(registry, name, opened.version)
+    theirs = None if champion is None else registry.open_version(name, champion.version)
+    measured = Measured.of(desk, opened, theirs)
+    if measured.run is None or opened.metadata.kind not in {ALPHA_WEIGHTS, RISK_MODEL}:
+        raise ConfigurationError(f"{name} {version}: its kind has no forecasts that can be made up")
+    progress.event(f"{name}: {models} models that know nothing, through the same gates")
+    generator = np.random.default_rng(seed)
+    make = _scores if opened.metadata.kind == ALPHA_WEIGHTS else _volatilities
+    gates = gate_set(registry, policy, name, opened.version)
+    judged = []
+    for number, evidence in enumerate(make(desk, measured, models, generator), start=1):
+        known = {piece.name for piece in evidence}
+        asked = {gate.name for gate in policy.gates(gates) if gate.evidence in known}
+        report = evaluate(policy, gates, evidence, now=registry.now(), champion=champion)
+        results = tuple(one for one in report.results if one.name in asked)
+        judged.append(NoiseModel(number, decide(results), results))
+    return NoiseControl(name, opened.version, policy.digest, seed, tuple(judged))
+
+
+def _scores(
+    desk: Desk, measured: Measured, models: int, generator: np.random.Generator
+) -> list[list[Evidence]]:
+    assert measured.run is not None
+    table = alpha_table(desk, measured.run).sort("as_of", "instrument")
+    horizon = horizon_of(measured.run)
+    instruments = table["instrument"].rank("dense").cast(pl.Int64).to_numpy() - 1
+    dates = table["as_of"].to_numpy()
+    distinct, when = np.unique(dates, return_inverse=True)
+    shape = (models, len(distinct), int(instruments.max()) + 1)
+    noise = persistent_noise(shape, _persistence(table), generator)
+    market = Market.of(
+        dates,
+        instruments,
+        score=_floats(table, "prediction"),
+        next_return=_floats(table, "next_return"),
+    )
+    scored = np.where(np.isfinite(market.scores), noise[:, : len(market.dates)], np.nan)
+    books = simulate_many(market, scored, Costs())
+    together = np.stack([book.net() for book in books], axis=1)
+    shared = luck_of_all(
+        Attempts(together[:, 0], together, models), generator=generator, horizon=horizon
+    )
+    label, asked = _floats(table, "label"), np.isfinite(_floats(table, "prediction"))
+    found = []
+    for number, book in enumerate(books):
+        score = np.where(asked, noise[number, when, instruments], np.nan)
+        found.append(
+            [
+                *_skill(dates, label, score, horizon),
+                *_money(market, book),
+                *luck_of_one(Attempts(book.net(), together, models)),
+                *shared,
+            ]
+        )
+    return found
+
+
+def _skill(dates: Any, label: FloatArray, score: FloatArray, horizon: int) -> list[Evidence]:
+    return [
+        measure(dates, label=label, prediction=score, horizon=horizon) for measure in (ic, rank_ic)
+    ]
+
+
+def _money(market: Market, book: Backtest) -> list[Evidence]:
+    return [sharpe_after_costs(market, book, generator=None), significance(book)]
+
+
+def _persistence(table: pl.DataFrame) -> float:
+    """Autocorrelation at lag one of the scores about their mean over the instruments of a date."""
+    moved = table.with_columns(
+        x=pl.col("prediction") - pl.col("prediction").mean().over("as_of")
+    ).with_columns(y=pl.col("x").shift(1).over("instrument"))
+    found = moved.select(pl.corr("x", "y")).item()
+    return float(np.clip(0.0 if found is None or not np.isfinite(found) else found, -0.99, 0.999))
+
+
+def _volatilities(
+    desk: Desk, measured: Measured, models: int, generator: np.random.Generator
+) -> list[list[Evidence]]:
+    assert measured.run is not None
+    table = risk_table(desk, measured.run, measured.champion_run).sort("as_of", "instrument")
+    base = "champion" if "champion" in table.columns else "prediction"
+    instruments = table["instrument"].rank("dense").cast(pl.Int64).to_numpy() - 1
+    distinct, when = np.unique(table["as_of"].to_numpy(), return_inverse=True)
+    shape = (models, len(distinct), int(instruments.max()) + 1)
+    noise = persistent_noise(shape, PERSISTENCE, generator)
+    horizon = horizon_of(measured.run)
+    return [
+        risk_evidence(
+            table.with_columns(
+                # Its variance is right on average: only skill is taken away.
+                prediction=pl.col(base) * np.exp(ERROR * one[when, instruments] - ERROR * ERROR)
+            ),
+            horizon=horizon,
+        )
+        for one in noise
+    ]
+
+
+def _floats(table: pl.DataFrame, name: str) -> FloatArray:
+    return table[name].cast(pl.Float64).fill_null(float("nan")).to_numpy()
