@@ -27,6 +27,7 @@ def run_demo(folder: Path, output: Output) -> None:
     """Make the demo's desk when there is none, run the journey on it and show what happened."""
     started = time.monotonic()
     from assay import bootstrap
+    from assay.orchestration.evidence_report import write_evidence_report
     from assay.orchestration.journey import travel
     from assay.orchestration.people import People
     from assay.orchestration.report import write_report
@@ -42,9 +43,14 @@ def run_demo(folder: Path, output: Output) -> None:
     people = People(author=AUTHOR, approvers=APPROVERS, operator=OPERATOR)
     journey = travel(desk, people, output, recipes=RECIPES, view=VIEW, environment=os.environ)
     page = write_report(desk, folder / "reports" / "demo.html")
+    pages = [
+        write_evidence_report(desk, story.registration.name, story.registration.version)
+        for story in journey.versions
+    ]
     seconds = time.monotonic() - started
     _show(journey, folder, seconds, output)
     output.line(f"report: {page}     (one page about this desk; opens in any browser)")
+    output.line(f"evidence: {', '.join(str(one.relative_to(folder)) for one in pages)}")
     output.result(
         {"desk": str(folder), **journey.to_json(), "report": str(page), "total_seconds": seconds}
     )

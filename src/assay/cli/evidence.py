@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -79,6 +80,30 @@ def evidence_show(
             "evidence": [piece.to_json() for piece in found],
         }
     )
+
+
+@evidence.command("report")
+def evidence_report(
+    name: NameArgument,
+    version: VersionArgument,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Where to write it. Default: reports/models/NAME/evidence-VERSION.html.",
+        ),
+    ] = None,
+    desk: DeskOption = HERE,
+    as_json: JsonOption = False,
+) -> None:
+    """Write one page about a version: gates, record, trials, controls, what was not tested."""
+    from assay.orchestration.evidence_report import write_evidence_report
+
+    output = Output(as_json=as_json)
+    path = write_evidence_report(open_desk(desk), name, version, path=out)
+    output.line(f"page: {path} ({path.stat().st_size / 1024:,.0f} KiB, opens in any browser)")
+    output.next_step(f"assay evidence recompute {name} {version}")
+    output.result({"page": str(path), "bytes": path.stat().st_size})
 
 
 @evidence.command("recompute")

@@ -104,6 +104,40 @@ def gates_show(
     output.result(report.to_json())
 
 
+@gates.command("noise")
+def gates_noise(
+    name: NameArgument,
+    version: VersionArgument,
+    models: Annotated[int, typer.Option(metavar="COUNT", min=2, help="How many to make up.")] = 20,
+    desk: DeskOption = HERE,
+    as_json: JsonOption = False,
+) -> None:
+    """Put forecasts without skill through the statistical gates; exits 1 if one passes them all.
+
+    They are as persistent as the version's own and trade as much. Nothing is registered: a control
+    is no trial of the line. Pages show the last one (reports/models/NAME/noise-VERSION.json).
+    """
+    from assay.domain.verdicts import Verdict
+    from assay.orchestration.evidence.noise import keep_noise, noise_control
+
+    output = Output(as_json=as_json)
+    opened = open_desk(desk)
+    found = noise_control(opened, name, version, progress=output, models=models)
+    keep_noise(opened, found)
+    output.table(
+        ("gate", *(str(one) for one in Verdict)),
+        (
+            (gate, *(str(counts[str(one)]) for one in Verdict))
+            for gate, counts in found.by_gate.items()
+        ),
+    )
+    output.line(f"{found.passed} of {models} models that know nothing pass every gate that blocks")
+    output.next_step(f"assay evidence report {name} {version}")
+    output.result(found.to_json())
+    if found.passed:
+        raise typer.Exit(1)
+
+
 @gates.command("explain")
 def gates_explain(
     gate: Annotated[str, typer.Argument(help="A gate or measurement, such as rank_ic.")],

@@ -32,6 +32,7 @@ from assay.domain.versions import Stage
 from assay.features import warm_kernel
 from assay.orchestration.building import FeatureBuild, ParityProof, build_features, prove_parity
 from assay.orchestration.desk import Desk
+from assay.orchestration.evidence.noise import keep_noise, kept_noise, noise_control
 from assay.orchestration.ingestion import Ingestion, ingest
 from assay.orchestration.judging import judge_version
 from assay.orchestration.kept_proofs import keep_proof
@@ -255,6 +256,12 @@ def _tell(
             )
     record = registry.gate_record(made.name, made.version)
     assert record is not None
+    if (
+        record.policy == run.record["recipe"]["kind"]
+        and kept_noise(desk, made.name, made.version) is None
+    ):
+        with watch.step("noise", f"judging models that know nothing beside {made.name}"):
+            keep_noise(desk, noise_control(desk, made.name, made.version, progress=progress))
     promotion = None
     if record.outcome is Outcome.PROMOTABLE and made.stage is Stage.STAGED:
         with watch.step("promote", f"approving and promoting {made.name} {made.version}"):

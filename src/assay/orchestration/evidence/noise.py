@@ -9,8 +9,10 @@ trial of the line.
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,8 +20,9 @@ import polars as pl
 
 from assay.delivery.gates import evaluate
 from assay.delivery.judging import gate_set, held_against
+from assay.domain.canonical import canonical_bytes
 from assay.domain.evidence import Evidence
-from assay.domain.verdicts import GateResult, Outcome, Verdict, decide
+from assay.domain.verdicts import Outcome, Severity, Verdict, decide
 from assay.domain.versions import ALPHA_WEIGHTS, RISK_MODEL
 from assay.errors import ConfigurationError
 from assay.orchestration.desk import Desk
@@ -28,6 +31,7 @@ from assay.orchestration.evidence.tables import alpha_table, horizon_of, risk_ta
 from assay.orchestration.progress import Progress
 from assay.portfolio.controls import persistent_noise
 from assay.statistics.panel import FloatArray
+from assay.storage.files import write_atomic
 from assay.validation.backtest import Backtest, Costs, Market, simulate_many
 from assay.validation.information import ic, rank_ic
 from assay.validation.kinds import risk_evidence
@@ -41,71 +45,36 @@ ERROR, PERSISTENCE = 0.25, 0.97
 
 
 @dataclass(frozen=True, slots=True)
-class NoiseModel:
-    """One made-up forecast and what the statistical gates of the policy say about it."""
-
-    number: int
-    outcome: Outcome
-    results: tuple[GateResult, ...]
-
-    @property
-    def refused_by(self) -> tuple[str, ...]:
-        """Hard gates that fail."""
-        return tuple(
-            one.name
-            for one in self.results
-            if one.verdict is Verdict.FAIL and one.severity == "hard"
-        )
-
-
-@dataclass(frozen=True, slots=True)
 class NoiseControl:
     """What a policy says about models that know nothing.
 
     Attributes
     ----------
-    name, version: whose forecasts the noise resembles.
-    policy_digest: SHA-256 of the policy. seed: of the noise.
-    models: in the order in which they were drawn.
+    name, version, digest: whose forecasts the noise resembles, and its SHA-256.
+    policy_digest: SHA-256 of the policy. seed: of the noise. models: how many were made up.
+    passed: how many pass every statistical gate that blocks; the fewer the better.
+    by_gate: how many times each gate gave each verdict.
+    refused_by: hard gates that fail, one tuple for each model, in the order of drawing.
     """
 
     name: str
     version: str
+    digest: str
     policy_digest: str
     seed: int
-    models: tuple[NoiseModel, ...]
-
-    @property
-    def passed(self) -> int:
-        """How many pass every statistical gate that blocks; the fewer the better."""
-        return sum(one.outcome is Outcome.PROMOTABLE for one in self.models)
-
-    def by_gate(self) -> dict[str, dict[str, int]]:
-        """How many times each gate gave each verdict."""
-        counts: dict[str, Counter[str]] = {}
-        for model in self.models:
-            for one in model.results:
-                counts.setdefault(one.name, Counter())[str(one.verdict)] += 1
-        return {name: {str(v): count[str(v)] for v in Verdict} for name, count in counts.items()}
+    models: int
+    passed: int
+    by_gate: Mapping[str, Mapping[str, int]]
+    refused_by: tuple[tuple[str, ...], ...]
 
     def to_json(self) -> dict[str, Any]:
-        return {
-            "name": self.name,
-            "version": self.version,
-            "policy_digest": self.policy_digest,
-            "seed": self.seed,
-            "passed": self.passed,
-            "by_gate": self.by_gate(),
-            "models": [
-                {
-                    "number": one.number,
-                    "outcome": str(one.outcome),
-                    "refused_by": list(one.refused_by),
-                    "values": {result.name: result.value for result in one.results},
-                }
-                for one in self.models
-            ],
-        }
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> NoiseControl:
+        """Read what :meth:`to_json` wrote."""
+        refused_by = tuple(tuple(one) for one in document["refused_by"])
+        return cls(**{**document, "refused_by": refused_by})
 
 
 def noise_control(
@@ -135,14 +104,59 @@ def noise_control(
     generator = np.random.default_rng(seed)
     make = _scores if opened.metadata.kind == ALPHA_WEIGHTS else _volatilities
     gates = gate_set(registry, policy, name, opened.version)
-    judged = []
-    for number, evidence in enumerate(make(desk, measured, models, generator), start=1):
+    by_gate: dict[str, dict[str, int]] = {}
+    refused_by, passed = [], 0
+    for evidence in make(desk, measured, models, generator):
         known = {piece.name for piece in evidence}
         asked = {gate.name for gate in policy.gates(gates) if gate.evidence in known}
         report = evaluate(policy, gates, evidence, now=registry.now(), champion=champion)
         results = tuple(one for one in report.results if one.name in asked)
-        judged.append(NoiseModel(number, decide(results), results))
-    return NoiseControl(name, opened.version, policy.digest, seed, tuple(judged))
+        passed += decide(results) is Outcome.PROMOTABLE
+        for one in results:
+            by_gate.setdefault(one.name, {str(v): 0 for v in Verdict})[str(one.verdict)] += 1
+        refused_by.append(
+            tuple(
+                one.name
+                for one in results
+                if one.verdict is Verdict.FAIL and one.severity is Severity.HARD
+            )
+        )
+    return NoiseControl(
+        name=name,
+        version=opened.version,
+        digest=opened.digest,
+        policy_digest=policy.digest,
+        seed=seed,
+        models=models,
+        passed=passed,
+        by_gate=by_gate,
+        refused_by=tuple(refused_by),
+    )
+
+
+def keep_noise(desk: Desk, control: NoiseControl) -> Path:
+    """Write a control beside the model's reports, so that pages can show it; return its path."""
+    path = _path(desk, control.name, control.version)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, canonical_bytes({"format": 1, **control.to_json()}) + b"\n")
+    return path
+
+
+def kept_noise(desk: Desk, name: str, version: str) -> NoiseControl | None:
+    """The kept control of a version under the desk's policy of now; None when there is none."""
+    try:
+        document = json.loads(_path(desk, name, version).read_bytes())
+        if document.pop("format") != 1:
+            return None
+        found = NoiseControl.from_json(document)
+    except (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError):
+        return None
+    same = found.digest == desk.registry.get(name, version).digest
+    return found if same and found.policy_digest == desk.policy.digest else None
+
+
+def _path(desk: Desk, name: str, version: str) -> Path:
+    return desk.layout.root / "reports" / "models" / name / f"noise-{version}.json"
 
 
 def _scores(

@@ -7,7 +7,7 @@ what it would have shown, because a page about a desk in trouble matters most.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import polars as pl
 
@@ -17,6 +17,7 @@ from assay.errors import AssayError, NotFound
 from assay.features.offline.labels import Entry as LabelEntry
 from assay.features.offline.labels import ForwardReturn, forward_labels
 from assay.orchestration.desk import Desk
+from assay.orchestration.evidence.noise import NoiseControl, kept_noise
 from assay.orchestration.evidence.tables import one_date_per_session
 from assay.orchestration.kept_proofs import kept_proof
 from assay.orchestration.modelling import TrainingRun, load_run, recorded_prices
@@ -69,12 +70,12 @@ def gather(desk: Desk) -> DeskReport:
 def _model(desk: Desk, name: str, as_of: Instant) -> ModelSheet:
     registry = desk.registry
     events = registry.history(name)
-    versions = tuple(_version(desk, record, events) for record in reversed(registry.list(name)))
+    versions = version_sheets(desk, name)
     picture, no_picture = None, "no version has been judged yet"
     sheet = version_to_picture(versions)
     if sheet is not None:
         try:
-            picture, no_picture = _picture(desk, sheet, versions), ""
+            picture, no_picture = picture_of(desk, sheet, versions), ""
         except (AssayError, OSError, KeyError) as error:
             message = error.message if isinstance(error, AssayError) else repr(error)
             no_picture = f"the record of {name} {sheet.record.version} cannot be read: {message}"
@@ -85,7 +86,25 @@ def _model(desk: Desk, name: str, as_of: Instant) -> ModelSheet:
         events=events,
         picture=picture,
         no_picture=no_picture,
+        noise=tuple(_noise(desk, versions)),
     )
+
+
+def _noise(desk: Desk, versions: Sequence[VersionSheet]) -> Iterable[NoiseControl]:
+    for sheet in versions:
+        try:
+            found = kept_noise(desk, sheet.record.name, sheet.record.version)
+        except (AssayError, OSError):
+            # A policy that cannot be read is said where the gates are.
+            found = None
+        if found is not None:
+            yield found
+
+
+def version_sheets(desk: Desk, name: str) -> tuple[VersionSheet, ...]:
+    """Every version of a model, the newest first."""
+    events = desk.registry.history(name)
+    return tuple(_version(desk, one, events) for one in reversed(desk.registry.list(name)))
 
 
 def version_to_picture(versions: Sequence[VersionSheet]) -> VersionSheet | None:
@@ -146,9 +165,15 @@ def _why_off(desk: Desk, gates: GateRecord | None) -> Mapping[str, str]:
         return {}
 
 
-def _picture(
+def picture_of(
     desk: Desk, sheet: VersionSheet, versions: tuple[VersionSheet, ...]
 ) -> VolatilityPicture | DirectionPicture | None:
+    """A version's record out of sample; None for kinds that have none.
+
+    Raises
+    ------
+    NotFound: it names no training run, its files do not verify, or the run is not recorded here.
+    """
     if sheet.metadata is None:
         raise NotFound("its files do not verify")
     if not sheet.metadata.parent_run:

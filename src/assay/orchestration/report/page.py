@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from assay.orchestration.report import foundations, live, performance, record, summary, verdicts
+from assay.orchestration.report.controls import noise_table
 from assay.orchestration.report.html import Markup, element, join
 from assay.orchestration.report.style import CSS, SCRIPT
 from assay.orchestration.report.values import DeskReport
@@ -63,6 +64,7 @@ def sections_of(report: DeskReport) -> tuple[Section, ...]:
             "need not.",
             join([(_heading(model.name), verdicts.gates_of(model)) for model in report.models]),
         ),
+        *_controls(report),
         Section(
             "performance",
             "Forecasts against outcomes",
@@ -83,6 +85,27 @@ def sections_of(report: DeskReport) -> tuple[Section, ...]:
             element(
                 "div", foundations.data(report.data), foundations.universe(report.universe),
                 class_="charts",
+            ),
+        ),
+    )  # fmt: skip
+
+
+def _controls(report: DeskReport) -> tuple[Section, ...]:
+    asked = [one for model in report.models for one in model.noise]
+    if not asked:
+        return ()
+    return (
+        Section(
+            "noise",
+            "Models that know nothing",
+            "A policy that lets noise pass is no policy: made-up forecasts without skill, through "
+            "the same statistical gates.",
+            join(
+                [
+                    (_heading(f"{one.name}, beside {one.version}"),
+                     element("div", noise_table(one), class_="card"))
+                    for one in asked
+                ]
             ),
         ),
     )  # fmt: skip

@@ -21,13 +21,17 @@ _LOOKS = ("s1", "s2 dashed", "s4 dotted", "s5 dashdot")
 
 def pictures_of(model: ModelSheet) -> Markup:
     """The plots of one model, or why there are none."""
-    picture = model.picture
-    if isinstance(picture, VolatilityPicture):
-        return _volatility(picture)
-    if isinstance(picture, DirectionPicture):
-        return _direction(picture)
+    if model.picture is not None:
+        return element("div", drawn(model.picture), class_="charts")
     return element("p", f"No plots: {model.no_picture or 'none for this kind of model'}.",
                    class_="empty")  # fmt: skip
+
+
+def drawn(picture: VolatilityPicture | DirectionPicture) -> list[Markup | None]:
+    """The plots of one record, each with its heading."""
+    if isinstance(picture, VolatilityPicture):
+        return _volatility(picture)
+    return [_equity(picture), _drawdown(picture), _ic(picture)]
 
 
 def panel(
@@ -74,14 +78,13 @@ def _roles(picture: VolatilityPicture, curves: Sequence[Curve]) -> list[Curve]:
     return [Curve(names.get(curve.name, curve.name), curve.x, curve.y) for curve in curves]
 
 
-def _volatility(picture: VolatilityPicture) -> Markup:
-    panels = [
+def _volatility(picture: VolatilityPicture) -> list[Markup | None]:
+    return [
         _exceedances(picture),
         _loss(picture),
         _calibration(picture),
         *(_forecast(picture, one) for one in picture.forecasts),
     ]
-    return element("div", panels, class_="charts")
 
 
 def _exceedances(picture: VolatilityPicture) -> Markup:
@@ -206,11 +209,6 @@ def _forecast(picture: VolatilityPicture, one: ForecastPicture) -> Markup:
         "square of the 20 daily returns after it, so it is not known at that date; the forecast is "
         "of the next session.",
     )
-
-
-def _direction(picture: DirectionPicture) -> Markup:
-    panels = [_equity(picture), _drawdown(picture), _ic(picture)]
-    return element("div", panels, class_="charts")
 
 
 def _equity(picture: DirectionPicture) -> Markup:

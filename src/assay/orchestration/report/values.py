@@ -8,6 +8,7 @@ from typing import Any
 
 from assay.domain.evidence import Evidence
 from assay.domain.instants import Instant
+from assay.orchestration.evidence.noise import NoiseControl
 from assay.orchestration.report.live import LiveSheet
 from assay.registry import Entry, GateRecord, LiveAnswer, ModelMetadata
 from assay.registry.catalogue import VersionRecord
@@ -94,7 +95,9 @@ class VersionSheet:
 
 @dataclass(frozen=True, slots=True)
 class ModelSheet:
-    """One line of versions, the newest first. ``no_picture`` says why there is none."""
+    """One line of versions, the newest first. ``no_picture`` says why there is none; ``noise`` is
+    what the policy says about models that know nothing, for the versions of which that was asked.
+    """
 
     name: str
     live: LiveAnswer
@@ -102,6 +105,7 @@ class ModelSheet:
     events: tuple[Entry, ...]
     picture: VolatilityPicture | DirectionPicture | None
     no_picture: str = ""
+    noise: tuple[NoiseControl, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,10 +17,13 @@ _LOOKS = {Outcome.PROMOTABLE: "pass", Outcome.REFUSED: "fail", Outcome.NOT_YET: 
 
 def gates_of(model: ModelSheet) -> Markup:
     """Every version of a model with its gates, the newest first."""
-    return element("div", [_version(model, sheet) for sheet in model.versions], class_="versions")
+    return element(
+        "div", [version_card(model.name, sheet) for sheet in model.versions], class_="versions"
+    )
 
 
-def _version(model: ModelSheet, sheet: VersionSheet) -> Markup:
+def version_card(model: str, sheet: VersionSheet) -> Markup:
+    """One version: its outcome, its gates, what was switched off and what else was measured."""
     record = sheet.record
     judged = sheet.gates
     outcome = "not judged" if judged is None else words.OUTCOMES[judged.outcome]
@@ -29,7 +32,7 @@ def _version(model: ModelSheet, sheet: VersionSheet) -> Markup:
         "article",
         element(
             "h4",
-            f"{model.name} {record.version} ",
+            f"{model} {record.version} ",
             element("span", outcome, class_=f"verdict {look}"),
             " ",
             element("span", f"now {record.stage}", class_="stage"),
@@ -45,7 +48,7 @@ def _version(model: ModelSheet, sheet: VersionSheet) -> Markup:
         _switched_off(sheet),
         _also_measured(sheet),
         class_="card version",
-        id=f"{model.name}-{record.version}",
+        id=f"{model}-{record.version}",
     )
 
 

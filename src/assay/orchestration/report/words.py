@@ -9,6 +9,7 @@ from typing import Final
 
 from assay.domain.instants import NANOS_PER_SECOND, Instant, to_datetime
 from assay.domain.verdicts import Outcome, Verdict
+from assay.validation.catalogue import CATALOGUE
 
 MONTHS: Final = (
     *("Jan", "Feb", "Mar", "Apr", "May", "Jun"),
@@ -58,7 +59,9 @@ GATE_NOUNS: Final = {
 """What gates measure, for sentences about one that did not pass."""
 
 _YES_NO: Final = frozenset({"schema", "signature", "training_set_rebuilt"})
-_P_VALUES: Final = frozenset({"qlike_vs_champion", "var_coverage", "significance"})
+_P_VALUES: Final = frozenset(
+    {"qlike_vs_champion", "var_coverage", "significance", "spa", "ablation"}
+)
 
 OUTCOMES: Final = {
     Outcome.PROMOTABLE: "passed its gates",
@@ -149,12 +152,18 @@ def listed(names: Sequence[str]) -> str:
 
 def gate_title(name: str) -> str:
     """What a gate asks."""
-    return GATE_TITLES.get(name, name)
+    return GATE_TITLES.get(name) or _meaning(name)
 
 
 def gate_noun(name: str) -> str:
     """What a gate measures."""
-    return GATE_NOUNS.get(name, name)
+    return GATE_NOUNS.get(name) or _meaning(name)
+
+
+def _meaning(name: str) -> str:
+    """The catalogue's words, or the name where it is a desk's own."""
+    known = CATALOGUE.get(name)
+    return name if known is None else known.meaning[0].upper() + known.meaning[1:]
 
 
 def prettier(sentence: str) -> str:
