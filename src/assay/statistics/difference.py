@@ -73,8 +73,8 @@ def sharpe_difference(
     ratios = [float(side.mean() / side.std(ddof=1)) for side in pair]
     value = ratios[0] - ratios[1]
     influence = _distinct(sharpe_influence(one), sharpe_influence(two))
-    # The ratios of the resamples have ddof 0, as Ledoit and Wolf have them; the test statistic is
-    # the same, and the interval is scaled to ddof 1.
+    # The ratios of the resamples have ddof 0, as Ledoit and Wolf have them: scaled to ddof 1 they
+    # are centred on the value.
     scale = math.sqrt((size - 1) / size)
 
     def resampled(dates: npt.NDArray[np.int64]) -> tuple[FloatArray, FloatArray]:

@@ -34,13 +34,14 @@ def stationary_indices(
     ContractViolation: no dates, no resamples, or a mean length below 1.
     """
     _check(size, length, resamples)
-    starts = generator.integers(0, size, (resamples, size))
     begins = generator.random((resamples, size)) * length < 1.0
     begins[:, 0] = True
-    # Place of each date's own block, carried forward; the date is that far from the block's start.
-    places = np.maximum.accumulate(np.where(begins, np.arange(size), 0), axis=1)
-    drawn = np.take_along_axis(starts, places, axis=1) + (np.arange(size) - places)
-    return np.asarray(drawn % size, dtype=np.int64)
+    first = np.flatnonzero(begins)
+    starts = generator.integers(0, size, len(first))
+    # A date is as far from its block's start as its place is from the place where the block began.
+    shift = np.repeat(starts - first, np.diff(first, append=begins.size))
+    drawn = (shift + np.arange(begins.size)) % size
+    return np.asarray(drawn.reshape(resamples, size), dtype=np.int64)
 
 
 def circular_indices(
