@@ -24,7 +24,10 @@ from assay.storage.files import append_lines
 DAY = 86_400 * 10**9
 NAMES = ("A", "B", "C")
 TERMS = PaperTerms(
-    {"model": "m"}, tuple(Instrument(n) for n in NAMES), Terms(weighting=Weighting(min_names=2))
+    {"model": "m"},
+    tuple(Instrument(n) for n in NAMES),
+    Terms(weighting=Weighting(min_names=2)),
+    state_every=3,
 )
 
 

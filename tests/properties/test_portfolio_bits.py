@@ -139,7 +139,7 @@ def fed_one_by_one(history, decisions, assumed, equity, restart=lambda state: st
     return marks, np.array(books), state
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(worlds(), terms())
 def test_history_and_events_give_the_same_bits_also_through_a_file(world, assumed):
     history, decisions = world
@@ -159,7 +159,7 @@ def test_history_and_events_give_the_same_bits_also_through_a_file(world, assume
     assert [one.mark.ruined for one in done][-1] == bool(track.book.ruined[0])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(worlds(), terms(), st.lists(st.sampled_from([0.0, 1.0, 2.0, 3.0]), min_size=2, max_size=4))
 def test_an_account_among_others_has_the_bits_it_has_alone(world, assumed, multiples):
     history, decisions = world
@@ -170,7 +170,7 @@ def test_an_account_among_others_has_the_bits_it_has_alone(world, assumed, multi
         assert together.turnover[row].tobytes() == alone.turnover[0].tobytes()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(worlds(), terms(), st.integers(1, 24))
 def test_the_future_changes_no_bit_of_the_past(world, assumed, cut):
     history, decisions = world
@@ -194,7 +194,7 @@ def test_the_future_changes_no_bit_of_the_past(world, assumed, cut):
     assert part.weights.tobytes() == np.ascontiguousarray(whole.weights[:, :cut]).tobytes()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(worlds(), terms())
 def test_returns_add_up_to_equity_and_ruin_is_final(world, assumed):
     history, decisions = world
@@ -210,7 +210,7 @@ def test_returns_add_up_to_equity_and_ruin_is_final(world, assumed):
         assert not track.turnover[0, gone[0] + 1 :].any()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(worlds(), terms())
 def test_no_book_exceeds_its_limits_where_everything_can_be_traded(world, assumed):
     history, decisions = world

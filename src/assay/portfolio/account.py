@@ -14,9 +14,16 @@ from typing import Any
 
 import numpy as np
 
+from assay.domain.canonical import canonical_bytes, sha256_hex
 from assay.domain.instants import Instant, render
 from assay.errors import ConfigurationError, ContractViolation, OutOfOrder, did_you_mean
-from assay.portfolio.history import conversion, half_spreads, relatives, resized
+from assay.portfolio.history import (
+    conversion,
+    half_spreads,
+    rate_columns,
+    relatives,
+    resized,
+)
 from assay.portfolio.step import Book, Event, Move, advance
 from assay.portfolio.terms import HoldingRates, Instrument, Terms
 from assay.portfolio.weights import fixed_sum, target_weights
@@ -148,6 +155,7 @@ class AccountState:
     prices, rates: of each instrument when it was last priced, shape (N,); NaN before.
     currency_rates: the last known rate of each currency, shape (C,); NaN before.
     at: of the last prices; None before the first.
+    events: how many prices it has taken.
     pending: decisions that have not traded, in the order in which they came.
     """
 
@@ -156,12 +164,25 @@ class AccountState:
     rates: FloatArray
     currency_rates: FloatArray
     at: Instant | None = None
+    events: int = 0
     pending: tuple[Pending, ...] = ()
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the bits of the whole state."""
+        book = self.book
+        arrays = [book.weights, book.equity, self.prices, self.rates, self.currency_rates]
+        words: list[Any] = [self.at, self.events, bool(book.ruined[0])]
+        for one in self.pending:
+            arrays += [one.aim, one.rates]
+            words += [one.id, one.known, one.waited]
+        return sha256_hex(b"".join(a.tobytes() for a in arrays) + canonical_bytes(words))
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object from which :meth:`from_json` makes the same bits."""
         return {
             "at": self.at,
+            "events": self.events,
             "equity": _hex(self.book.equity)[0],
             "ruined": bool(self.book.ruined[0]),
             "weights": _hex(self.book.weights[0]),
@@ -200,6 +221,7 @@ class AccountState:
             _floats(document["rates"]),
             _floats(document["currency_rates"]),
             document["at"],
+            document["events"],
             pending,
         )
 
@@ -241,7 +263,7 @@ class Account:
         self._columns = {name: column for column, name in enumerate(self.names)}
         self._margined = np.array([one.margined for one in self.instruments], dtype=np.bool_)
         self._holding = HoldingRates.of(self.instruments, terms)
-        self._convert(np.full(len(self.currencies), np.nan))
+        self._rates = rate_columns(self.instruments, self.currencies, terms)
 
     def open(self, equity: float) -> AccountState:
         """A new account that holds nothing.
@@ -322,6 +344,7 @@ class Account:
             np.where(move.priced, convert, state.rates),
             currency_rates,
             prices.at,
+            state.events + 1,
             pending,
         )
         traded = due[-1].id if due else None
@@ -427,7 +450,7 @@ class Account:
 
     def _convert(self, currency_rates: FloatArray) -> FloatArray:
         rates = currency_rates[None]
-        row: FloatArray = conversion(self.instruments, self.currencies, rates, self.terms, 1)[0]
+        row: FloatArray = conversion(self._rates, rates, 1)[0]
         return row
 
 

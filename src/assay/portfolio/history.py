@@ -164,8 +164,8 @@ def moves_of(history: PriceHistory, terms: Terms) -> tuple[Moves, FloatArray]:
     ------
     ContractViolation: an instrument's currency has no rate.
     """
-    rates = carried(history.rates)
-    convert = conversion(history.instruments, history.currencies, rates, terms, len(history.times))
+    columns = rate_columns(history.instruments, history.currencies, terms)
+    convert = conversion(columns, carried(history.rates, len(history.times)), len(history.times))
     with np.errstate(invalid="ignore"):
         priced = np.isfinite(history.prices) & (history.prices > 0.0) & np.isfinite(convert)
     last = _last_priced(priced)
@@ -211,10 +211,10 @@ def half_spreads(given: FloatArray | None, shape: tuple[int, ...], terms: Terms)
         return np.where(np.isfinite(given) & (given >= 0.0), given, standard)
 
 
-def carried(rates: FloatArray | None) -> FloatArray:
+def carried(rates: FloatArray | None, events: int) -> FloatArray:
     """Rates with each missing one replaced by the last known; NaN before the first."""
     if rates is None:
-        return np.empty((0, 0))
+        return np.empty((events, 0))
     with np.errstate(invalid="ignore"):
         good = np.isfinite(rates) & (rates > 0.0)
     rows = np.maximum.accumulate(np.where(good, np.arange(len(rates))[:, None], -1), axis=0)
@@ -222,29 +222,35 @@ def carried(rates: FloatArray | None) -> FloatArray:
     return np.where(rows >= 0, found, np.nan)
 
 
-def conversion(
-    instruments: Sequence[Instrument],
-    currencies: Sequence[str],
-    rates: FloatArray,
-    terms: Terms,
-    events: int,
-) -> FloatArray:
-    """The rate of each instrument's quote currency at each event, shape (T, N).
+def rate_columns(
+    instruments: Sequence[Instrument], currencies: Sequence[str], terms: Terms
+) -> IntArray:
+    """Which column of the rates converts each instrument, -1 for the account's own currency.
 
     Raises
     ------
     ContractViolation: a quote currency has no rate.
     """
-    convert = np.ones((events, len(instruments)))
-    for column, one in enumerate(instruments):
+    place = {currency: column for column, currency in enumerate(currencies)}
+    columns = []
+    for one in instruments:
         if one.quote in {"", terms.currency}:
-            continue
-        if one.quote not in currencies:
+            columns.append(-1)
+        elif one.quote in place:
+            columns.append(place[one.quote])
+        else:
             raise ContractViolation(
                 f"{one.name} is priced in {one.quote}, which has no rate into {terms.currency}",
                 hint=f"give a column of rates for {one.quote}",
             )
-        convert[:, column] = rates[:, list(currencies).index(one.quote)]
+    return np.array(columns, dtype=np.int64)
+
+
+def conversion(columns: IntArray, rates: FloatArray, events: int) -> FloatArray:
+    """The rate of each instrument's quote currency at each event, shape (T, N)."""
+    convert = np.ones((events, len(columns)))
+    foreign = columns >= 0
+    convert[:, foreign] = rates[:, columns[foreign]]
     return convert
 
 
@@ -300,7 +306,8 @@ def simulate_history(
         made = due[events]
         decided = np.searchsorted(history.times, decisions.known[made], side="right") - 1
         never = np.full((1, len(history.currencies)), np.nan)
-        unknown = conversion(history.instruments, history.currencies, never, terms, 1)
+        columns = rate_columns(history.instruments, history.currencies, terms)
+        unknown = conversion(columns, never, 1)
         sized = np.where((decided >= 0)[:, None], convert[np.maximum(decided, 0)], unknown)
         aims = aims.copy()
         aims[..., made, :] = resized(aims[..., made, :], convert[events], sized)

@@ -5,11 +5,12 @@ The journal is the account: one JSON object per line, appended and synced, never
 1. ``opened`` holds the terms, the instruments and the starting equity.
 2. ``decision``, ``prices`` and ``incident`` are what the account was given.
 3. ``orders``, ``fills`` and ``mark`` are what prices did, written with them. They follow from the
-   lines before by arithmetic alone, and a mark holds the whole state with every bit.
+   lines before by arithmetic alone. Some marks hold the whole state with every bit.
 
-A process may die at any instant. The next one cuts a torn last line, takes the state of the last
-mark, repeats the inputs after it and writes the outputs that are missing: the journal is then the
-same, byte for byte, as if nothing had happened. :func:`verify` repeats all of it from the start.
+A process may die at any instant. The next one cuts a torn last line, takes the last state, repeats
+the inputs after it, holds what it finds there to what must follow, and writes what is missing: the
+journal is then the same, byte for byte, as if nothing had happened. :func:`verify` repeats all of
+it from the start.
 """
 
 from __future__ import annotations
@@ -55,6 +56,8 @@ class PaperTerms:
     replayed: whether its inputs are history that was played again, rather than what arrived.
     longest_silence: hours without prices, or without a decision, after which operation counts as
         interrupted; longer than any weekend with holidays where prices are daily.
+    state_every: every how many prices a mark holds the whole state; those after it are computed
+        again by a process that goes on.
     """
 
     subject: Mapping[str, str]
@@ -64,6 +67,7 @@ class PaperTerms:
     currencies: tuple[str, ...] = ()
     replayed: bool = False
     longest_silence: float = 120.0
+    state_every: int = 50
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object with every field."""
@@ -76,6 +80,7 @@ class PaperTerms:
             "starting_equity": self.starting_equity,
             "replayed": self.replayed,
             "longest_silence": self.longest_silence,
+            "state_every": self.state_every,
         }
 
     @classmethod
@@ -98,6 +103,7 @@ class PaperTerms:
             starting_equity=document["starting_equity"],
             replayed=document["replayed"],
             longest_silence=document["longest_silence"],
+            state_every=document["state_every"],
         )
 
     def account(self) -> Account:
@@ -210,7 +216,7 @@ class PaperAccount:
         if self._had((PRICES, str(prices.at)), line, f"prices of {render(prices.at)}"):
             return None
         done = self._account.take(self._state, prices)
-        self._append(line, *_outputs(done))
+        self._append(line, *_outputs(done, self.terms))
         self._state = done.state
         return done
 
@@ -261,11 +267,11 @@ class PaperAccount:
         self._seq = len(lines)
         for line in lines:
             self._remember(_without_seq(line))
-        last = max((n for n, line in enumerate(lines) if line["kind"] == MARK), default=0)
+        last = max((n for n, line in enumerate(lines) if "state" in line), default=0)
         if last:
             self._state = AccountState.from_json(lines[last]["state"])
         tail = lines[last + 1 :]
-        missing, self._state = _repeat(self._account, self._state, tail, self.path)
+        missing, self._state = _repeat(self.terms, self._state, tail, self.path)
         if missing:
             self._append(*missing)
 
@@ -306,18 +312,19 @@ def verify(path: Path) -> list[str]:
     if not lines:
         return [f"{path} is empty"]
     terms = PaperTerms.from_json(lines[0])
-    account = terms.account()
     try:
-        missing, _ = _repeat(account, account.open(terms.starting_equity), lines[1:], path)
+        start = terms.account().open(terms.starting_equity)
+        missing, _ = _repeat(terms, start, lines[1:], path)
     except AssayError as error:
         return [error.message]
     return [f"{len(missing)} lines are missing at the end"] if missing else []
 
 
 def _repeat(
-    account: Account, state: AccountState, lines: list[dict[str, Any]], path: Path
+    terms: PaperTerms, state: AccountState, lines: list[dict[str, Any]], path: Path
 ) -> tuple[list[dict[str, Any]], AccountState]:
     """Repeat inputs, hold the outputs after them to what they must be; those that are missing."""
+    account = terms.account()
     expected: list[dict[str, Any]] = []
     for line in lines:
         what = _without_seq(line)
@@ -334,17 +341,34 @@ def _repeat(
             state = account.decide(state, _decision(line))
         elif line["kind"] == PRICES:
             done = account.take(state, _prices(line))
-            state, expected = done.state, list(_outputs(done))
+            state, expected = done.state, list(_outputs(done, terms))
         elif line["kind"] != INCIDENT:
             raise Tampered(f"{path} line {line['seq'] + 1}: {line['kind']} follows from nothing")
     return expected, state
 
 
-def _outputs(done: Advanced) -> Iterator[dict[str, Any]]:
-    if done.orders:
-        yield {"kind": ORDERS, "orders": [asdict(one) for one in done.orders]}
-        yield {"kind": FILLS, "fills": [asdict(one) for one in done.fills]}
-    yield {"kind": MARK, **_mark_json(done.mark), "state": done.state.to_json()}
+def _outputs(done: Advanced, terms: PaperTerms) -> Iterator[dict[str, Any]]:
+    orders, fills = done.orders, done.fills
+    if orders:
+        # By column: names once, not once for each order.
+        yield {
+            "kind": ORDERS,
+            "decision": orders[0].decision,
+            "instruments": [one.instrument for one in orders],
+            "units": [number(one.units) for one in orders],
+            "weights": [number(one.weight) for one in orders],
+        }
+        yield {
+            "kind": FILLS,
+            "decision": orders[0].decision,
+            "instruments": [one.instrument for one in fills],
+            "units": [number(one.units) for one in fills],
+            "prices": [number(one.price) for one in fills],
+            "costs": [number(one.cost) for one in fills],
+        }
+    state = {"state": done.state.to_json()} if done.state.events % terms.state_every == 0 else {}
+    # Also what no order or profit depends on yet, such as a price, is held to what it was.
+    yield {"kind": MARK, **_mark_json(done.mark), "state_digest": done.state.digest, **state}
 
 
 def _mark_json(mark: Mark) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -160,15 +161,18 @@ def test_an_id_or_a_moment_with_another_content_is_refused_and_writes_nothing(tm
     assert (tmp_path / "journal").read_bytes() == whole
 
 
-def test_a_journal_cut_at_any_byte_of_its_last_events_becomes_the_same_again(tmp_path):
+@pytest.mark.parametrize("snapshot", [1, 2, 50])
+def test_a_journal_cut_at_any_byte_of_its_last_events_becomes_the_same_again(tmp_path, snapshot):
+    # Whether the last state stands in the last mark, in the one before, or long ago.
+    terms = replace(TERMS, state_every=snapshot)
     given, _, _ = inputs(days=3)
-    whole = written(tmp_path / "whole", given)
+    whole = written(tmp_path / "whole", given, terms)
     path = tmp_path / "cut"
     ends = [place + 1 for place, byte in enumerate(whole) if byte == ord("\n")]
     cuts = {0, *ends[-8:], *(end + 7 for end in ends[-8:-1]), *(end - 1 for end in ends[-8:])}
     for cut in sorted(cuts):
         path.write_bytes(whole[:cut])
-        assert written(path, given) == whole, cut
+        assert written(path, given, terms) == whole, cut
 
 
 def test_a_changed_line_is_found(tmp_path):
@@ -182,8 +186,8 @@ def test_a_changed_line_is_found(tmp_path):
         changed = {
             "decision": lambda d: d["scores"].update(EUR_USD=7.0),
             "prices": lambda d: d["mid"].update(EUR_USD=7.0),
-            "orders": lambda d: d["orders"][0].update(units=1.0),
-            "fills": lambda d: d["fills"][0].update(cost=0.0),
+            "orders": lambda d: d["units"].__setitem__(0, 1.0),
+            "fills": lambda d: d["costs"].__setitem__(0, 0.0),
             "mark": lambda d: d.update(equity=2e6),
         }
         if number == len(lines) - 1:
