@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from assay.delivery.gates import Champion, GateReport, evaluate
 from assay.delivery.policy import Policy
-from assay.domain.evidence import Evidence
-from assay.domain.verdicts import Outcome, Severity, Verdict
-from assay.registry import ModelRegistry, PromotionGateError
+from assay.domain.verdicts import Severity, Verdict
+from assay.registry import GateRecord, ModelRegistry, PromotionGateError
 from assay.registry.records import evidence_digest
 
 
@@ -40,7 +39,13 @@ def judge(
 ) -> GateReport:
     """Judge a version's recorded evidence under :func:`gate_set`, and record the verdicts."""
     evidence = registry.evidence(name, version)
-    report = _judged(registry, policy, name, version, evidence)
+    report = evaluate(
+        policy,
+        gate_set(registry, policy, name, version),
+        evidence,
+        now=registry.now(),
+        champion=held_against(registry, name, version),
+    )
     registry.record_gates(
         name,
         version,
@@ -55,39 +60,37 @@ def judge(
     return report
 
 
-def require_still_promotable(
-    registry: ModelRegistry, policy: Policy, name: str, version: str
-) -> None:
-    """Refuse a version whose evidence was good when it was judged and has expired since.
+def require_unexpired(registry: ModelRegistry, policy: Policy, record: GateRecord) -> None:
+    """Refuse a version whose gates passed on evidence that has expired since.
 
     Raises
     ------
-    PromotionGateError: the same evidence does not say PROMOTABLE now.
+    PromotionGateError: a hard gate of the record passed and could not be decided now.
     """
-    again = _judged(registry, policy, name, version, registry.evidence(name, version))
-    if again.outcome is not Outcome.PROMOTABLE:
-        stopped = [
-            f"{item.name}: {item.reason}"
-            for item in again.results
-            if item.severity is Severity.HARD and item.verdict is not Verdict.PASS
-        ]
-        raise PromotionGateError(
-            f"{name} {version} was PROMOTABLE and is {again.outcome} now: {'; '.join(stopped)}",
-            hint=f"assay gates check {name} {version}, then approve again",
-        )
-
-
-def _judged(
-    registry: ModelRegistry,
-    policy: Policy,
-    name: str,
-    version: str,
-    evidence: tuple[Evidence, ...],
-) -> GateReport:
-    return evaluate(
+    sets = {**policy.kinds, **policy.named}
+    passed = {one.name for one in record.results if one.verdict is Verdict.PASS}
+    expiring = {
+        gate.name
+        for gate in sets.get(record.policy, ())
+        if gate.expires_days is not None and gate.severity is Severity.HARD and gate.name in passed
+    }
+    if not expiring:
+        return
+    name, version = record.name, record.version
+    again = evaluate(
         policy,
-        gate_set(registry, policy, name, version),
-        evidence,
+        record.policy,
+        registry.evidence(name, version),
         now=registry.now(),
         champion=held_against(registry, name, version),
     )
+    stopped = [
+        f"{one.name}: {one.reason}"
+        for one in again.results
+        if one.name in expiring and one.verdict is not Verdict.PASS
+    ]
+    if stopped:
+        raise PromotionGateError(
+            f"{name} {version} passed its gates and would not now: {'; '.join(stopped)}",
+            hint=f"assay gates check {name} {version}, then approve again",
+        )

@@ -38,10 +38,8 @@ class Evidence:
     def __post_init__(self) -> None:
         if self.value is not None and not _is_number(self.value):
             # A number that is not a number must not reach a comparison: None is INDETERMINATE.
-            found = str(self.value) if isinstance(self.value, float) else "no finite number"
-            object.__setattr__(
-                self, "details", {**self.details, "undefined": f"computed value was {found}"}
-            )
+            undefined = f"computed value was {_in_words(self.value)}"
+            object.__setattr__(self, "details", {**self.details, "undefined": undefined})
             object.__setattr__(self, "value", None)
         if self.interval is not None and not all(_is_number(end) for end in self.interval):
             object.__setattr__(self, "interval", None)
@@ -83,6 +81,11 @@ def _is_number(value: Any) -> bool:
         return math.isfinite(value)
     except (OverflowError, TypeError):
         return False
+
+
+def _in_words(value: Any) -> str:
+    # Not of whatever it is: an integer may have more digits than Python agrees to write.
+    return str(value) if isinstance(value, float) else "no finite number"
 
 
 def _finite(value: Any) -> Any:

@@ -140,6 +140,8 @@ def test_evidence_that_expires_between_judging_and_promotion_stops_the_promotion
             monotonic=time.monotonic, policy=now_in_force,
         )  # fmt: skip
 
-    with pytest.raises(PromotionGateError, match="was PROMOTABLE and is NOT_YET now: ic: measured"):
+    with pytest.raises(
+        PromotionGateError, match="passed its gates and would not now: ic: measured"
+    ):
         go(aging)
     assert registry.current("fx_vol") is None
