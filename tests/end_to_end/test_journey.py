@@ -80,6 +80,25 @@ def test_what_is_live_passed_its_gates_and_what_did_not_pass_is_not_live(
     assert live["fx_vol"] is not None
 
 
+def test_models_that_know_nothing_pass_no_kind_of_policy(travelled: Travelled) -> None:
+    folder, first, _ = travelled
+    for story in first["versions"]:
+        kept = folder / f"reports/models/{story['name']}/noise-{story['version']}.json"
+        # The baseline is judged by a policy of its own, which asks for no skill.
+        assert kept.exists() == (story["recipe"] != "fx_vol_baseline")
+        if kept.exists():
+            found = json.loads(kept.read_bytes())
+            assert (found["models"], found["passed"]) == (20, 0)
+            assert all(found["refused_by"])
+
+
+def test_every_version_has_its_page_of_evidence(travelled: Travelled) -> None:
+    folder, first, _ = travelled
+    for story in first["versions"]:
+        page = folder / f"reports/models/{story['name']}/evidence-{story['version']}.html"
+        assert "What the numbers rest on" in page.read_text()
+
+
 def test_the_rollback_has_a_record_with_its_reason(travelled: Travelled, shell: Any) -> None:
     folder, first, _ = travelled
     assert first["rollbacks"]

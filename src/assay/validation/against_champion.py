@@ -132,7 +132,8 @@ def _ratios(
             "candidate": number(ratios[0]),
             "champion": number(ratios[1]),
             "p_value": found.p_value,
-            **found.details,
+            "standard_error": number(found.details["standard_error"] * year),
+            "per_period": dict(found.details),
         },
     )
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 
@@ -23,6 +24,10 @@ from assay.validation.records import evidence_of
 
 BLOCKS = 16
 """Blocks of the symmetric splits: 12,870 of them."""
+FORM: Final = "2025"
+"""Of the deflated ratio. By simulation (docs/reference/statistics.md) noise passes 0.95 in 1 to 6 %
+of cases and a true annual ratio of 2 among 20 trials in 79 %; the form of 2014 lets under 1 % of
+noise pass and finds 39 %."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,7 +90,7 @@ def _deflated(attempts: Attempts) -> Evidence:
     if isinstance(trials, str):
         # Their spread cannot be told; the statistic takes that of noise and says so.
         trials = Trials(attempts.count)
-    found = deflated_sharpe(attempts.returns, trials=trials)
+    found = deflated_sharpe(attempts.returns, trials=trials, form=FORM)
     details = dict(found.details)
     if found.value is not None:
         details["in_words"] = (

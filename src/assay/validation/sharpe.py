@@ -26,6 +26,8 @@ PERIODS_PER_YEAR = 252
 MAX_UNPRICED = 0.01
 """Largest share of held positions whose return may be unknown."""
 STRESSES = (1.0, 2.0, 3.0)
+SIGNALS = 40
+"""Random signals that trade as much: enough to place the real one, and most of the time it takes."""
 
 
 @overflow_becomes_undefined
@@ -110,7 +112,7 @@ def _controls(
         # Costs are the same one bar later, and can hide a leak that collapses.
         "one_bar_delay_sharpe_gross": _annualised(delayed.gross, year),
         "label_shuffle": label_shuffle(market, backtest, generator=generator),
-        "random_signals": random_signals(market, backtest, generator=generator),
+        "random_signals": random_signals(market, backtest, generator=generator, signals=SIGNALS),
     }
 
 

@@ -128,15 +128,18 @@ LUCK: Final = (
         name="deflated_sharpe",
         meaning="probability that its Sharpe ratio is above what the best of all trials is by luck",
         protects="choosing the luckiest of many recipes",
-        formula="DSR = PSR(SR0), SR0 = sd of trial ratios x ((1-g) Z^-1(1-1/N) + g Z^-1(1-1/(N "
-        "e)))",
-        convention="Per-period ratios, raw kurtosis; N counts every training run and version of "
-        "the line, failed ones too, and the effective number stands beside it. The spread of the "
-        "trials is never taken below that of pure noise.",
-        source="Bailey and Lopez de Prado (2014), The deflated Sharpe ratio",
-        lies="Trials that nobody recorded are not counted. With many independent trials above 0.95 "
-        "is far stricter than a test at 5 %.",
-        reading="A probability: above 0.95 passes. Look at the number of trials first.",
+        formula="DSR = PSR(SR0), SR0 = sd of trial ratios x mean of the largest of N normals; "
+        "error at SR0, with autocorrelation, times the variance of that maximum",
+        convention="The form of 2025 on per-period ratios, raw kurtosis; the one of 2014 stands "
+        "beside it. N counts every training run and version of the line, failed ones too, and the "
+        "effective number stands beside it. The spread of the trials is never taken below that of "
+        "pure noise.",
+        source="Lopez de Prado, Lipton and Zoonekynd (2025), How to use the Sharpe ratio; Bailey "
+        "and Lopez de Prado (2014), The deflated Sharpe ratio",
+        lies="Trials that nobody recorded are not counted. Highly correlated trials count in full, "
+        "which is too strict: look at the effective number.",
+        reading="A probability: above 0.95 passes. Look at the number of trials first. In "
+        "simulations 1 to 6 % of noise passed, and 79 % of strategies with a true ratio of 2.",
     ),
     Explanation(
         name="pbo",
@@ -151,15 +154,17 @@ LUCK: Final = (
         lies="Pure noise scores 0.5 with a standard deviation near 0.2, so that a low value comes "
         "by "
         "chance with few trials. It judges the selection, not the model.",
-        reading="Below 0.2 passes. Read it with N, S and the band that noise would give.",
+        reading="Below 0.2 passes: 5 to 8 % of noise in simulations, 80 % of choices with a true "
+        "ratio of 2. Read it with N, S and the band that noise would give. Trials with different "
+        "costs are told apart by their costs alone, which is no skill.",
     ),
     Explanation(
         name="spa",
         meaning="p-value that the best of all trials is no better than the benchmark",
         protects="data snooping over a family of models",
         formula="T = max(0, max_k sqrt(n) mean(d_k) / w_k); p from the stationary bootstrap of T",
-        convention="Studentised; the consistent p-value, with the lower and the upper one beside "
-        "it; automatic block length; p = (1 + #) / (B + 1).",
+        convention="Studentised, each resample by its own spread; the consistent p-value, with the "
+        "lower and the upper one beside it; automatic block length; p = (1 + #) / (B + 1).",
         source="Hansen (2005), A test for superior predictive ability; Politis and Romano (1994)",
         lies="It says that some trial beats the benchmark, not that this one does. A public "
         "library leaves the studentisation out and answers 0.63 where this is 0.02.",
