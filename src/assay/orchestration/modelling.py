@@ -386,12 +386,12 @@ def _write_run(
         "golden.json": canonical_bytes(_golden(result, training_set)),
         "predictions.parquet": predictions.getvalue(),
     }
-    for name, data in files.items():
-        write_atomic(folder / name, data)
     if result.paths is not None:
         paths = io.BytesIO()
         result.paths.write_parquet(paths, compression="zstd")
         files[_PATHS] = paths.getvalue()
+    for name, data in files.items():
+        write_atomic(folder / name, data)
     hashes = {name: sha256_hex(data) for name, data in files.items()}
     # Last: a run without its record does not exist.
     write_atomic(folder / _RECORD, canonical_bytes({**record, "files": hashes}) + b"\n")

@@ -21,7 +21,7 @@ _CALIBRATION_ROWS = 750
 _CALIBRATION_CELLS = 100_000
 _BISECTIONS = 14
 _PERSISTENCE = (-0.99, 0.9999)
-_ROWS_AT_ONCE = 4_000_000
+_CELLS_HELD = 16_000_000
 
 
 @overflow_becomes_undefined
@@ -98,13 +98,14 @@ def random_signals(
     wanted = book_turnover(traded.aims)
     persistence = _persistence(traded, wanted, generator)
     days, names = traded.scored.shape
-    batch = max(1, min(controls, _ROWS_AT_ONCE // max(days * names, 1)))
+    batch = max(1, min(controls, _CELLS_HELD // max(days * names, 1)))
     ratios: list[float] = []
     turnovers: list[float] = []
     while len(ratios) < controls:
-        count = min(batch, controls - len(ratios))
-        scores = persistent_noise((count, days, names), persistence, generator)
-        aims = _aims(np.where(traded.scored, scores, np.nan), traded.terms)
+        aims = np.empty((min(batch, controls - len(ratios)), days, names))
+        for aim in aims:
+            scores = persistent_noise((1, days, names), persistence, generator)[0]
+            aim[:] = _aims(np.where(traded.scored, scores, np.nan), traded.terms)
         track = hold(traded.times, traded.moves, aims, traded.due, traded.terms)
         ratios += [_ratio(series) for series in track.returns]
         turnovers += [book_turnover(aim) for aim in aims]

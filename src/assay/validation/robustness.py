@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 
 from assay.domain.evidence import Evidence
-from assay.statistics.hac import constant
+from assay.statistics.hac import MIN_DATES, constant
 from assay.statistics.sharpe import sharpe_ratio
 from assay.statistics.statistic import number, overflow_becomes_undefined
 from assay.validation.backtest import Costs, Market, simulate
@@ -49,15 +49,16 @@ def path_evidence(
     """
     assumed = costs or Costs()
 
-    def ic_of(path: pl.DataFrame) -> Evidence:
-        return rank_ic(
+    def ic_of(path: pl.DataFrame) -> float | str:
+        found = rank_ic(
             path["as_of"].to_numpy(),
             label=_floats(path, "label"),
             prediction=_floats(path, "prediction"),
             horizon=horizon,
         )
+        return str(found.details.get("undefined")) if found.value is None else found.value
 
-    def ratio(path: pl.DataFrame) -> float | None:
+    def ratio(path: pl.DataFrame) -> float | str:
         return _sharpe(path, assumed, periods_per_year)
 
     paths = frame.sort("path", "as_of", "instrument").partition_by("path", maintain_order=True)
@@ -67,7 +68,7 @@ def path_evidence(
             f"median over the paths of {_SOURCE} of the mean daily rank correlation of scores with "
             "labels",
             paths,
-            lambda path: ic_of(path).value,
+            ic_of,
         ),
         _over_paths(
             PATH_SHARPE,
@@ -84,18 +85,19 @@ def _over_paths(
     name: str,
     convention: str,
     paths: list[pl.DataFrame],
-    measure: Callable[[pl.DataFrame], float | None],
+    measure: Callable[[pl.DataFrame], float | str],
 ) -> Evidence:
     dates = min((path["as_of"].n_unique() for path in paths), default=0)
     if not paths:
         return undefined(name, convention, "there is no path")
     found = [measure(path) for path in paths]
-    values = [value for value in found if value is not None]
-    if len(values) < len(found):
+    values = [value for value in found if not isinstance(value, str)]
+    reasons = [value for value in found if isinstance(value, str)]
+    if reasons:
         return undefined(
             name,
             convention,
-            f"{len(found) - len(values)} of {len(found)} paths have no value",
+            f"{len(reasons)} of {len(found)} paths have no value: {reasons[0]}",
             sample_size=dates,
             paths=found,
         )
@@ -117,7 +119,7 @@ def _over_paths(
 
 
 @overflow_becomes_undefined
-def _sharpe(path: pl.DataFrame, costs: Costs, periods_per_year: int) -> float | None:
+def _sharpe(path: pl.DataFrame, costs: Costs, periods_per_year: int) -> float | str:
     market = Market.of(
         path["as_of"].to_numpy(),
         path["instrument"].rank("dense").to_numpy(),
@@ -126,11 +128,16 @@ def _sharpe(path: pl.DataFrame, costs: Costs, periods_per_year: int) -> float | 
     )
     backtest = simulate(market, costs)
     net = backtest.net()
-    if len(net) < 2 or backtest.ruined or not np.isfinite(net).all() or constant(net):
-        return None
-    if not net.std(ddof=1) > 0:
-        return None
-    return number(sharpe_ratio(net)[0] * math.sqrt(periods_per_year))
+    if len(net) < MIN_DATES:
+        return f"{len(net)} dates: at least {MIN_DATES} are needed"
+    if not np.isfinite(net).all():
+        return "returns overflowed"
+    if backtest.ruined:
+        return "one date lost the whole equity"
+    if constant(net) or not net.std(ddof=1) > 0:
+        return "the returns never vary"
+    ratio = number(sharpe_ratio(net)[0] * math.sqrt(periods_per_year))
+    return "the ratio overflowed" if ratio is None else ratio
 
 
 def _floats(table: pl.DataFrame, name: str) -> np.ndarray[tuple[int], np.dtype[np.float64]]:

@@ -27,7 +27,7 @@ MAX_UNPRICED = 0.01
 """Largest share of held positions whose return may be unknown."""
 STRESSES = (1.0, 2.0, 3.0)
 SIGNALS = 40
-"""Random signals that trade as much: enough to place the real one, and most of the time it takes."""
+"""Random signals that trade as much: enough to place the real one; they take the most time."""
 
 
 @overflow_becomes_undefined

@@ -16,6 +16,7 @@ from assay.bootstrap import open_desk
 from assay.cli.app import app
 from assay.domain.instants import parse, render
 from assay.errors import ConfigurationError, Conflict, NotFound
+from assay.orchestration.judging import judge_version
 from assay.orchestration.modelling import price_table, register_run, sealed_run, train_recipe
 from assay.orchestration.paper import (
     PaperAssumptions,
@@ -44,6 +45,9 @@ def directed(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(trained, folder, symlinks=True)
     text = (ROOT / "examples/fx/models/fx_direction.py").read_text()
     text = text.replace("rounds=80", "rounds=8").replace("folds=4", "folds=2")
+    text = text.replace("learning_rate=0.06", "learning_rate=0.06, min_child_weight=5.0")
+    text = text.replace("    seeds=(1, 2),\n", "    robustness=CombinatorialPurged(3, 2),\n")
+    text = text.replace("import Boosting,", "import Boosting, CombinatorialPurged,")
     (folder / "models/fx_direction.py").write_text(text)
     desk = open_desk(folder, clock=FixedClock(NOW))
     register_run(desk, train_recipe(desk, NAME, Silent()), author="quant")
@@ -178,6 +182,23 @@ def test_what_is_on_paper_becomes_evidence_of_the_version(desk_folder: Path) -> 
     recorded = {one.name: one for one in desk.registry.evidence(NAME, VERSION)}
     assert recorded["paper_trading_hours"].value == done.record.hours
     assert recorded["paper_pnl_after_costs"].value == done.record.profit
+
+
+def test_the_paths_of_a_robust_recipe_become_evidence_when_it_is_judged(desk_folder: Path) -> None:
+    desk = opened(desk_folder)
+    judged = judge_version(desk, NAME, VERSION, initiated_by="quant", progress=Silent())
+    found = {one.name: one for one in judged.evidence}
+    run = sealed_run(desk, desk.registry.metadata(NAME, VERSION))
+    paths = run.paths()
+    assert paths is not None
+    assert paths["path"].n_unique() == 2
+    assert len(found["path_rank_ic"].details["paths"]) == 2
+    assert found["path_rank_ic"].value is not None
+    assert found["path_sharpe"].sample_size > 300
+    assert "paths.parquet" in run.record["files"]
+    controls = found["sharpe_after_costs"].details
+    if found["sharpe_after_costs"].value is not None:
+        assert 0 < controls["random_signals"]["p_value"] <= 1
 
 
 def test_models_without_scores_and_versions_without_predictions_are_refused(
