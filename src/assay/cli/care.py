@@ -44,6 +44,7 @@ def collect(
     as_json: JsonOption = False,
 ) -> None:
     """Remove the files of versions that nothing keeps; their record stays for ever."""
+    from assay.orchestration.effective import loaded_now
     from assay.registry.collection import collect as step
 
     output = Output(as_json=as_json)
@@ -54,6 +55,7 @@ def collect(
         opened.registry,
         opened.retention,
         initiated_by=acting(identity),
+        references=loaded_now(opened),
         dry_run=dry_run,
     )
     output.table(
@@ -135,6 +137,38 @@ def release(
     output.result(entry.to_json())
 
 
+def countersign(
+    name: NameArgument,
+    version: VersionArgument,
+    reason: ReasonOption,
+    identity: IdentityOption = None,
+    desk: DeskOption = HERE,
+    as_json: JsonOption = False,
+) -> None:
+    """Vouch for a version whose key was revoked since, by your own key over the same digest."""
+    from assay.delivery.countersigning import countersign as step
+
+    output = Output(as_json=as_json)
+    opened = open_desk(desk)
+    version = opened.registry.get(name, version).version
+    require(opened, identity, "model:promote", "countersign", f"{name}/{version}")
+    made = step(
+        opened.registry,
+        name,
+        version,
+        signer=acting(identity),
+        reason=reason,
+        access=opened.access,
+    )
+    also = f", and for its promotion in entry {made.promotions[-1]}" if made.promotions else ""
+    output.line(
+        f"{made.by} vouches for {name} {made.version}, digest {made.digest[:12]}{also} "
+        f"(entry {made.seq})"
+    )
+    output.next_step(f"assay models validate {name} {made.version}")
+    output.result(made.to_json())
+
+
 def backup(
     place: PlaceArgument = None,
     desk: DeskOption = HERE,
@@ -189,6 +223,8 @@ def restore(
     done = opened.restore_registry(store, chosen)
     for problem in done.problems:
         output.line(problem)
+    for note in done.notes:
+        output.line(f"note: {note}")
     state = "verifies" if done.ok else "does NOT verify"
     output.line(
         f"restored {done.versions} versions and {done.head.seq} entries from {store.url}; the "
@@ -213,6 +249,8 @@ def drill(
     done = step(opened.registry, _store(place, opened))
     for line in (*done.restored.problems, *done.differences):
         output.line(line)
+    for note in done.restored.notes:
+        output.line(f"note: {note}")
     output.line(
         f"restored {done.restored.versions} versions and {done.restored.head.seq} entries into an "
         f"empty place; {done.questions} questions about the past: "

@@ -386,6 +386,8 @@ def models_rollback(
         f"{name} {done.to_version} {would} in production after {done.seconds:.2f} s; "
         f"{done.from_version or 'nothing'} {would} withdrawn ({done.withdrawn_as or '-'})"
     )
+    for note in done.notes:
+        output.line(f"note: {note}")
     output.next_step(f"assay models history {name}")
     output.result(done.to_json())
 
@@ -428,6 +430,8 @@ def _validate_all(desk: Desk, output: Output) -> None:
     summary = summarize_registry(desk, output)
     for problem in summary.log.problems:
         output.line(f"log: {problem}")
+    for note in summary.log.notes:
+        output.line(f"note: {note}")
     for one in summary.versions:
         for wrong in one.problems:
             output.line(f"{one.record.name} {one.record.version}: {wrong}")
@@ -443,6 +447,7 @@ def _validate_all(desk: Desk, output: Output) -> None:
 
 models.command("hold")(care.hold)
 models.command("release")(care.release)
+models.command("countersign")(care.countersign)
 models.command("gc")(care.collect)
 models.command("backup")(care.backup)
 models.command("backups")(care.backups)

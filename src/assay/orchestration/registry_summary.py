@@ -94,6 +94,8 @@ class RegistrySummary:
                 for one in wrong
                 for problem in one.problems
             ]
+        if self.log.notes:
+            lines += ["", "## Notes", "", *(f"- {note}" for note in self.log.notes)]
         lines += [
             "",
             "| model | version | stage | kind | author | signature |",

@@ -56,6 +56,13 @@ PURPOSES = (VERSION, PROMOTION, APPROVAL, LOG_HEAD, SERVICE, PACK)
 IDENTITY = "identity"
 """A statement that says who is there now. Every key in force may sign one, and it gives nothing."""
 
+COUNTERSIGNATURE = "countersignature"
+"""Vouches for what was signed with a key that was revoked since."""
+ACKNOWLEDGEMENT = "acknowledgement"
+"""Names entries that a log is known to have lost."""
+_COVERED = {COUNTERSIGNATURE: PROMOTION, ACKNOWLEDGEMENT: LOG_HEAD}
+"""Purposes that no policy lists -> whoever may sign for this one may sign for them."""
+
 _IDENTITY = re.compile(r"[a-z0-9][a-z0-9._@+-]{0,63}")
 _TRUST_FORMAT = 1
 
@@ -125,6 +132,21 @@ class Attestation:
     key_id: str
 
 
+class RevokedKey(Tampered):
+    """A signature holds, and its key was revoked since: it vouches for nothing.
+
+    Parameters
+    ----------
+    made: what was signed, for whoever keeps or shows it without believing it.
+    """
+
+    def __init__(self, key: TrustedKey, made: Attestation) -> None:
+        super().__init__(
+            f"signed by {key.identity} with key {key.key_id[:12]}, which is revoked: {key.revoked}"
+        )
+        self.made = made
+
+
 class KeyRing:
     """Signs and verifies statements.
 
@@ -168,7 +190,7 @@ class KeyRing:
         key = self.key_of(identity)
         return (
             key is not None
-            and purpose in key.may_sign
+            and _allows(key, purpose)
             and self.private_dir is not None
             and (self.private_dir / f"{identity}.pem").exists()
         )
@@ -187,7 +209,7 @@ class KeyRing:
                 f"{identity} has no key in force in {self.public_dir / 'trust.json'}",
                 hint="assay init creates keys; a revoked key needs a new one",
             )
-        if statement.purpose not in (*trusted.may_sign, IDENTITY):
+        if not _allows(trusted, statement.purpose):
             raise Unavailable(
                 f"{identity} may sign {', '.join(trusted.may_sign) or 'nothing'}, "
                 f"not {statement.purpose}",
@@ -214,18 +236,14 @@ class KeyRing:
 
         Raises
         ------
-        Tampered: unknown, revoked, retired or not allowed key; wrong signature; statement of
-            another purpose. Each has its own message.
+        Tampered: unknown, retired or not allowed key; wrong signature; statement of another
+            purpose. Each has its own message.
+        RevokedKey: all that holds, but the key was revoked since; a Tampered too.
         """
         by_id = {key.key_id: key for key in self.keys()}
         trusted = by_id.get(envelope.key_id)
         if trusted is None:
             raise Tampered(f"signed by unknown key {envelope.key_id[:12]!r}")
-        if trusted.revoked is not None:
-            raise Tampered(
-                f"signed by {trusted.identity} with key {trusted.key_id[:12]}, which is revoked: "
-                f"{trusted.revoked}"
-            )
         if trusted.retired is not None and at is not None and at >= trusted.retired:
             raise Tampered(
                 f"signed by {trusted.identity} with key {trusted.key_id[:12]}, which had been "
@@ -242,9 +260,12 @@ class KeyRing:
         statement = Statement.from_bytes(envelope.body)
         if statement.purpose != purpose:
             raise Tampered(f"a statement about a {statement.purpose}, expected one for {purpose}")
-        if purpose not in (*trusted.may_sign, IDENTITY):
+        if not _allows(trusted, purpose):
             raise Tampered(f"signed by {trusted.identity}, who may not sign for {purpose}")
-        return Attestation(statement, trusted.identity, trusted.key_id)
+        made = Attestation(statement, trusted.identity, trusted.key_id)
+        if trusted.revoked is not None:
+            raise RevokedKey(trusted, made)
+        return made
 
     def _public_key(self, trusted: TrustedKey) -> Ed25519PublicKey:
         path = self.public_dir / trusted.public_key
@@ -257,6 +278,10 @@ class KeyRing:
         if not isinstance(key, Ed25519PublicKey) or key_id_of(key) != trusted.key_id:
             raise Tampered(f"public key {path} is not key {trusted.key_id[:12]} of the policy")
         return key
+
+
+def _allows(key: TrustedKey, purpose: str) -> bool:
+    return purpose == IDENTITY or _COVERED.get(purpose, purpose) in key.may_sign
 
 
 def key_id_of(key: Ed25519PublicKey) -> str:

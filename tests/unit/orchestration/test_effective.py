@@ -226,9 +226,16 @@ def test_a_line_that_was_changed_or_signed_by_nobody_trusted_is_named_and_left_o
     assert "who may not sign for service" in problems[0]
     key = world.desk.keyring.key_of("server")
     assert key is not None
+    for one in trust["keys"]:
+        one["may_sign"] = list(PURPOSES)
+    policy.write_text(json.dumps(trust))
     revoke_key(world.folder / "keys", key.key_id, "stolen")
-    problems = effective_at(world.desk, "fx_vol", world.clock.now()).problems
-    assert all("revoked: stolen" in one for one in problems)
+    found = effective_at(world.desk, "fx_vol", world.clock.now())
+    assert found.problems == (), "what the line says is no more and no less than an unsigned one"
+    assert found.servers[0].load.signed_by == "server, whose key is revoked"
+    (note,) = found.notes
+    assert "2 lines from 1 to 2" in note
+    assert "revoked: stolen" in note
     # The service itself goes on writing, and says that nobody signs.
     server.append("stopped")
     assert world.lines()[-1]["signature"] is None
