@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from assay.cli.options import HERE, DeskOption, JsonOption, acting, open_desk, require
+from assay.cli.options import (
+    HERE,
+    DeskOption,
+    JsonOption,
+    acting,
+    open_desk,
+    require,
+    require_user,
+)
 from assay.cli.output import Output
 from assay.domain.instants import render
 
@@ -171,12 +179,14 @@ def countersign(
 
 def backup(
     place: PlaceArgument = None,
+    identity: IdentityOption = None,
     desk: DeskOption = HERE,
     as_json: JsonOption = False,
 ) -> None:
     """Back the registry up: what is new since the last time; exits 1 where a version is damaged."""
     output = Output(as_json=as_json)
     opened = open_desk(desk)
+    require_user(opened, identity, "model:read", "backup", place or "")
     store = _store(place, opened)
     made = store.take(opened.registry)
     output.line(
@@ -211,12 +221,14 @@ def backups(
 def restore(
     place: PlaceArgument = None,
     identifier: BackupOption = None,
+    identity: IdentityOption = None,
     desk: DeskOption = HERE,
     as_json: JsonOption = False,
 ) -> None:
     """Make the registry of a desk that has none from a backup; run it again if it was killed."""
     output = Output(as_json=as_json)
     opened = open_desk(desk)
+    require_user(opened, identity, "model:rollback", "restore", place or "")
     store = _store(place, opened)
     chosen = store.get(identifier)
     output.event(f"restoring {len(chosen.versions)} versions and {chosen.seq} entries")
@@ -230,7 +242,10 @@ def restore(
         f"restored {done.versions} versions and {done.head.seq} entries from {store.url}; the "
         f"registry {state}"
     )
-    output.next_step("assay models validate", "assay models list")
+    output.next_step(
+        "assay models validate",
+        'assay audit acknowledge --reason "..."   if servers saw more than the backup holds',
+    )
     output.result(done.to_json())
     if not done.ok:
         raise typer.Exit(1)

@@ -219,19 +219,32 @@ class RegistryReader:
         """One version as a document: record, metadata, evidence, gates, approvals.
 
         ``signature_note`` says that its key was revoked since, and who vouches for it.
+
+        Raises
+        ------
+        Gone: its files were collected; :meth:`remains` has what is left of it.
         """
         opened = self.keep_version(name, version)
-        report = self.gate_record(name, version)
         return {
-            "record": self.get(name, version).to_json(),
+            **self.remains(name, version),
             "metadata": opened.metadata.to_json(),
             "schema": None if opened.inputs is None else opened.inputs.to_json(),
             "contents": list(opened.contents),
             "signed_by": opened.signed_by,
             "signature_note": opened.note,
-            "evidence": [item.to_json() for item in self.evidence(name, version)],
+        }
+
+    def remains(self, name: str, version: str) -> dict[str, Any]:
+        """What the log alone knows of a version, also when its files were collected."""
+        record = self.get(name, version)
+        report = self.gate_record(name, record.version)
+        collected = self.collected(record)
+        return {
+            "record": record.to_json(),
+            "collected": None if collected is None else collected.to_json(),
+            "evidence": [item.to_json() for item in self.evidence(name, record.version)],
             "gates": None if report is None else report.to_json(),
-            "approvals": [dict(entry.evidence) for entry in self.approvals(name, version)],
+            "approvals": [dict(entry.evidence) for entry in self.approvals(name, record.version)],
         }
 
     def validate(self, name: str, version: str) -> ValidationReport:

@@ -113,7 +113,7 @@ def too_large(most: int) -> Unacceptable:
 
 def record_refusal(desk: Desk, scope: Scope, error: AssayError) -> None:
     """Write a refusal down; not that something which was asked for is absent, or busy now."""
-    absent = code_of(error) == "not_found" or status_of(error) == 503
+    absent = code_of(error) in {"not_found", "gone"} or status_of(error) == 503
     if absent and scope["method"] in {"GET", "HEAD"}:
         return
     state = scope.get("state", {})
