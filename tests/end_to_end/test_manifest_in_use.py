@@ -396,7 +396,7 @@ def test_the_commands_answer_in_words_and_in_json(folder: Path) -> None:
                 "ops",
                 "--desk",
                 str(folder),
-            ],  # fmt: skip
+            ],
             catch_exceptions=False,
         )
 

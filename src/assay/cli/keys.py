@@ -13,6 +13,7 @@ from assay.domain.instants import render
 
 if TYPE_CHECKING:
     from assay.orchestration.desk import Desk
+    from assay.registry.keyring import TrustedKey
 
 keys = typer.Typer(name="keys", no_args_is_help=True, help="Who may sign what, and for how long.")
 
@@ -179,22 +180,38 @@ def _require_administrator(desk: Desk, by: str | None, action: str, identity: st
 
 
 def _is_own(desk: Desk, identity: str, action: str) -> bool:
-    """Whether the key of an identity is here, or the one that a killed rotation made."""
+    """Whether the key of an identity is here, or one that it has named as its successor."""
     from assay.access import AccessEvent, check_proof, make_proof
     from assay.errors import AssayError
-    from assay.registry.keyring import key_id_of, load_private_key
 
     now = desk.clock.now()
     try:
         check_proof(desk.keyring, make_proof(desk.keyring, identity, "keys", now), "keys", now)
     except AssayError:
-        trusted, coming = desk.keyring.key_of(identity), _private() / f"{identity}.next.pem"
-        if trusted is None or not coming.exists():
-            return False
-        if key_id_of(load_private_key(coming).public_key()) != trusted.key_id:
+        trusted = desk.keyring.key_of(identity)
+        if trusted is None or not _was_named(desk, trusted):
             return False
     desk.access_log.record(AccessEvent("allowed", identity, action, identity))
     return True
+
+
+def _was_named(desk: Desk, trusted: TrustedKey) -> bool:
+    """Whether the key here follows the trusted one, which named it when it was rotated elsewhere.
+
+    Or whether it is the trusted one itself, which a killed rotation has not put in its place.
+    """
+    from assay.registry.keyring import load_private_key
+    from assay.registry.signing import key_id_of
+    from assay.registry.succession import succeeds
+
+    present = _private() / f"{trusted.identity}.pem"
+    coming = _private() / f"{trusted.identity}.next.pem"
+    if coming.exists():
+        return key_id_of(load_private_key(coming).public_key()) == trusted.key_id
+    if not present.exists():
+        return False
+    public = load_private_key(present).public_key()
+    return succeeds(_private(), trusted.identity, desk.keyring.public_key(trusted), public)
 
 
 def _private() -> Path:

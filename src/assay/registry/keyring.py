@@ -31,16 +31,17 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
-from assay.domain.canonical import sha256_hex
 from assay.domain.instants import Instant, parse, render
 from assay.errors import ConfigurationError, Conflict, ContractViolation, Tampered, Unavailable
 from assay.registry.signing import (
     PAYLOAD_TYPE,
     Envelope,
     Statement,
+    key_id_of,
     pre_authentication_encoding,
     sign_statement,
 )
+from assay.registry.succession import record_succession
 from assay.storage.files import sync_directory, write_atomic
 from assay.storage.locks import FileLock
 
@@ -250,7 +251,7 @@ class KeyRing:
                 f"retired at {render(trusted.retired)}"
             )
         try:
-            self._public_key(trusted).verify(
+            self.public_key(trusted).verify(
                 envelope.signature, pre_authentication_encoding(PAYLOAD_TYPE, envelope.body)
             )
         except InvalidSignature:
@@ -267,7 +268,13 @@ class KeyRing:
             raise RevokedKey(trusted, made)
         return made
 
-    def _public_key(self, trusted: TrustedKey) -> Ed25519PublicKey:
+    def public_key(self, trusted: TrustedKey) -> Ed25519PublicKey:
+        """The public half of a key of the policy.
+
+        Raises
+        ------
+        Tampered: it is missing, or another one.
+        """
         path = self.public_dir / trusted.public_key
         try:
             key = load_pem_public_key(path.read_bytes())
@@ -282,11 +289,6 @@ class KeyRing:
 
 def _allows(key: TrustedKey, purpose: str) -> bool:
     return purpose == IDENTITY or _COVERED.get(purpose, purpose) in key.may_sign
-
-
-def key_id_of(key: Ed25519PublicKey) -> str:
-    """SHA-256 of the public key's SubjectPublicKeyInfo, 64 hexadecimal digits."""
-    return sha256_hex(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
 
 
 def load_private_key(path: Path) -> Ed25519PrivateKey:
@@ -365,8 +367,9 @@ def rotate_key(
     """Give an identity a new key; the one in force is retired. Returns the new and the old one.
 
     Where the private key at hand is another than the desk trusts (it was rotated for another desk),
-    that one is the new key. The private half of a retired key is removed. A rotation that was
-    killed is finished by the next.
+    that one is the new key. The private half of a retired key is removed, after it has named its
+    successor (:mod:`~assay.registry.succession`). A rotation that was killed is finished by the
+    next.
 
     Raises
     ------
@@ -385,8 +388,7 @@ def rotate_key(
         known = {key.key_id for key in mine}
         old = next((key for key in mine if key.in_force), None)
         if coming.exists() and old and key_id_of(load_private_key(coming).public_key()) in known:
-            coming.replace(path)  # killed after the desk trusted it
-            sync_directory(private_dir)
+            _take_place(identity, path, coming)  # killed after the desk trusted it
             return old, None
         fresh = load_private_key(path) if path.exists() else Ed25519PrivateKey.generate()
         if key_id_of(fresh.public_key()) in known:
@@ -404,9 +406,18 @@ def rotate_key(
             public_dir,
             [*(replace(one, retired=now) if one is old else one for one in present), new],
         )
-        coming.replace(path)
-        sync_directory(private_dir)
+        _take_place(identity, path, coming)
         return new, old
+
+
+def _take_place(identity: str, path: Path, coming: Path) -> None:
+    """Put a new private key where the old one is, which names it as its last deed."""
+    new = load_private_key(coming).public_key()
+    old = load_private_key(path) if path.exists() else None
+    if old is not None and key_id_of(old.public_key()) != key_id_of(new):
+        record_succession(path.parent, identity, old, new)
+    coming.replace(path)
+    sync_directory(path.parent)
 
 
 def trust_key(identity: str, pem: bytes, public_dir: Path, may_sign: Sequence[str]) -> TrustedKey:

@@ -21,8 +21,8 @@ from assay.access import (
 )
 from assay.errors import ConfigurationError, Tampered
 from assay.registry import revoke_key, rotate_key
-from assay.registry.keyring import APPROVAL, IDENTITY, key_id_of, load_private_key
-from assay.registry.signing import Statement, sign_statement
+from assay.registry.keyring import APPROVAL, IDENTITY, load_private_key
+from assay.registry.signing import Statement, key_id_of, sign_statement
 from assay.testing.clocks import FixedClock
 from assay.testing.versions import AUTHOR, FIRST_APPROVER, make_keys
 

@@ -227,3 +227,36 @@ def test_what_a_server_has_loaded_is_never_collected_and_what_was_says_so(
     left = shell.json("models", "show", "fx_vol", "1.0.0", "--desk", str(desk))
     assert left["collected"]["initiated_by"] == BOSS
     assert left["record"]["digest"] == digest
+
+
+def test_a_sole_administrator_follows_a_rotation_on_every_other_desk(
+    shell: Any, tmp_path: Path
+) -> None:
+    own = {"XDG_CONFIG_HOME": str(tmp_path / "config")}
+    names = ("one", "two", "three")
+
+    def typed(*words: str, expect: int = 0) -> Any:
+        done = shell.run(*words, cwd=tmp_path, environment=own)
+        assert done.returncode == expect, (words, done.stderr)
+        return done
+
+    for name in names:
+        typed("init", name, "--as", "sole")
+    for _ in range(2):
+        typed("keys", "rotate", "sole", "--desk", "one")
+    listed = json.loads(typed("keys", "list", "--desk", "one", "--json").stdout)
+    typed("keys", "rotate", "sole", "--desk", "two")
+    (trusted,) = (
+        one
+        for one in json.loads(typed("keys", "list", "--desk", "two", "--json").stdout)
+        if one["retired"] is None
+    )
+    assert trusted["key_id"] == listed[-1]["key_id"]
+    # A key that nobody whom the desk trusts has named, though it has the same name.
+    succession = tmp_path / "config/assay/keys/sole.succession.jsonl"
+    named = succession.read_bytes()
+    assert b"PRIVATE" not in named
+    succession.write_bytes(named.splitlines(keepends=True)[1])
+    assert "cannot act as" in typed("keys", "rotate", "sole", "--desk", "three", expect=1).stderr
+    succession.write_bytes(named)
+    typed("keys", "rotate", "sole", "--desk", "three")
