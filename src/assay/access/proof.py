@@ -7,6 +7,7 @@ statement for any other purpose: nobody can turn a proof into an approval.
 from __future__ import annotations
 
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass
 
 from assay.access.access_log import AccessEvent, AccessLog
@@ -15,7 +16,7 @@ from assay.access.users import AccessPolicy, Scope, User
 from assay.domain.clock import Clock
 from assay.domain.instants import NANOS_PER_SECOND, Instant, parse, render
 from assay.errors import AssayError, Tampered
-from assay.registry.keyring import IDENTITY, PROMOTION, KeyRing, check_identity
+from assay.registry.keyring import IDENTITY, LOG_HEAD, PROMOTION, KeyRing, check_identity
 from assay.registry.signing import Envelope, Statement
 
 ROLES_NOT_ASKED = "roles_not_asked"
@@ -133,4 +134,8 @@ def require_here(
     else:
         why = f"ROLES WERE NOT ASKED: {unreadable}"
         log.record(AccessEvent("allowed", identity, action, resource, ROLES_NOT_ASKED, why))
+    # Whoever may sign heads does, so that the end of the record cannot be cut off unseen.
+    with suppress(AssayError):
+        if keyring.can_sign(identity, LOG_HEAD):
+            log.sign(keyring, identity)
     return user

@@ -72,7 +72,7 @@ def audit_sign(
     entry = sign_log(
         opened.registry.journal,
         opened.keyring,
-        verify_records(opened),
+        verify_records(opened, logs_only=True),
         signer=acting(identity),
         reason=reason,
     )
@@ -98,7 +98,7 @@ def audit_acknowledge(
     entry = acknowledge_losses(
         opened.registry.journal,
         opened.keyring,
-        verify_records(opened),
+        verify_records(opened, logs_only=True),
         signer=acting(identity),
         reason=reason,
     )

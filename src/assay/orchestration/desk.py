@@ -16,7 +16,14 @@ from assay.domain.clock import Clock
 from assay.errors import ConfigurationError, NotFound, did_you_mean
 
 if TYPE_CHECKING:
-    from assay.access import AccessLog, AccessPolicy, Authenticator, OtherIssuer, Scope
+    from assay.access import (
+        AccessLog,
+        AccessPolicy,
+        Authenticator,
+        OtherIssuer,
+        RepeatedRefusals,
+        Scope,
+    )
     from assay.delivery.manifests import ActiveManifests
     from assay.delivery.policy import Policy
     from assay.features import FeatureView, ManifestCatalogue, RequestView
@@ -183,6 +190,13 @@ class Desk:
         from assay.access import AccessLog
 
         return AccessLog(self.access_layout.log, self.clock)
+
+    @cached_property
+    def refusals(self) -> RepeatedRefusals:
+        """Where refusals of strangers go, in a bounded number of lines."""
+        from assay.access import RepeatedRefusals
+
+        return RepeatedRefusals(self.access_log, self.clock)
 
     @cached_property
     def authenticator(self) -> Authenticator:

@@ -24,6 +24,7 @@ from assay.orchestration.witness import SUBJECT
 from assay.registry import KeyRing, LiveAnswer, LogProblem, LogReport
 from assay.registry.keyring import SERVICE, RevokedKey
 from assay.registry.signing import Envelope
+from assay.registry.verification import settle
 from assay.serving.service_record import RecordedLine, read_record
 
 UNSIGNED: Final = "not signed"
@@ -165,16 +166,25 @@ def effective_at(desk: Desk, name: str, at: Instant) -> EffectiveAnswer:
     return EffectiveAnswer(intended, tuple(servers), tuple(gaps), record.problems, record.notes)
 
 
-def verify_records(desk: Desk) -> LogReport:
-    """Verify the registry's log, also against what servers saw of it; and their record itself."""
+def verify_records(desk: Desk, *, logs_only: bool = False) -> LogReport:
+    """Verify the registry's log, also against what servers saw of it, and the record of access.
+
+    Parameters
+    ----------
+    logs_only: leave out what is wrong with the record of the servers itself: who vouches for the
+        logs does not vouch for that.
+    """
     record = read_servers(desk.layout.serving_record, desk.keyring)
     report = desk.verify_log(known=record.heads)
-    problems = [LogProblem(0, problem) for problem in record.problems]
-    return replace(
-        report,
-        problems=(*report.problems, *problems),
-        notes=(*report.notes, *record.notes),
-    )
+    problems = [*report.problems]
+    notes = [*report.notes, *record.notes]
+    if not logs_only:
+        problems += [LogProblem(0, problem) for problem in record.problems]
+    if desk.layout.access is not None:
+        wrong, remarks = desk.access_log.verify(desk.keyring)
+        problems += settle(wrong, report.acknowledged, notes)
+        notes += remarks
+    return replace(report, problems=tuple(problems), notes=tuple(notes))
 
 
 def loaded_now(desk: Desk) -> Mapping[tuple[str, str], str]:

@@ -248,13 +248,16 @@ class SignedHeads:
         self._log = log
 
     def sign(self, seq: int, digest: str, keyring: KeyRing, signer: str) -> None:
-        """Keep a signed record of the entry ``seq`` with the hash ``digest``."""
+        """Keep a signed record of the entry ``seq`` with the hash ``digest``.
+
+        One that is there is never replaced: it may be what contradicts a log that was cut.
+        """
         statement = Statement(LOG_HEAD, {self._log: digest}, {"seq": seq, "hash": digest})
-        write_atomic(
-            self.folder / f"{seq:012d}.json",
-            keyring.sign(signer, statement).to_bytes(),
-            mode=0o444,
-        )
+        data = keyring.sign(signer, statement).to_bytes()
+        path = self.folder / f"{seq:012d}.json"
+        if path.exists() and path.read_bytes() != data:
+            path = self.folder / f"{seq:012d}-{sha256_hex(data)[:12]}.json"
+        write_atomic(path, data, mode=0o444)
 
     def verify(
         self, lines: Iterable[bytes], keyring: KeyRing, known: Iterable[tuple[int, str, str]]

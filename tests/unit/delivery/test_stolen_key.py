@@ -121,6 +121,18 @@ def test_a_head_by_a_revoked_key_is_no_evidence_against_a_covered_log(
     assert registry.verify_log().ok
 
 
+def test_a_head_that_contradicts_a_log_is_never_replaced_by_the_next_one(
+    registry: ModelRegistry,
+) -> None:
+    head = registry.journal.ledger.head()
+    heads = registry.journal.heads
+    heads.sign(head.seq + 1, "f" * 64, registry.keyring, AUTHOR)  # an entry that was cut off
+    roll_back(registry)
+    (problem,) = registry.verify_log().problems
+    assert problem.lost == ("events.jsonl", head.seq + 1, "f" * 64)
+    assert len([*heads.folder.glob(f"{head.seq + 1:012d}*.json")]) == 2
+
+
 def test_a_cut_that_only_a_revoked_key_has_seen_is_not_signed_away(
     registry: ModelRegistry,
 ) -> None:

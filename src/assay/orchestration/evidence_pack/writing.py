@@ -159,7 +159,7 @@ def _keys(desk: Desk) -> dict[str, bytes]:
 
 def _heads(desk: Desk, upto: int) -> dict[str, bytes]:
     paths = sorted((desk.layout.registry / "log" / "heads").glob("[0-9]*.json"))
-    return {f"heads/{one.name}": one.read_bytes() for one in paths if int(one.stem) <= upto}
+    return {f"heads/{one.name}": one.read_bytes() for one in paths if int(one.stem[:12]) <= upto}
 
 
 def _archive(files: Mapping[str, bytes]) -> bytes:
