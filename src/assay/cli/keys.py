@@ -132,7 +132,12 @@ def keys_rotate(
 
 @keys.command("revoke")
 def keys_revoke(
-    key: Annotated[str, typer.Argument(metavar="KEY", help="The key's id, or its beginning.")],
+    key: Annotated[
+        str,
+        typer.Argument(
+            metavar="KEY", help="Its id, or the beginning; or whose it is, if in force."
+        ),
+    ],
     reason: Annotated[str, typer.Option("--reason", help="Why; kept in the policy.")],
     by: ByOption = None,
     desk: DeskOption = HERE,
@@ -146,7 +151,8 @@ def keys_revoke(
     opened = open_desk(desk)
     keyring = opened.keyring
     trusted = keyring.keys()
-    found = [one for one in trusted if one.key_id.startswith(key)]
+    found = [one for one in trusted if one.identity == key and one.in_force]
+    found = found or [one for one in trusted if one.key_id.startswith(key)]
     if len(found) != 1:
         raise NotFound(
             f"{len(found)} keys begin with {key!r}: expected one", hint="assay keys list"
@@ -157,8 +163,16 @@ def keys_revoke(
         _require_administrator(opened, by, "keys revoke", found[0].identity)
     revoke_key(keyring.public_dir, found[0].key_id, reason)
     output.line(f"key {found[0].key_id[:12]} of {found[0].identity} is revoked: {reason}")
-    output.line("nothing that it ever signed verifies any more; versions have to be signed anew")
-    output.next_step("assay models validate", f"assay keys rotate {found[0].identity}")
+    output.line(
+        "nothing that it ever signed counts any more; versions that should still be loaded need "
+        "somebody else's signature"
+    )
+    output.next_step(
+        f"assay keys rotate {found[0].identity}",
+        "assay models validate",
+        'assay models countersign NAME VERSION --reason "..."',
+        'assay audit sign --reason "..."',
+    )
     output.result({"key_id": found[0].key_id, "identity": found[0].identity, "reason": reason})
 
 
