@@ -10,6 +10,7 @@ import tarfile
 import threading
 from dataclasses import replace
 
+import anyio
 import jwt
 import pytest
 import uvicorn
@@ -821,3 +822,30 @@ def test_a_stranger_who_asks_a_thousand_times_adds_some_lines_and_a_count(api):
     # Who is known is written down each time.
     for _ in range(WRITTEN + 5):
         api.refused(api.ask("audit", "POST", f"{ONE}/gates", {}), 403, "missing_scope")
+
+
+def test_a_server_that_stops_writes_what_it_had_counted(made, tmp_path, monkeypatch):
+    shutil.copytree(made, tmp_path, symlinks=True, dirs_exist_ok=True)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    app = bootstrap.open_registry_api(tmp_path / "desk", clock=FixedClock(T0))
+    asked = {"type": "http", "method": "GET", "path": "/api/v1/models", "headers": [],
+             "client": ("192.0.2.7", 5)}  # fmt: skip
+    steps = [{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}]
+
+    async def run():
+        async def receive():
+            return steps.pop(0)
+
+        async def send(message):
+            said.append(message)
+
+        said = []
+        for _ in range(WRITTEN + 3):
+            await app({**asked}, receive, send)
+        await app({"type": "lifespan", "asgi": {"version": "3.0"}}, receive, send)
+        return said
+
+    assert anyio.run(run)[-1]["type"] == "lifespan.shutdown.complete"
+    desk = bootstrap.open_desk(tmp_path / "desk", clock=FixedClock(T0))
+    last = desk.access_log.events()[-1]
+    assert (last["count"], last["place"]) == (3, "192.0.2.7")
