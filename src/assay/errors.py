@@ -87,6 +87,10 @@ class NotFound(AssayError):
     """The named thing does not exist."""
 
 
+class Gone(NotFound):
+    """The named thing existed, and was removed on purpose; the message says when and by whom."""
+
+
 class Conflict(AssayError):
     """The request contradicts what is already stored."""
 

@@ -386,7 +386,17 @@ def test_the_commands_answer_in_words_and_in_json(folder: Path) -> None:
     with pytest.raises(NotFound, match="before"):
         runner.invoke(
             app,
-            ["features", "rollback-manifest", "fx", "--reason", "x", "--desk", str(folder)],
+            [
+                "features",
+                "rollback-manifest",
+                "fx",
+                "--reason",
+                "x",
+                "--by",
+                "ops",
+                "--desk",
+                str(folder),
+            ],
             catch_exceptions=False,
         )
 

@@ -10,6 +10,7 @@ import tarfile
 import threading
 from dataclasses import replace
 
+import anyio
 import jwt
 import pytest
 import uvicorn
@@ -19,12 +20,15 @@ from hypothesis import strategies as st
 
 from assay import bootstrap
 from assay.access import make_proof
+from assay.access.repeated import WRITTEN
 from assay.cli.serve import listen
 from assay.delivery.approvals import Approval
 from assay.domain.evidence import Evidence
 from assay.domain.verdicts import Outcome
 from assay.orchestration.login import ask_server
 from assay.registry import EventType
+from assay.registry.collection import collect
+from assay.registry.retention import Retention
 from assay.registry.signing import Statement
 from assay.registry_api.uploads import write_archive
 from assay.testing.clocks import FixedClock
@@ -792,3 +796,56 @@ def test_any_request_from_the_description_gets_a_documented_answer(shared):
 @pytest.mark.long
 def test_a_great_many_requests_from_the_description_get_documented_answers(api):
     ask_anything(api, 300)
+
+
+def test_a_collected_version_is_gone_and_the_answer_says_when_and_by_whom(api):
+    api.desk.clock.advance(3 * 86_400 * SECOND)
+    done = collect(api.registry, Retention(staged_days=1), initiated_by="ops")
+    assert len(done.collected) == 3
+    status, document, _ = api.ask("audit", "GET", ONE)
+    assert (status, document["code"], document["title"]) == (410, "gone", "Gone")
+    assert "were collected at 2023-11-17" in document["detail"]
+    assert "by ops (log entry 4)" in document["detail"]
+    assert "assay models bring-back fx_vol 1.0.0" in document["hint"]
+    assert api.ask("audit", "GET", "/api/v1/models/fx_vol/9.0.0")[0] == 404
+
+
+def test_a_stranger_who_asks_a_thousand_times_adds_some_lines_and_a_count(api):
+    before = len(api.desk.access_log.events())
+    for _ in range(WRITTEN + 30):
+        assert api.raw("GET", "/api/v1/models")[0] == 401
+    assert len(api.desk.access_log.events()) == before + WRITTEN
+    api.desk.clock.advance(61 * SECOND)
+    assert api.raw("GET", "/health")[0] == 200
+    last = api.audited()
+    assert (last["code"], last["count"], last["place"]) == ("no_token", 30, "127.0.0.1")
+    # Who is known is written down each time.
+    for _ in range(WRITTEN + 5):
+        api.refused(api.ask("audit", "POST", f"{ONE}/gates", {}), 403, "missing_scope")
+
+
+def test_a_server_that_stops_writes_what_it_had_counted(made, tmp_path, monkeypatch):
+    shutil.copytree(made, tmp_path, symlinks=True, dirs_exist_ok=True)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    app = bootstrap.open_registry_api(tmp_path / "desk", clock=FixedClock(T0))
+    asked = {"type": "http", "method": "GET", "path": "/api/v1/models", "headers": [],
+             "client": ("192.0.2.7", 5)}  # fmt: skip
+    steps = [{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}]
+
+    async def run():
+        async def receive():
+            return steps.pop(0)
+
+        async def send(message):
+            said.append(message)
+
+        said = []
+        for _ in range(WRITTEN + 3):
+            await app({**asked}, receive, send)
+        await app({"type": "lifespan", "asgi": {"version": "3.0"}}, receive, send)
+        return said
+
+    assert anyio.run(run)[-1]["type"] == "lifespan.shutdown.complete"
+    desk = bootstrap.open_desk(tmp_path / "desk", clock=FixedClock(T0))
+    last = desk.access_log.events()[-1]
+    assert (last["count"], last["place"]) == (3, "192.0.2.7")

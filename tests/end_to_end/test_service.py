@@ -216,7 +216,9 @@ def test_the_switch_is_turned_at_start_by_command_and_by_api(shell: Any, desk: P
         status, problem = served.ask("POST", "/predict", body)
         assert (status, problem["type"]) == (503, "urn:assay:problem:killed")
         assert "risk.demo: prices are wrong" in problem["detail"]
-        shell.json("kill", "--off", "--reason", "repaired", "--desk", str(desk))
+        shell.json(
+            "kill", "--off", "--reason", "repaired", "--as", "risk.demo", "--desk", str(desk)
+        )
         assert served.ask("POST", "/predict", body)[0] == 428
 
 

@@ -8,13 +8,15 @@
    (:mod:`~assay.access.revocation`).
 4. :class:`Authenticator` issues tokens and recognises who shows one.
 5. Every refusal has its own word (:mod:`~assay.access.denials`) and its own line in a chained log
-   (:mod:`~assay.access.access_log`).
+   (:mod:`~assay.access.access_log`); what strangers repeat is counted
+   (:mod:`~assay.access.repeated`).
 """
 
 from assay.access.access_log import AccessEvent, AccessLog
 from assay.access.authenticator import Authenticator, Caller, IssuedToken
 from assay.access.denials import UNPROVEN, AccessDenied, Denial
 from assay.access.proof import check_proof, make_proof, require_here
+from assay.access.repeated import RepeatedRefusals
 from assay.access.revocation import Revocation, Revocations
 from assay.access.token_keys import OtherIssuer, TokenKeys
 from assay.access.users import ROLE_SCOPES, AccessPolicy, Role, Scope, User, load_access
@@ -31,6 +33,7 @@ __all__ = [
     "Denial",
     "IssuedToken",
     "OtherIssuer",
+    "RepeatedRefusals",
     "Revocation",
     "Revocations",
     "Role",

@@ -1,14 +1,19 @@
 """Who asked for what and was refused or let through: one chained line per event.
 
 Each line names the hash of the one before it, as the registry's log does, so an edit, a cut in the
-middle and a changed order are found. Texts are cut to a length, and none of them ever holds a
-token, a signature or a key.
+middle and a changed order are found; that its end was cut off is found by signed heads, which the
+people whose commands are let through leave behind. Texts are cut to a length, and none of them ever
+holds a token, a signature or a key.
+
+A file that has become large is put aside under the number of its last event, and the chain goes on
+in a new one: ``access_events.jsonl``, ``access_events.000000081234.jsonl``.
 """
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,17 +22,24 @@ from assay.domain.canonical import canonical_bytes, sha256_hex
 from assay.domain.clock import Clock
 from assay.domain.instants import render
 from assay.errors import Tampered
-from assay.storage.files import append_line, drop_torn_tail
+from assay.registry.keyring import KeyRing
+from assay.registry.log import LogProblem, SignedHeads
+from assay.storage.files import append_line, drop_torn_tail, sync_directory
 from assay.storage.locks import FileLock
 
 _GENESIS = "0" * 64
 _LONGEST = 300
 _TAIL = 16_384  # longer than any line
+LARGEST_FILE = 16 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
 class AccessEvent:
-    """One event. ``code`` is the reason of a refusal, "" when it was let through."""
+    """One event. ``code`` is the reason of a refusal, "" when it was let through.
+
+    ``place`` is where a caller asked from of whom nothing else is known; ``count`` is how many
+    events alike one line stands for.
+    """
 
     event: str
     subject: str
@@ -36,24 +48,38 @@ class AccessEvent:
     code: str = ""
     detail: str = ""
     request_id: str = ""
+    place: str = ""
+    count: int = 1
 
-    def to_json(self) -> dict[str, str]:
-        return {
+    def to_json(self) -> dict[str, Any]:
+        document: dict[str, Any] = {
             name: _plain(getattr(self, name))
             for name in ("event", "subject", "action", "resource", "code", "detail", "request_id")
         }
+        if self.place:
+            document["place"] = _plain(self.place)
+        if self.count != 1:
+            document["count"] = self.count
+        return document
 
 
 class AccessLog:
-    """``access_events.jsonl``, appended to durably by any number of processes."""
+    """``access_events.jsonl``, appended to durably by any number of processes.
 
-    def __init__(self, path: Path, clock: Clock) -> None:
+    Parameters
+    ----------
+    largest: bytes from which on a file is put aside.
+    """
+
+    def __init__(self, path: Path, clock: Clock, *, largest: int = LARGEST_FILE) -> None:
         self.path = path
+        self.heads = SignedHeads(path.with_name("access_heads"), path.name)
         self._clock = clock
+        self._largest = largest
 
     def record(self, event: AccessEvent) -> None:
         """Append one event; it is on the disk when this returns."""
-        with FileLock(self.path.with_name(self.path.name + ".lock")):
+        with self._lock():
             drop_torn_tail(self.path)
             seq, previous = self._head()
             body = {
@@ -64,6 +90,28 @@ class AccessLog:
             }
             line = canonical_bytes({**body, "hash": sha256_hex(canonical_bytes(body))})
             append_line(self.path, line)
+            if self.path.stat().st_size >= self._largest:
+                self.path.rename(
+                    self.path.with_name(f"{self.path.stem}.{seq + 1:012d}{self.path.suffix}")
+                )
+                sync_directory(self.path.parent)
+
+    def sign(self, keyring: KeyRing, signer: str) -> None:
+        """Keep a signed record of how far it has come.
+
+        Raises
+        ------
+        Unavailable: no key of the signer that may sign heads is here.
+        """
+        with self._lock():
+            seq, digest = self._head()
+            if seq:
+                self.heads.sign(seq, digest, keyring, signer)
+
+    def files(self) -> list[Path]:
+        """Every file of it, oldest first."""
+        aside = self.path.parent.glob(f"{self.path.stem}.{'[0-9]' * 12}{self.path.suffix}")
+        return [*sorted(aside), *([self.path] if self.path.exists() else [])]
 
     def events(self) -> list[dict[str, Any]]:
         """Every event, oldest first, the chain checked on the way.
@@ -72,29 +120,46 @@ class AccessLog:
         ------
         Tampered: a line was changed, removed or moved; names its number.
         """
-        previous, found = _GENESIS, []
-        if not self.path.exists():
-            return []
-        for number, line in enumerate(self.path.read_bytes().splitlines(), start=1):
-            document = _read(line, f"line {number} of {self.path}")
-            if (document["seq"], document["previous"]) != (number, previous):
-                raise Tampered(f"line {number} of {self.path} does not follow the one before it")
-            previous = document["hash"]
-            found.append(document)
-        return found
+        return list(self._walk())
+
+    def verify(self, keyring: KeyRing) -> tuple[list[LogProblem], list[str]]:
+        """What is wrong with it: its chain, and what signed heads say; and notes about those."""
+        problems: list[LogProblem] = []
+        notes: list[str] = []
+        hashes = {0: _GENESIS}
+        try:
+            for event in self._walk():
+                hashes[event["seq"]] = event["hash"]
+        except Tampered as error:
+            return [LogProblem(0, f"record of access: {error.message}")], notes
+        self.heads.compare(hashes, keyring, problems, notes)
+        return problems, notes
+
+    def _walk(self) -> Iterator[dict[str, Any]]:
+        seq, previous = 0, _GENESIS
+        for path in self.files():
+            # An unfinished last line is none: its writer died, or is writing now.
+            for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
+                seq += 1
+                document = _read(line, f"line {number} of {path}")
+                if (document["seq"], document["previous"]) != (seq, previous):
+                    raise Tampered(f"line {number} of {path} does not follow the one before it")
+                previous = document["hash"]
+                yield document
+
+    def _lock(self) -> FileLock:
+        return FileLock(self.path.with_name(self.path.name + ".lock"))
 
     def _head(self) -> tuple[int, str]:
-        try:
-            with self.path.open("rb") as handle:
-                size = handle.seek(0, os.SEEK_END)
-                handle.seek(max(0, size - _TAIL))
-                lines = handle.read().splitlines()
-        except FileNotFoundError:
+        files = [path for path in self.files() if path.stat().st_size]
+        if not files:
             return 0, _GENESIS
-        if not lines:
-            return 0, _GENESIS
+        with files[-1].open("rb") as handle:
+            size = handle.seek(0, os.SEEK_END)
+            handle.seek(max(0, size - _TAIL))
+            lines = handle.read().splitlines()
         try:
-            last = _read(lines[-1], f"the last line of {self.path}")
+            last = _read(lines[-1], f"the last line of {files[-1]}")
         except Tampered as error:
             # Whoever damages this file must not keep anybody from withdrawing a model at night.
             raise Tampered(

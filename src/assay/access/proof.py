@@ -7,6 +7,7 @@ statement for any other purpose: nobody can turn a proof into an approval.
 from __future__ import annotations
 
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass
 
 from assay.access.access_log import AccessEvent, AccessLog
@@ -15,8 +16,11 @@ from assay.access.users import AccessPolicy, Scope, User
 from assay.domain.clock import Clock
 from assay.domain.instants import NANOS_PER_SECOND, Instant, parse, render
 from assay.errors import AssayError, Tampered
-from assay.registry.keyring import IDENTITY, KeyRing, check_identity
+from assay.registry.keyring import IDENTITY, LOG_HEAD, PROMOTION, KeyRing, check_identity
 from assay.registry.signing import Envelope, Statement
+
+ROLES_NOT_ASKED = "roles_not_asked"
+"""The code of an event that was let through though nobody could say who the users are."""
 
 PROOF_SECONDS = 120
 """How old a proof may be."""
@@ -90,12 +94,16 @@ def require_here(
     resource: str,
     clock: Clock,
     log: AccessLog,
+    unreadable: str | None = None,
 ) -> User | None:
     """Let somebody at this machine do something, who proves by their key who they are.
 
     Parameters
     ----------
     policy: the desk's users; None where it names none: then the proof alone counts.
+    unreadable: why it cannot be said who the users are, where what is to be done must not wait for
+        that: then whoever holds a key in force that may sign promotions is let through, and
+        ``log`` says so.
 
     Raises
     ------
@@ -111,9 +119,23 @@ def require_here(
             raise AccessDenied(
                 Denial.NO_PROOF, f"cannot act as {identity}: {error.message}", hint=error.hint
             ) from error
+        if unreadable is not None and not keyring.can_sign(identity, PROMOTION):
+            raise AccessDenied(
+                Denial.MISSING_SCOPE,
+                f"roles cannot be asked, and the key of {identity} may not sign promotions",
+                hint=f"mend it first: {unreadable}",
+            )
         user = None if policy is None else policy.require(identity, scope)
     except AccessDenied as error:
         log.record(AccessEvent("refused", identity, action, resource, error.code, error.message))
         raise
-    log.record(AccessEvent("allowed", identity, action, resource))
+    if unreadable is None:
+        log.record(AccessEvent("allowed", identity, action, resource))
+    else:
+        why = f"ROLES WERE NOT ASKED: {unreadable}"
+        log.record(AccessEvent("allowed", identity, action, resource, ROLES_NOT_ASKED, why))
+    # Whoever may sign heads does, so that the end of the record cannot be cut off unseen.
+    with suppress(AssayError):
+        if keyring.can_sign(identity, LOG_HEAD):
+            log.sign(keyring, identity)
     return user

@@ -30,7 +30,8 @@ from assay.access.denials import AccessDenied, Denial
 from assay.access.tokens import EDDSA, RS256, VerifyingKey
 from assay.domain.instants import Instant, parse, render
 from assay.errors import AssayError, ConfigurationError, NotFound, Unavailable
-from assay.registry.keyring import key_id_of, load_private_key
+from assay.registry.keyring import load_private_key
+from assay.registry.signing import key_id_of
 from assay.storage.files import write_atomic
 from assay.storage.locks import FileLock
 

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from assay.cli.options import HERE, DeskOption, JsonOption, open_desk
+from assay.cli.care import IdentityOption, ReasonOption
+from assay.cli.options import HERE, DeskOption, JsonOption, acting, open_desk, require
 from assay.cli.output import Output
 
 audit = typer.Typer(
@@ -24,6 +25,8 @@ def audit_verify(desk: DeskOption = HERE, as_json: JsonOption = False) -> None:
     report = verify_records(open_desk(desk))
     for problem in report.problems:
         output.line(str(problem))
+    for note in report.notes:
+        output.line(f"note: {note}")
     output.line("the log verifies" if report.ok else "the log does NOT verify")
     output.result(report.to_json())
     if not report.ok:
@@ -50,6 +53,60 @@ def audit_show(
         ),
     )  # fmt: skip
     output.result([entry.to_json() for entry in entries])
+
+
+@audit.command("sign")
+def audit_sign(
+    reason: ReasonOption,
+    identity: IdentityOption = None,
+    desk: DeskOption = HERE,
+    as_json: JsonOption = False,
+) -> None:
+    """Vouch for the log that you have read, by a head signed with your key; for administrators."""
+    from assay.orchestration.effective import verify_records
+    from assay.registry.acknowledging import sign_log
+
+    output = Output(as_json=as_json)
+    opened = open_desk(desk)
+    require(opened, identity, "access:admin", "audit sign", "")
+    entry = sign_log(
+        opened.registry.journal,
+        opened.keyring,
+        verify_records(opened, logs_only=True),
+        signer=acting(identity),
+        reason=reason,
+    )
+    output.line(f"the log is signed up to entry {entry.seq} by {entry.initiated_by}")
+    output.next_step("assay audit verify")
+    output.result(entry.to_json())
+
+
+@audit.command("acknowledge")
+def audit_acknowledge(
+    reason: ReasonOption,
+    identity: IdentityOption = None,
+    desk: DeskOption = HERE,
+    as_json: JsonOption = False,
+) -> None:
+    """Record which entries the log is known to have lost, as after an older backup was restored."""
+    from assay.orchestration.effective import verify_records
+    from assay.registry.acknowledging import acknowledge_losses
+
+    output = Output(as_json=as_json)
+    opened = open_desk(desk)
+    require(opened, identity, "access:admin", "audit acknowledge", "")
+    entry = acknowledge_losses(
+        opened.registry.journal,
+        opened.keyring,
+        verify_records(opened, logs_only=True),
+        signer=acting(identity),
+        reason=reason,
+    )
+    for loss in entry.evidence["losses"]:
+        output.line(f"lost: {loss['witness']}")
+    output.line(f"acknowledged by {entry.initiated_by} (entry {entry.seq}): {reason}")
+    output.next_step("assay audit verify")
+    output.result(entry.to_json())
 
 
 def doctor(desk: DeskOption = HERE, as_json: JsonOption = False) -> None:

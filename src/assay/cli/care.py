@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from assay.cli.options import HERE, DeskOption, JsonOption, acting, open_desk, require
+from assay.cli.options import (
+    HERE,
+    DeskOption,
+    JsonOption,
+    acting,
+    open_desk,
+    require,
+    require_user,
+)
 from assay.cli.output import Output
 from assay.domain.instants import render
 
@@ -44,6 +52,7 @@ def collect(
     as_json: JsonOption = False,
 ) -> None:
     """Remove the files of versions that nothing keeps; their record stays for ever."""
+    from assay.orchestration.effective import loaded_now
     from assay.registry.collection import collect as step
 
     output = Output(as_json=as_json)
@@ -54,6 +63,7 @@ def collect(
         opened.registry,
         opened.retention,
         initiated_by=acting(identity),
+        references=loaded_now(opened),
         dry_run=dry_run,
     )
     output.table(
@@ -135,14 +145,48 @@ def release(
     output.result(entry.to_json())
 
 
+def countersign(
+    name: NameArgument,
+    version: VersionArgument,
+    reason: ReasonOption,
+    identity: IdentityOption = None,
+    desk: DeskOption = HERE,
+    as_json: JsonOption = False,
+) -> None:
+    """Vouch for a version whose key was revoked since, by your own key over the same digest."""
+    from assay.delivery.countersigning import countersign as step
+
+    output = Output(as_json=as_json)
+    opened = open_desk(desk)
+    version = opened.registry.get(name, version).version
+    require(opened, identity, "model:promote", "countersign", f"{name}/{version}")
+    made = step(
+        opened.registry,
+        name,
+        version,
+        signer=acting(identity),
+        reason=reason,
+        access=opened.access,
+    )
+    also = f", and for its promotion in entry {made.promotions[-1]}" if made.promotions else ""
+    output.line(
+        f"{made.by} vouches for {name} {made.version}, digest {made.digest[:12]}{also} "
+        f"(entry {made.seq})"
+    )
+    output.next_step(f"assay models validate {name} {made.version}")
+    output.result(made.to_json())
+
+
 def backup(
     place: PlaceArgument = None,
+    identity: IdentityOption = None,
     desk: DeskOption = HERE,
     as_json: JsonOption = False,
 ) -> None:
     """Back the registry up: what is new since the last time; exits 1 where a version is damaged."""
     output = Output(as_json=as_json)
     opened = open_desk(desk)
+    require_user(opened, identity, "model:read", "backup", place or "")
     store = _store(place, opened)
     made = store.take(opened.registry)
     output.line(
@@ -177,24 +221,31 @@ def backups(
 def restore(
     place: PlaceArgument = None,
     identifier: BackupOption = None,
+    identity: IdentityOption = None,
     desk: DeskOption = HERE,
     as_json: JsonOption = False,
 ) -> None:
     """Make the registry of a desk that has none from a backup; run it again if it was killed."""
     output = Output(as_json=as_json)
     opened = open_desk(desk)
+    require_user(opened, identity, "model:rollback", "restore", place or "")
     store = _store(place, opened)
     chosen = store.get(identifier)
     output.event(f"restoring {len(chosen.versions)} versions and {chosen.seq} entries")
     done = opened.restore_registry(store, chosen)
     for problem in done.problems:
         output.line(problem)
+    for note in done.notes:
+        output.line(f"note: {note}")
     state = "verifies" if done.ok else "does NOT verify"
     output.line(
         f"restored {done.versions} versions and {done.head.seq} entries from {store.url}; the "
         f"registry {state}"
     )
-    output.next_step("assay models validate", "assay models list")
+    output.next_step(
+        "assay models validate",
+        'assay audit acknowledge --reason "..."   if servers saw more than the backup holds',
+    )
     output.result(done.to_json())
     if not done.ok:
         raise typer.Exit(1)
@@ -213,6 +264,8 @@ def drill(
     done = step(opened.registry, _store(place, opened))
     for line in (*done.restored.problems, *done.differences):
         output.line(line)
+    for note in done.restored.notes:
+        output.line(f"note: {note}")
     output.line(
         f"restored {done.restored.versions} versions and {done.restored.head.seq} entries into an "
         f"empty place; {done.questions} questions about the past: "

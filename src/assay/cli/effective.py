@@ -44,3 +44,5 @@ def show_effective(output: Output, found: EffectiveAnswer) -> None:
         output.line(f"and {len(found.gaps) - _SHOWN} earlier ones; --json lists them all")
     for problem in found.problems:
         output.line(f"NOT RELIABLE: {problem}")
+    for note in found.notes:
+        output.line(f"note: {note}")

@@ -13,6 +13,7 @@ from assay.domain.instants import render
 
 if TYPE_CHECKING:
     from assay.orchestration.desk import Desk
+    from assay.registry.keyring import TrustedKey
 
 keys = typer.Typer(name="keys", no_args_is_help=True, help="Who may sign what, and for how long.")
 
@@ -131,7 +132,12 @@ def keys_rotate(
 
 @keys.command("revoke")
 def keys_revoke(
-    key: Annotated[str, typer.Argument(metavar="KEY", help="The key's id, or its beginning.")],
+    key: Annotated[
+        str,
+        typer.Argument(
+            metavar="KEY", help="Its id, or the beginning; or whose it is, if in force."
+        ),
+    ],
     reason: Annotated[str, typer.Option("--reason", help="Why; kept in the policy.")],
     by: ByOption = None,
     desk: DeskOption = HERE,
@@ -145,7 +151,8 @@ def keys_revoke(
     opened = open_desk(desk)
     keyring = opened.keyring
     trusted = keyring.keys()
-    found = [one for one in trusted if one.key_id.startswith(key)]
+    found = [one for one in trusted if one.identity == key and one.in_force]
+    found = found or [one for one in trusted if one.key_id.startswith(key)]
     if len(found) != 1:
         raise NotFound(
             f"{len(found)} keys begin with {key!r}: expected one", hint="assay keys list"
@@ -156,8 +163,16 @@ def keys_revoke(
         _require_administrator(opened, by, "keys revoke", found[0].identity)
     revoke_key(keyring.public_dir, found[0].key_id, reason)
     output.line(f"key {found[0].key_id[:12]} of {found[0].identity} is revoked: {reason}")
-    output.line("nothing that it ever signed verifies any more; versions have to be signed anew")
-    output.next_step("assay models validate", f"assay keys rotate {found[0].identity}")
+    output.line(
+        "nothing that it ever signed counts any more; versions that should still be loaded need "
+        "somebody else's signature"
+    )
+    output.next_step(
+        f"assay keys rotate {found[0].identity}",
+        "assay models validate",
+        'assay models countersign NAME VERSION --reason "..."',
+        'assay audit sign --reason "..."',
+    )
     output.result({"key_id": found[0].key_id, "identity": found[0].identity, "reason": reason})
 
 
@@ -179,22 +194,38 @@ def _require_administrator(desk: Desk, by: str | None, action: str, identity: st
 
 
 def _is_own(desk: Desk, identity: str, action: str) -> bool:
-    """Whether the key of an identity is here, or the one that a killed rotation made."""
+    """Whether the key of an identity is here, or one that it has named as its successor."""
     from assay.access import AccessEvent, check_proof, make_proof
     from assay.errors import AssayError
-    from assay.registry.keyring import key_id_of, load_private_key
 
     now = desk.clock.now()
     try:
         check_proof(desk.keyring, make_proof(desk.keyring, identity, "keys", now), "keys", now)
     except AssayError:
-        trusted, coming = desk.keyring.key_of(identity), _private() / f"{identity}.next.pem"
-        if trusted is None or not coming.exists():
-            return False
-        if key_id_of(load_private_key(coming).public_key()) != trusted.key_id:
+        trusted = desk.keyring.key_of(identity)
+        if trusted is None or not _was_named(desk, trusted):
             return False
     desk.access_log.record(AccessEvent("allowed", identity, action, identity))
     return True
+
+
+def _was_named(desk: Desk, trusted: TrustedKey) -> bool:
+    """Whether the key here follows the trusted one, which named it when it was rotated elsewhere.
+
+    Or whether it is the trusted one itself, which a killed rotation has not put in its place.
+    """
+    from assay.registry.keyring import load_private_key
+    from assay.registry.signing import key_id_of
+    from assay.registry.succession import succeeds
+
+    present = _private() / f"{trusted.identity}.pem"
+    coming = _private() / f"{trusted.identity}.next.pem"
+    if coming.exists():
+        return key_id_of(load_private_key(coming).public_key()) == trusted.key_id
+    if not present.exists():
+        return False
+    public = load_private_key(present).public_key()
+    return succeeds(_private(), trusted.identity, desk.keyring.public_key(trusted), public)
 
 
 def _private() -> Path:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from assay.cli.options import HERE, DeskOption, JsonOption, open_desk
+from assay.cli.options import HERE, DeskOption, JsonOption, open_desk, require_user, with_remark
 from assay.cli.output import Output
 from assay.domain.instants import Instant, render
 
@@ -113,8 +113,10 @@ def promote(
     output = Output(as_json=as_json)
     given = minutes is not None or event_times is not None
     span = Span(event_times=event_times, minutes=minutes) if given else None
+    opened = open_desk(desk)
+    require_user(opened, by, "model:promote", "features promote", view)
     done = promote_view(
-        open_desk(desk), view, output, initiated_by=by or getpass.getuser(), span=span,
+        opened, view, output, initiated_by=by or getpass.getuser(), span=span,
         canary_only=canary_only,
     )  # fmt: skip
     if not done.changed and done.everywhere:
@@ -150,9 +152,12 @@ def rollback(
     from assay.orchestration.manifest_promotion import rollback_view
 
     output = Output(as_json=as_json)
+    opened = open_desk(desk)
+    unreadable = require_user(opened, by, "model:rollback", "rollback-manifest", view)
     done = rollback_view(
-        open_desk(desk), view, initiated_by=by or getpass.getuser(), reason=reason, canary=canary
-    )
+        opened, view, initiated_by=by or getpass.getuser(),
+        reason=with_remark(reason, unreadable), canary=canary,
+    )  # fmt: skip
     if done.of_canary:
         output.line(f"{view}: the canary reads manifest {done.withdrawn[:12]} no more")
     else:

@@ -19,10 +19,12 @@ from assay.cli.options import (
     acting,
     open_desk,
     require,
+    require_user,
+    with_remark,
 )
 from assay.cli.output import Output
 from assay.domain.instants import Instant, parse, render
-from assay.errors import ContractViolation
+from assay.errors import ContractViolation, Gone
 
 if TYPE_CHECKING:
     from assay.orchestration.desk import Desk
@@ -140,11 +142,17 @@ def models_show(
     desk: DeskOption = HERE,
     as_json: JsonOption = False,
 ) -> None:
-    """Show one version: record, metadata, evidence, gates, approvals."""
+    """Show one version: record, metadata, evidence, gates, approvals; or what became of it."""
     import json
 
     output = Output(as_json=as_json)
-    document = open_desk(desk).registry.show(name, version)
+    registry = open_desk(desk).registry
+    try:
+        document = registry.show(name, version)
+    except Gone as error:
+        output.line(error.message)
+        output.next_step(error.hint or "assay models backups")
+        document = registry.remains(name, version)
     output.line(json.dumps(document, indent=1))
     output.result(document)
 
@@ -294,12 +302,12 @@ def models_rollback(
     opened = open_desk(desk)
     opened.registry.check_model(name)
     # One person and one signature by a key that is here: nothing that could be slow at night.
-    require(opened, identity, "model:rollback", "rollback", name)
+    unreadable = require(opened, identity, "model:rollback", "rollback", name)
     done = rollback(
         opened.registry,
         name,
         target,
-        reason=reason,
+        reason=with_remark(reason, unreadable) if reason.strip() else reason,
         initiated_by=acting(identity),
         monotonic=time.monotonic,
         keep=keep,
@@ -310,6 +318,8 @@ def models_rollback(
         f"{name} {done.to_version} {would} in production after {done.seconds:.2f} s; "
         f"{done.from_version or 'nothing'} {would} withdrawn ({done.withdrawn_as or '-'})"
     )
+    for note in done.notes:
+        output.line(f"note: {note}")
     output.next_step(f"assay models history {name}")
     output.result(done.to_json())
 
@@ -352,6 +362,8 @@ def _validate_all(desk: Desk, output: Output) -> None:
     summary = summarize_registry(desk, output)
     for problem in summary.log.problems:
         output.line(f"log: {problem}")
+    for note in summary.log.notes:
+        output.line(f"note: {note}")
     for one in summary.versions:
         for wrong in one.problems:
             output.line(f"{one.record.name} {one.record.version}: {wrong}")
@@ -367,6 +379,7 @@ def _validate_all(desk: Desk, output: Output) -> None:
 
 models.command("hold")(care.hold)
 models.command("release")(care.release)
+models.command("countersign")(care.countersign)
 models.command("gc")(care.collect)
 models.command("backup")(care.backup)
 models.command("backups")(care.backups)
@@ -439,10 +452,14 @@ def models_history(
 
 
 @models.command("rebuild")
-def models_rebuild(desk: DeskOption = HERE, as_json: JsonOption = False) -> None:
+def models_rebuild(
+    identity: IdentityOption = None, desk: DeskOption = HERE, as_json: JsonOption = False
+) -> None:
     """Make the catalogue again from the log."""
     output = Output(as_json=as_json)
-    registry = open_desk(desk).rebuilt_registry()
+    opened = open_desk(desk)
+    require_user(opened, identity, "model:rollback", "rebuild", "")
+    registry = opened.rebuilt_registry()
     count = len(registry.list())
     output.line(f"catalogue rebuilt from the log: {count} versions")
     output.next_step("assay audit verify")

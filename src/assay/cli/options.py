@@ -41,8 +41,11 @@ def acting(given: str | None) -> str:
     return given or getpass.getuser()
 
 
-def require(desk: Desk, identity: str | None, scope: str, action: str, resource: str) -> None:
+def require(desk: Desk, identity: str | None, scope: str, action: str, resource: str) -> str | None:
     """Let somebody do something, who holds the key and has the roles for it.
+
+    Returned is why roles were not asked, None where they were; see
+    :meth:`assay.orchestration.desk.Desk.require`.
 
     Parameters
     ----------
@@ -50,4 +53,18 @@ def require(desk: Desk, identity: str | None, scope: str, action: str, resource:
     """
     from assay.access import Scope
 
-    desk.require(acting(identity), Scope(scope), action=action, resource=resource)
+    return desk.require(acting(identity), Scope(scope), action=action, resource=resource)
+
+
+def require_user(
+    desk: Desk, identity: str | None, scope: str, action: str, resource: str
+) -> str | None:
+    """The same where the desk names users; where it names none, nothing is asked."""
+    if not desk.names_users:
+        return None
+    return require(desk, identity, scope, action, resource)
+
+
+def with_remark(reason: str, unreadable: str | None) -> str:
+    """A reason for the log, which says so where roles were not asked."""
+    return reason if unreadable is None else f"{reason} [ROLES WERE NOT ASKED: {unreadable}]"

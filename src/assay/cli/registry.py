@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from assay.cli.options import HERE, DeskOption, JsonOption, open_desk
+from assay.cli.care import IdentityOption
+from assay.cli.options import HERE, DeskOption, JsonOption, open_desk, require_user
 from assay.cli.output import Output
 from assay.errors import ConfigurationError
 
@@ -77,12 +78,15 @@ def adopt(
             help="The log to take over. Default: the registry's own file, or its audit export.",
         ),
     ] = None,
+    identity: IdentityOption = None,
     desk: DeskOption = HERE,
     as_json: JsonOption = False,
 ) -> None:
     """Take over a registry's log into the database that registry.catalogue names, or back."""
     output = Output(as_json=as_json)
-    head = open_desk(desk).adopt_log(source)
+    opened = open_desk(desk)
+    require_user(opened, identity, "access:admin", "adopt", "" if source is None else str(source))
+    head = opened.adopt_log(source)
     output.line(f"took over {head.seq} entries, up to {head.hash[:12]}; the catalogue is built")
     output.next_step("assay audit verify")
     output.result({"entries": head.seq, "head": head.hash})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import getpass
 import os
 import socket
 import sys
@@ -11,7 +10,15 @@ from typing import Annotated
 
 import typer
 
-from assay.cli.options import HERE, DeskOption, JsonOption
+from assay.cli.options import (
+    HERE,
+    DeskOption,
+    JsonOption,
+    acting,
+    open_desk,
+    require_user,
+    with_remark,
+)
 from assay.cli.output import Output
 from assay.errors import ConfigurationError, Unavailable
 
@@ -97,8 +104,12 @@ def kill(
     from assay import bootstrap
 
     output = Output(as_json=as_json)
+    unreadable = require_user(
+        open_desk(desk), identity, "model:rollback", "kill --off" if off else "kill", ""
+    )
+    reason = with_remark(reason, unreadable)
     switch = bootstrap.open_kill_switch(desk)
-    by = identity or getpass.getuser()
+    by = acting(identity)
     if off:
         switch.off(by=by, reason=reason)
         output.line(f"{switch.path} is removed: predictions go on")

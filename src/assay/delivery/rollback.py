@@ -37,6 +37,7 @@ class Rollback:
     seq: int | None
     activation: Activation
     seconds: float
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -49,6 +50,7 @@ class Rollback:
             "seq": self.seq,
             "activation": self.activation.to_json(),
             "seconds": self.seconds,
+            "notes": list(self.notes),
         }
 
 
@@ -93,7 +95,7 @@ def rollback(
             production=withdraw,
             keep=keep,
         )
-        registry.verify_promoted(name, chosen.version)
+        notes = registry.verify_promoted(name, chosen.version)
         activation = activate(registry, name, chosen.version, monotonic=monotonic)
         entry = None
         if not dry_run:
@@ -128,4 +130,5 @@ def rollback(
         seq=None if entry is None else entry.seq,
         activation=activation,
         seconds=monotonic() - started,
+        notes=notes,
     )

@@ -16,7 +16,14 @@ from assay.domain.clock import Clock
 from assay.errors import ConfigurationError, NotFound, did_you_mean
 
 if TYPE_CHECKING:
-    from assay.access import AccessLog, AccessPolicy, Authenticator, OtherIssuer, Scope, User
+    from assay.access import (
+        AccessLog,
+        AccessPolicy,
+        Authenticator,
+        OtherIssuer,
+        RepeatedRefusals,
+        Scope,
+    )
     from assay.delivery.manifests import ActiveManifests
     from assay.delivery.policy import Policy
     from assay.features import FeatureView, ManifestCatalogue, RequestView
@@ -185,6 +192,13 @@ class Desk:
         return AccessLog(self.access_layout.log, self.clock)
 
     @cached_property
+    def refusals(self) -> RepeatedRefusals:
+        """Where refusals of strangers go, in a bounded number of lines."""
+        from assay.access import RepeatedRefusals
+
+        return RepeatedRefusals(self.access_log, self.clock)
+
+    @cached_property
     def authenticator(self) -> Authenticator:
         """Issues tokens and recognises them."""
         from assay.access import Authenticator, Revocations, TokenKeys
@@ -198,25 +212,44 @@ class Desk:
             audience=layout.audience,
         )
 
-    def require(self, identity: str, scope: Scope, *, action: str, resource: str) -> User | None:
+    @property
+    def names_users(self) -> bool:
+        """Whether the desk has a list of users, which may be wrong."""
+        return self.layout.access is not None and self.layout.access.users.exists()
+
+    def require(self, identity: str, scope: Scope, *, action: str, resource: str) -> str | None:
         """Let somebody at this machine do something, who holds the key of ``identity``.
+
+        Where the list of users cannot be read, whoever may sign promotions can still roll back:
+        what must work at night does not depend on a file that somebody has just edited. Returned
+        is then why roles were not asked, otherwise None.
 
         Raises
         ------
         AccessDenied: the key is not here, or no role of its owner allows it.
+        ConfigurationError: the list of users cannot be read.
         """
-        from assay.access import require_here
+        from assay.access import Scope, require_here
 
-        return require_here(
+        policy, unreadable = None, None
+        try:
+            policy = self.access
+        except ConfigurationError as error:
+            if scope is not Scope.ROLLBACK:
+                raise
+            unreadable = error.message
+        require_here(
             self.keyring,
-            self.access,
+            policy,
             identity,
             scope,
             action=action,
             resource=resource,
             clock=self.clock,
             log=self.access_log,
+            unreadable=unreadable,
         )
+        return unreadable
 
     @cached_property
     def lake(self) -> Lake:

@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from assay.domain.instants import MAX_INSTANT, NANOS_PER_SECOND, Instant, parse, render
-from assay.errors import AssayError, ContractViolation
+from assay.errors import AssayError, ContractViolation, Tampered
 from assay.orchestration.desk import Desk
 from assay.orchestration.witness import SUBJECT
 from assay.registry import KeyRing, LiveAnswer, LogProblem, LogReport
-from assay.registry.keyring import SERVICE
+from assay.registry.keyring import SERVICE, RevokedKey
 from assay.registry.signing import Envelope
+from assay.registry.verification import settle
 from assay.serving.service_record import RecordedLine, read_record
 
 UNSIGNED: Final = "not signed"
@@ -68,11 +69,15 @@ class ServerProcess:
 
 @dataclass(frozen=True, slots=True)
 class ServerRecord:
-    """A service's record, read: its processes, the log heads in it, and what is wrong with it."""
+    """A service's record, read: its processes, the log heads in it, and what is wrong with it.
+
+    ``notes`` name lines by a key that was revoked since. They count like lines that nobody signed.
+    """
 
     processes: tuple[ServerProcess, ...]
     heads: tuple[tuple[int, str, str], ...]
     problems: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +137,7 @@ class EffectiveAnswer:
     servers: tuple[ServerState, ...]
     gaps: tuple[Gap, ...]
     problems: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -139,6 +145,7 @@ class EffectiveAnswer:
             "servers": [one.to_json() for one in self.servers],
             "gaps": [one.to_json() for one in self.gaps],
             "problems": list(self.problems),
+            "notes": list(self.notes),
         }
 
 
@@ -156,15 +163,51 @@ def effective_at(desk: Desk, name: str, at: Instant) -> EffectiveAnswer:
     meant = [(moment, desk.registry.live_at(name, moment)) for moment in changes]
     gaps = [gap for one in record.processes for gap in _gaps(meant, name, one, at)]
     gaps.sort(key=lambda gap: (gap.start, gap.server))
-    return EffectiveAnswer(intended, tuple(servers), tuple(gaps), record.problems)
+    return EffectiveAnswer(intended, tuple(servers), tuple(gaps), record.problems, record.notes)
 
 
-def verify_records(desk: Desk) -> LogReport:
-    """Verify the registry's log, also against what servers saw of it; and their record itself."""
+def verify_records(desk: Desk, *, logs_only: bool = False) -> LogReport:
+    """Verify the registry's log, also against what servers saw of it, and the record of access.
+
+    Parameters
+    ----------
+    logs_only: leave out what is wrong with the record of the servers itself: who vouches for the
+        logs does not vouch for that.
+    """
     record = read_servers(desk.layout.serving_record, desk.keyring)
     report = desk.verify_log(known=record.heads)
-    problems = [LogProblem(0, problem) for problem in record.problems]
-    return replace(report, problems=(*report.problems, *problems))
+    problems = [*report.problems]
+    notes = [*report.notes, *record.notes]
+    if not logs_only:
+        problems += [LogProblem(0, problem) for problem in record.problems]
+    if desk.layout.access is not None:
+        wrong, remarks = desk.access_log.verify(desk.keyring)
+        problems += settle(wrong, report.acknowledged, notes)
+        notes += remarks
+    return replace(report, problems=tuple(problems), notes=tuple(notes))
+
+
+def loaded_now(desk: Desk) -> Mapping[tuple[str, str], str]:
+    """Model and version -> the servers that have it loaded, by their record.
+
+    A process that was killed counts until one of its number starts again.
+
+    Raises
+    ------
+    Tampered: the record has changed, so that what it says of now cannot be relied on.
+    """
+    record = read_servers(desk.layout.serving_record, desk.keyring)
+    if record.problems:
+        raise Tampered(
+            f"what servers have loaded is not known: {record.problems[0]}",
+            hint="assay audit verify names every line that is wrong",
+        )
+    found: dict[tuple[str, str], list[str]] = {}
+    for process in record.processes:
+        for load in process.loads:
+            if load.until == MAX_INSTANT:
+                found.setdefault((load.model, load.version), []).append(process.name)
+    return {key: f"loaded by {', '.join(names)}" for key, names in found.items()}
 
 
 def read_servers(path: Path, keyring: KeyRing) -> ServerRecord:
@@ -176,12 +219,15 @@ def read_servers(path: Path, keyring: KeyRing) -> ServerRecord:
     every: list[ServerProcess] = []
     heads: list[tuple[int, str, str]] = []
     problems: list[str] = []
+    revoked: dict[str, list[int]] = {}
     for line in read_record(path):
         where = f"{path.name} line {line.number}"
         try:
             if line.problem is not None:
                 raise ContractViolation(line.problem)
-            signer = _signer(line, keyring)
+            signer, lost_key = _signer(line, keyring)
+            if lost_key is not None:
+                revoked.setdefault(lost_key, []).append(line.number)
             _apply(line, signer, running, every)
             head = line.document.get("log_head")
             if head is not None:
@@ -190,18 +236,29 @@ def read_servers(path: Path, keyring: KeyRing) -> ServerRecord:
             problems.append(f"{where}: {error.message}")
         except (KeyError, TypeError, ValueError) as error:
             problems.append(f"{where}: it cannot be read: {error!r}")
-    return ServerRecord(tuple(every), tuple(heads), tuple(problems))
+    notes = [
+        f"{path.name}: {len(numbers)} lines from {numbers[0]} to {numbers[-1]}, {by}, count like "
+        "unsigned ones"
+        for by, numbers in revoked.items()
+    ]
+    return ServerRecord(tuple(every), tuple(heads), tuple(problems), tuple(notes))
 
 
-def _signer(line: RecordedLine, keyring: KeyRing) -> str:
+def _signer(line: RecordedLine, keyring: KeyRing) -> tuple[str, str | None]:
+    """Whose key signed a line, and what became of that key, if it was revoked since."""
     if line.signature is None:
-        return UNSIGNED
-    made = keyring.verify(Envelope.from_json(line.signature), SERVICE)
+        return UNSIGNED, None
+    lost_key = None
+    try:
+        made = keyring.verify(Envelope.from_json(line.signature), SERVICE)
+    except RevokedKey as error:
+        made, lost_key = error.made, error.message
     if dict(made.statement.subjects) != {SUBJECT: line.digest}:
         raise ContractViolation("its signature is about another line")
     if made.statement.predicate.get("server") != line.document.get("server"):
         raise ContractViolation("its signature is of another server")
-    return made.identity
+    who = made.identity if lost_key is None else f"{made.identity}, whose key is revoked"
+    return who, lost_key
 
 
 def _apply(

@@ -94,6 +94,8 @@ class RegistrySummary:
                 for one in wrong
                 for problem in one.problems
             ]
+        if self.log.notes:
+            lines += ["", "## Notes", "", *(f"- {note}" for note in self.log.notes)]
         lines += [
             "",
             "| model | version | stage | kind | author | signature |",
@@ -130,6 +132,8 @@ def summarize_registry(desk: Desk, progress: Progress) -> RegistrySummary:
             else:
                 problems = tuple(f"{one.file}: {one.reason}" for one in report.problems)
                 signature = report.signature
+                if record.stage is Stage.FAILED and registry.is_whole(record):
+                    problems = ()  # its key was revoked since, and nothing uses it any more
         versions.append(VersionState(record, problems, signature, collected))
     progress.event("walking the log")
     summary = RegistrySummary(

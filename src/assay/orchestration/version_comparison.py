@@ -130,7 +130,7 @@ def compare_versions(desk: Desk, name: str, before: str, after: str) -> VersionC
     """
     registry = desk.registry
     records = [registry.get(name, one) for one in (before, after)]
-    old, new = (registry.open_version(name, one.version) for one in records)
+    old, new = (registry.keep_version(name, one.version) for one in records)
     reports = [registry.gate_record(name, one.version) for one in records]
     features, unknown = _features(desk, old, new)
     return VersionComparison(

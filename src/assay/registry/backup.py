@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,11 +35,12 @@ from assay.registry.file_ledger import FileLedger
 from assay.registry.folders import FolderArtifacts
 from assay.registry.keyring import KeyRing
 from assay.registry.ledger import Ledger
+from assay.registry.lifecycle import EventType
 from assay.registry.log import EMPTY, Entry, LogHead, chained
 from assay.registry.model_registry import ModelRegistry
 from assay.registry.objects import ObjectArtifacts
 from assay.registry.reading import RegistryReader
-from assay.registry.sealed import SealedFiles, verified
+from assay.registry.sealed import SealedFiles, VerifiedVersion, as_it_is, verified
 from assay.storage.files import write_atomic
 from assay.storage.objects import ObjectStore
 
@@ -106,11 +107,15 @@ class Backup:
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """What came of restoring: the end of the log, and versions that could not be made whole."""
+    """What came of restoring: the end of the log, and versions that could not be made whole.
+
+    ``notes`` name signatures by keys that were revoked since: what they signed is kept as it was.
+    """
 
     head: LogHead
     versions: int
     problems: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -122,6 +127,7 @@ class Restored:
             "log_head": self.head.to_json(),
             "versions": self.versions,
             "problems": list(self.problems),
+            "notes": list(self.notes),
         }
 
 
@@ -231,9 +237,9 @@ class BackupStore:
     def verify(self, backup: Backup, keyring: KeyRing) -> tuple[str, ...]:
         """Read all of a backup and name what is wrong with it."""
         problems = []
+        registered: dict[tuple[str, str | None], str] = {}
         try:
-            for _ in self.entries(backup):
-                pass
+            registered = _registered(self.entries(backup))
         except AssayError as error:
             problems.append(error.message)
         for name, place in backup.heads.items():
@@ -243,7 +249,7 @@ class BackupStore:
                 problems.append(error.message)
         for name, version, digest in backup.versions:
             try:
-                self._verified(name, version, digest, keyring)
+                self._verified(name, version, digest, keyring, registered)
             except AssayError as error:
                 problems.append(error.message)
         return tuple(problems)
@@ -271,16 +277,21 @@ class BackupStore:
         """
         ledger, artifacts = ledger or FileLedger(root), artifacts or FolderArtifacts(root)
         entries = [*self.entries(backup)]
+        registered = _registered(entries)
         problems: list[str] = []
+        notes: list[str] = []
         with ledger.lock():
             ledger.recover()
             self._refuse_another(ledger, entries)
             for name, version, digest in backup.versions:
                 try:
-                    files = self._verified(name, version, digest, keyring)
+                    opened = self._verified(name, version, digest, keyring, registered)
                 except AssayError as error:
                     problems.append(error.message)
                     continue
+                if opened.note:
+                    notes.append(f"{name} {version}: {opened.note}")
+                files = opened.files
                 if not _is_there(artifacts, name, version, digest, files):
                     artifacts.prepare(name, version, SealedFiles(files))
                     artifacts.put_in_place(name, version, digest)
@@ -295,8 +306,13 @@ class BackupStore:
         registry = ModelRegistry(
             root, keyring, clock, audit_path=audit_path, ledger=ledger, artifacts=artifacts
         )
-        problems += [str(problem) for problem in registry.verify_log().problems]
-        return Restored(head, len(backup.versions), tuple(dict.fromkeys(problems)))
+        report = registry.verify_log()
+        problems += [str(problem) for problem in report.problems if not problem.uncovered]
+        # What nobody has vouched for yet was so before, too: it came back as it was.
+        notes += [*report.notes, *(str(one) for one in report.problems if one.uncovered)]
+        return Restored(
+            head, len(backup.versions), tuple(dict.fromkeys(problems)), tuple(dict.fromkeys(notes))
+        )
 
     # -- inside ---------------------------------------------------------------------------------
 
@@ -324,17 +340,25 @@ class BackupStore:
         if self._files.is_there(name, version, digest):
             return None
         try:
-            files = registry.open_version(name, version).files
+            files = registry.keep_version(name, version).files
         except (NotFound, Tampered) as error:
             return error.message
         self._files.store(name, version, SealedFiles(files))
         return None
 
     def _verified(
-        self, name: str, version: str, digest: str, keyring: KeyRing
-    ) -> Mapping[str, bytes]:
+        self,
+        name: str,
+        version: str,
+        digest: str,
+        keyring: KeyRing,
+        registered: Mapping[tuple[str, str | None], str],
+    ) -> VerifiedVersion:
+        """A version of which every byte is what the log says, its signer revoked since or not."""
+        if registered.get((name, version)) != digest:
+            raise Tampered(f"{name} {version}: the log of the backup registered no such digest")
         files, problems = self._files.read(name, version, digest)
-        return verified(files, problems, name, version, digest, keyring).files
+        return verified(files, problems, name, version, digest, keyring, vouched=as_it_is)
 
     def _head(self, name: str, place: str) -> bytes:
         data = self._objects.get(place)
@@ -352,6 +376,15 @@ class BackupStore:
                 f"the backup's, which ends at entry {len(entries)}",
                 hint="restore into an empty folder, and look at both",
             )
+
+
+def _registered(entries: Iterable[Entry]) -> dict[tuple[str, str | None], str]:
+    """Model and version -> the digest under which a log registered it."""
+    return {
+        (entry.model, entry.to_version): str(entry.evidence["digest"])
+        for entry in entries
+        if entry.type is EventType.REGISTER
+    }
 
 
 def _is_there(

@@ -20,7 +20,7 @@ from assay.registry.log import Entry
 from assay.registry.model_registry import ModelRegistry
 from assay.registry.reading import collected_error
 from assay.registry.retention import Holding, Inventory, Retention
-from assay.registry.sealed import SealedFiles, verified
+from assay.registry.sealed import SealedFiles, as_it_is, verified
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +153,8 @@ def bring_back(
     journal = registry.journal
     with journal.locked():
         record = registry.get(name, version)
-        verified(files, (), name, record.version, record.digest, registry.keyring)
+        # Whether it may be served is asked when it is: here it has to be what was registered.
+        verified(files, (), name, record.version, record.digest, registry.keyring, vouched=as_it_is)
         if registry.is_whole(record):
             return None
         sealed = SealedFiles(files)

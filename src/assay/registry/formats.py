@@ -17,7 +17,8 @@ import yaml
 from assay.errors import ContractViolation
 from assay.registry.pickles import check_pickle, looks_like_pickle
 
-NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+"""Names of files: what a plain tar can hold, so that every version can be exported."""
 
 
 def check_files(files: Mapping[str, bytes], *, pickles: bool = False) -> None:
@@ -34,7 +35,8 @@ def check_files(files: Mapping[str, bytes], *, pickles: bool = False) -> None:
     for name, data in files.items():
         if not NAME.fullmatch(name):
             raise ContractViolation(
-                f"file name {name!r}: expected letters, digits and ._- after a letter or digit"
+                f"file name {name!r}: expected at most 100 letters, digits and ._- after a letter "
+                "or digit"
             )
         _check(name, data, pickles=pickles)
 

@@ -214,7 +214,7 @@ class Journal:
             # still roll back at night: the next head covers this entry too.
             with suppress(AssayError):
                 if self._keyring.can_sign(entry.initiated_by, LOG_HEAD):
-                    self.heads.sign(head, self._keyring, entry.initiated_by)
+                    self.heads.sign(head.seq, head.hash, self._keyring, entry.initiated_by)
         if self._described() != self.catalogue.described_seq():
             self._write_manifest()
         if self._audit is not None:

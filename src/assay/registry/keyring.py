@@ -31,16 +31,17 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
-from assay.domain.canonical import sha256_hex
 from assay.domain.instants import Instant, parse, render
 from assay.errors import ConfigurationError, Conflict, ContractViolation, Tampered, Unavailable
 from assay.registry.signing import (
     PAYLOAD_TYPE,
     Envelope,
     Statement,
+    key_id_of,
     pre_authentication_encoding,
     sign_statement,
 )
+from assay.registry.succession import record_succession
 from assay.storage.files import sync_directory, write_atomic
 from assay.storage.locks import FileLock
 
@@ -55,6 +56,13 @@ PURPOSES = (VERSION, PROMOTION, APPROVAL, LOG_HEAD, SERVICE, PACK)
 
 IDENTITY = "identity"
 """A statement that says who is there now. Every key in force may sign one, and it gives nothing."""
+
+COUNTERSIGNATURE = "countersignature"
+"""Vouches for what was signed with a key that was revoked since."""
+ACKNOWLEDGEMENT = "acknowledgement"
+"""Names entries that a log is known to have lost."""
+_COVERED = {COUNTERSIGNATURE: PROMOTION, ACKNOWLEDGEMENT: LOG_HEAD}
+"""Purposes that no policy lists -> whoever may sign for this one may sign for them."""
 
 _IDENTITY = re.compile(r"[a-z0-9][a-z0-9._@+-]{0,63}")
 _TRUST_FORMAT = 1
@@ -125,6 +133,21 @@ class Attestation:
     key_id: str
 
 
+class RevokedKey(Tampered):
+    """A signature holds, and its key was revoked since: it vouches for nothing.
+
+    Parameters
+    ----------
+    made: what was signed, for whoever keeps or shows it without believing it.
+    """
+
+    def __init__(self, key: TrustedKey, made: Attestation) -> None:
+        super().__init__(
+            f"signed by {key.identity} with key {key.key_id[:12]}, which is revoked: {key.revoked}"
+        )
+        self.made = made
+
+
 class KeyRing:
     """Signs and verifies statements.
 
@@ -168,7 +191,7 @@ class KeyRing:
         key = self.key_of(identity)
         return (
             key is not None
-            and purpose in key.may_sign
+            and _allows(key, purpose)
             and self.private_dir is not None
             and (self.private_dir / f"{identity}.pem").exists()
         )
@@ -187,7 +210,7 @@ class KeyRing:
                 f"{identity} has no key in force in {self.public_dir / 'trust.json'}",
                 hint="assay init creates keys; a revoked key needs a new one",
             )
-        if statement.purpose not in (*trusted.may_sign, IDENTITY):
+        if not _allows(trusted, statement.purpose):
             raise Unavailable(
                 f"{identity} may sign {', '.join(trusted.may_sign) or 'nothing'}, "
                 f"not {statement.purpose}",
@@ -214,25 +237,21 @@ class KeyRing:
 
         Raises
         ------
-        Tampered: unknown, revoked, retired or not allowed key; wrong signature; statement of
-            another purpose. Each has its own message.
+        Tampered: unknown, retired or not allowed key; wrong signature; statement of another
+            purpose. Each has its own message.
+        RevokedKey: all that holds, but the key was revoked since; a Tampered too.
         """
         by_id = {key.key_id: key for key in self.keys()}
         trusted = by_id.get(envelope.key_id)
         if trusted is None:
             raise Tampered(f"signed by unknown key {envelope.key_id[:12]!r}")
-        if trusted.revoked is not None:
-            raise Tampered(
-                f"signed by {trusted.identity} with key {trusted.key_id[:12]}, which is revoked: "
-                f"{trusted.revoked}"
-            )
         if trusted.retired is not None and at is not None and at >= trusted.retired:
             raise Tampered(
                 f"signed by {trusted.identity} with key {trusted.key_id[:12]}, which had been "
                 f"retired at {render(trusted.retired)}"
             )
         try:
-            self._public_key(trusted).verify(
+            self.public_key(trusted).verify(
                 envelope.signature, pre_authentication_encoding(PAYLOAD_TYPE, envelope.body)
             )
         except InvalidSignature:
@@ -242,11 +261,20 @@ class KeyRing:
         statement = Statement.from_bytes(envelope.body)
         if statement.purpose != purpose:
             raise Tampered(f"a statement about a {statement.purpose}, expected one for {purpose}")
-        if purpose not in (*trusted.may_sign, IDENTITY):
+        if not _allows(trusted, purpose):
             raise Tampered(f"signed by {trusted.identity}, who may not sign for {purpose}")
-        return Attestation(statement, trusted.identity, trusted.key_id)
+        made = Attestation(statement, trusted.identity, trusted.key_id)
+        if trusted.revoked is not None:
+            raise RevokedKey(trusted, made)
+        return made
 
-    def _public_key(self, trusted: TrustedKey) -> Ed25519PublicKey:
+    def public_key(self, trusted: TrustedKey) -> Ed25519PublicKey:
+        """The public half of a key of the policy.
+
+        Raises
+        ------
+        Tampered: it is missing, or another one.
+        """
         path = self.public_dir / trusted.public_key
         try:
             key = load_pem_public_key(path.read_bytes())
@@ -259,9 +287,8 @@ class KeyRing:
         return key
 
 
-def key_id_of(key: Ed25519PublicKey) -> str:
-    """SHA-256 of the public key's SubjectPublicKeyInfo, 64 hexadecimal digits."""
-    return sha256_hex(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
+def _allows(key: TrustedKey, purpose: str) -> bool:
+    return purpose == IDENTITY or _COVERED.get(purpose, purpose) in key.may_sign
 
 
 def load_private_key(path: Path) -> Ed25519PrivateKey:
@@ -340,8 +367,9 @@ def rotate_key(
     """Give an identity a new key; the one in force is retired. Returns the new and the old one.
 
     Where the private key at hand is another than the desk trusts (it was rotated for another desk),
-    that one is the new key. The private half of a retired key is removed. A rotation that was
-    killed is finished by the next.
+    that one is the new key. The private half of a retired key is removed, after it has named its
+    successor (:mod:`~assay.registry.succession`). A rotation that was killed is finished by the
+    next.
 
     Raises
     ------
@@ -360,8 +388,7 @@ def rotate_key(
         known = {key.key_id for key in mine}
         old = next((key for key in mine if key.in_force), None)
         if coming.exists() and old and key_id_of(load_private_key(coming).public_key()) in known:
-            coming.replace(path)  # killed after the desk trusted it
-            sync_directory(private_dir)
+            _take_place(identity, path, coming)  # killed after the desk trusted it
             return old, None
         fresh = load_private_key(path) if path.exists() else Ed25519PrivateKey.generate()
         if key_id_of(fresh.public_key()) in known:
@@ -379,9 +406,18 @@ def rotate_key(
             public_dir,
             [*(replace(one, retired=now) if one is old else one for one in present), new],
         )
-        coming.replace(path)
-        sync_directory(private_dir)
+        _take_place(identity, path, coming)
         return new, old
+
+
+def _take_place(identity: str, path: Path, coming: Path) -> None:
+    """Put a new private key where the old one is, which names it as its last deed."""
+    new = load_private_key(coming).public_key()
+    old = load_private_key(path) if path.exists() else None
+    if old is not None and key_id_of(old.public_key()) != key_id_of(new):
+        record_succession(path.parent, identity, old, new)
+    coming.replace(path)
+    sync_directory(path.parent)
 
 
 def trust_key(identity: str, pem: bytes, public_dir: Path, may_sign: Sequence[str]) -> TrustedKey:

@@ -10,9 +10,10 @@
     production --rollback to another---> failed      (archived with ``keep``)
 
 Nothing else moves a version, and at most one version of a model is in production. ``failed`` is
-the end: no event leaves it. The files of a version can be held, released, collected and restored;
-that moves nothing either. A ``rollback.requested`` moves nothing: it says why the rollback that
-follows was wanted, so that one which could not be done leaves its reason behind all the same.
+the end: no event leaves it. The files of a version can be held, released, collected and restored,
+and its signatures countersigned; that moves nothing, and neither does an entry about the log. A
+``rollback.requested`` moves nothing: it says why the rollback that follows was wanted, so that one
+which could not be done leaves its reason behind all the same.
 """
 
 from __future__ import annotations
@@ -42,6 +43,10 @@ class EventType(StrEnum):
     RELEASE = "release"
     COLLECT = "collect"
     RESTORE = "restore"
+    COUNTERSIGN = "countersign"
+
+    AUDIT_SIGN = "audit.sign"
+    AUDIT_ACKNOWLEDGE = "audit.acknowledge"
 
     MANIFEST_BEGIN = "manifest.begin"
     MANIFEST_PUBLISH = "manifest.publish"

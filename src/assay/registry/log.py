@@ -14,6 +14,7 @@ so the order of entries is the order of times even when a machine's clock is set
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,13 +23,18 @@ from typing import Any
 from assay.domain.canonical import canonical_bytes, sha256_hex
 from assay.domain.instants import Instant, parse, render
 from assay.errors import AssayError, Tampered
-from assay.registry.keyring import LOG_HEAD, KeyRing
+from assay.registry.keyring import LOG_HEAD, KeyRing, RevokedKey
 from assay.registry.lifecycle import EventOutcome, EventType
 from assay.registry.signing import Envelope, Statement
 from assay.storage.files import write_atomic
 
 GENESIS = "0" * 64
 """What the first entry names as the hash before it."""
+
+REGISTRY_LOG = "events.jsonl"
+"""What signed statements call the registry's log."""
+WHOLE_LOG = "audit/log"
+"""Stands for the model in entries about the log as a whole; no model can have that name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +130,18 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class LogProblem:
-    """Where the log is broken (line, counted from 1; 0 for the log as a whole) and how."""
+    """Where the log is broken (line, counted from 1; 0 for the log as a whole) and how.
+
+    Attributes
+    ----------
+    lost: log, number and hash of an entry that was there and is not; that can be acknowledged.
+    uncovered: whether only heads by a revoked key cover some entries; a new head mends that.
+    """
 
     line: int
     detail: str
+    lost: tuple[str, int, str] | None = None
+    uncovered: bool = False
 
     def __str__(self) -> str:
         return f"line {self.line}: {self.detail}" if self.line else self.detail
@@ -138,12 +152,18 @@ class LogProblem:
 
 @dataclass(frozen=True, slots=True)
 class LogReport:
-    """What a walk over the whole log found."""
+    """What a walk over the whole log found.
+
+    ``notes`` are what a reader should know and what is no fault: signatures by keys that were
+    revoked since, losses that were acknowledged (``acknowledged``: log, number, hash).
+    """
 
     entries: int
     head: LogHead
     signed_up_to: int
     problems: tuple[LogProblem, ...]
+    notes: tuple[str, ...] = ()
+    acknowledged: frozenset[tuple[str, int, str]] = frozenset()
 
     @property
     def ok(self) -> bool:
@@ -156,6 +176,7 @@ class LogReport:
             "head": self.head.to_json(),
             "signed_up_to": self.signed_up_to,
             "problems": [problem.to_json() for problem in self.problems],
+            "notes": list(self.notes),
         }
 
 
@@ -215,19 +236,28 @@ def walk(lines: Iterable[bytes], hashes: dict[int, str], problems: list[LogProbl
 
 
 class SignedHeads:
-    """Signed records of how far the log had come: one file each, apart from the log itself."""
+    """Signed records of how far a log had come: one file each, apart from the log itself.
 
-    def __init__(self, folder: Path) -> None:
+    Parameters
+    ----------
+    log: what the statements call the log, so that a head of one is none of another.
+    """
+
+    def __init__(self, folder: Path, log: str = REGISTRY_LOG) -> None:
         self.folder = folder
+        self._log = log
 
-    def sign(self, head: LogHead, keyring: KeyRing, signer: str) -> None:
-        """Keep a signed record of ``head``."""
-        statement = Statement(LOG_HEAD, {"events.jsonl": head.hash}, head.to_json())
-        write_atomic(
-            self.folder / f"{head.seq:012d}.json",
-            keyring.sign(signer, statement).to_bytes(),
-            mode=0o444,
-        )
+    def sign(self, seq: int, digest: str, keyring: KeyRing, signer: str) -> None:
+        """Keep a signed record of the entry ``seq`` with the hash ``digest``.
+
+        One that is there is never replaced: it may be what contradicts a log that was cut.
+        """
+        statement = Statement(LOG_HEAD, {self._log: digest}, {"seq": seq, "hash": digest})
+        data = keyring.sign(signer, statement).to_bytes()
+        path = self.folder / f"{seq:012d}.json"
+        if path.exists() and path.read_bytes() != data:
+            path = self.folder / f"{seq:012d}-{sha256_hex(data)[:12]}.json"
+        write_atomic(path, data, mode=0o444)
 
     def verify(
         self, lines: Iterable[bytes], keyring: KeyRing, known: Iterable[tuple[int, str, str]]
@@ -239,27 +269,81 @@ class SignedHeads:
         known: entry number, its hash, and where that is written, from outside this folder.
         """
         problems: list[LogProblem] = []
+        notes: list[str] = []
         hashes = {0: GENESIS}
         head = walk(lines, hashes, problems)
-        signed_up_to = 0
+        signed_up_to = self.compare(hashes, keyring, problems, notes)
+        for seq, stated, where in known:
+            detail = contradiction(self._log, seq, stated, hashes, where)
+            if detail:
+                problems.append(detail)
+        return LogReport(len(hashes) - 1, head, signed_up_to, tuple(problems), tuple(notes))
+
+    def compare(
+        self,
+        hashes: Mapping[int, str],
+        keyring: KeyRing,
+        problems: list[LogProblem],
+        notes: list[str],
+    ) -> int:
+        """Hold a log (entry number -> hash) against the heads; the last entry that one covers.
+
+        A head by a revoked key is no evidence. Where a later one by a trusted key covers it, that
+        is a note; else nobody who is trusted has vouched for those entries, which is a problem.
+        """
+        revoked: list[tuple[str, int, str, str]] = []
+        upto = 0
         for path in sorted(self.folder.glob("*.json")):
+            where = f"signed head {path.name}"
             try:
-                made = keyring.verify(Envelope.from_bytes(path.read_bytes()), LOG_HEAD)
-                seq, stated = made.statement.predicate["seq"], made.statement.predicate["hash"]
-            except (AssayError, KeyError, TypeError) as error:
-                text = error.message if isinstance(error, AssayError) else repr(error)
-                problems.append(LogProblem(0, f"signed head {path.name}: {text}"))
+                seq, stated, by = self._read(path.read_bytes(), keyring)
+            except AssayError as error:
+                problems.append(LogProblem(0, f"{where}: {error.message}"))
                 continue
-            detail = _contradiction(seq, stated, hashes, f"signed head {path.name}")
+            if by is not None:
+                revoked.append((where, seq, stated, by))
+                continue
+            detail = contradiction(self._log, seq, stated, hashes, where)
             if detail:
                 problems.append(detail)
             else:
-                signed_up_to = max(signed_up_to, seq)
-        for seq, stated, where in known:
-            detail = _contradiction(seq, stated, hashes, where)
+                upto = max(upto, seq)
+        uncovered: dict[str, int] = {}
+        for where, seq, stated, by in revoked:
+            if seq <= upto:
+                continue
+            detail = contradiction(self._log, seq, stated, hashes, f"{where} ({by})")
             if detail:
                 problems.append(detail)
-        return LogReport(len(hashes) - 1, head, signed_up_to, tuple(problems))
+            else:
+                uncovered[by] = max(seq, uncovered.get(by, 0))
+        for by, last in uncovered.items():
+            problems.append(
+                LogProblem(
+                    0,
+                    f"entries {upto + 1} to {last} of {self._log} are covered only by heads "
+                    f"{by}: read them (assay audit show), then run assay audit sign",
+                    uncovered=True,
+                )
+            )
+        for by, count in Counter(by for *_, by in revoked).items():
+            notes.append(f"{count} heads of {self._log}, {by}, are no evidence")
+        return upto
+
+    def _read(self, data: bytes, keyring: KeyRing) -> tuple[int, str, str | None]:
+        """Number and hash that a head states, and what is said of its key if it was revoked."""
+        by = None
+        try:
+            made = keyring.verify(Envelope.from_bytes(data), LOG_HEAD)
+        except RevokedKey as error:
+            made, by = error.made, error.message
+        try:
+            seq, stated = int(made.statement.predicate["seq"]), made.statement.predicate["hash"]
+        except (KeyError, TypeError, ValueError) as error:
+            raise Tampered(f"it states no entry: {error!r}") from None
+        if dict(made.statement.subjects) != {self._log: stated}:
+            raise Tampered(f"it is about {sorted(made.statement.subjects)}, not {self._log}")
+        return seq, str(stated), by
 
 
 def _sequence_problem(
@@ -277,14 +361,16 @@ def _sequence_problem(
     return None
 
 
-def _contradiction(
-    seq: int, stated: str, hashes: Mapping[int, str], where: str
+def contradiction(
+    log: str, seq: int, stated: str, hashes: Mapping[int, str], where: str
 ) -> LogProblem | None:
-    end = max(hashes)
+    """What is wrong with a log (entry number -> hash) of which ``where`` says ``stated``."""
+    end, lost = max(hashes), (log, seq, stated)
     if seq > end:
-        return LogProblem(0, f"{where} names entry {seq}, but the log ends at {end}: cut off")
+        return LogProblem(0, f"{where} names entry {seq}, but the log ends at {end}: cut off", lost)
     if hashes.get(seq) != stated:
-        return LogProblem(0, f"{where} names another entry {seq}: it was replaced or removed")
+        detail = f"{where} names another entry {seq}: it was replaced or removed"
+        return LogProblem(0, detail, lost)
     return None
 
 

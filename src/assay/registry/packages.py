@@ -15,7 +15,6 @@ from __future__ import annotations
 import io
 import json
 import re
-import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,9 +22,10 @@ from typing import Any, Final
 
 from assay.domain.canonical import canonical_bytes, sha256_hex
 from assay.errors import AssayError, ContractViolation, NotFound, Tampered
+from assay.registry.formats import NAME
 from assay.registry.keyring import KeyRing
 from assay.registry.metadata import ModelMetadata
-from assay.registry.plain_tar import plain_files
+from assay.registry.plain_tar import pack, unpack
 from assay.registry.sealed import (
     GENERATED,
     MANIFEST,
@@ -47,9 +47,7 @@ _TITLE: Final = "org.opencontainers.image.title"
 
 MAX_BYTES: Final = 4 * 2**30
 """A package that says to be larger is refused before it is read."""
-MAX_FILES: Final = 256
 
-_FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _BLOB = re.compile(r"blobs/sha256/([0-9a-f]{64})")
 
 
@@ -145,7 +143,7 @@ def read_package(path: Path, keyring: KeyRing, *, max_bytes: int = MAX_BYTES) ->
     """
     members = _untar(path, max_bytes)
     files = _of_layout(members, path) if "oci-layout" in members else members
-    strange = sorted(name for name in files if not _FILE.fullmatch(name))
+    strange = sorted(name for name in files if not NAME.fullmatch(name))
     if strange:
         raise ContractViolation(f"package {path}: {strange[0]!r} is no name of a version's file")
     if METADATA not in files or MANIFEST not in files:
@@ -172,11 +170,7 @@ def _descriptor(media_type: str, data: bytes) -> dict[str, Any]:
 
 def _tar(files: Mapping[str, bytes]) -> bytes:
     made = io.BytesIO()
-    with tarfile.open(fileobj=made, mode="w", format=tarfile.USTAR_FORMAT) as archive:
-        for name, data in files.items():
-            member = tarfile.TarInfo(name)
-            member.size, member.mode = len(data), 0o444
-            archive.addfile(member, io.BytesIO(data))
+    pack(made, files)
     return made.getvalue()
 
 
@@ -190,23 +184,18 @@ def _untar(path: Path, max_bytes: int) -> dict[str, bytes]:
         raise ContractViolation(
             f"package {path} has {size:,} bytes: expected at most {max_bytes:,}"
         )
-    members: dict[str, bytes] = {}
     try:
         with path.open("rb") as handle:
-            for name, data in plain_files(handle):
-                if len(members) == MAX_FILES:
-                    raise ValueError(f"it has more than {MAX_FILES} files")
-                if not (_FILE.fullmatch(name) or _BLOB.fullmatch(name)):
-                    raise ValueError(f"{name!r} is no name of a version's file")
-                if name in members:
-                    raise ValueError(f"it holds {name!r} twice")
-                members[name] = data
+            return unpack(
+                handle,
+                lambda name: bool(NAME.fullmatch(name) or _BLOB.fullmatch(name)),
+                "names of a version's files",
+            )
     except (ValueError, OSError) as error:
         raise ContractViolation(
             f"package {path} cannot be read as a tar archive without compression: {error}",
             hint="assay models export writes one",
         ) from None
-    return members
 
 
 def _of_layout(members: Mapping[str, bytes], path: Path) -> dict[str, bytes]:

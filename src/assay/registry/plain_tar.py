@@ -1,4 +1,7 @@
-"""Tar archives of strangers: plain files with short names, and nothing that has to be interpreted.
+"""Tar archives of versions: plain files with short names, and nothing that has to be interpreted.
+
+:func:`pack` writes one and :func:`unpack` reads one of a stranger; whoever moves versions uses
+these two.
 
 The standard library's reader also understands extended headers, sparse files and links. Each is
 read before it can be refused, and a few kilobytes of them can take its whole stack, or minutes.
@@ -9,12 +12,48 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
-from typing import BinaryIO
+import tarfile
+from collections.abc import Callable, Iterator, Mapping
+from io import BytesIO
+from typing import BinaryIO, Final
+
+MAX_FILES: Final = 256
 
 _BLOCK = 512
 _PLAIN = (b"0", b"\0")
 _OCTAL = re.compile(rb" *([0-7]{1,11})[ \0]*")
+
+
+def pack(handle: BinaryIO, files: Mapping[str, bytes]) -> None:
+    """Write files in their order, undated: equal files give equal bytes."""
+    with tarfile.open(fileobj=handle, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        for name, data in files.items():
+            member = tarfile.TarInfo(name)
+            member.size, member.mode = len(data), 0o444
+            archive.addfile(member, BytesIO(data))
+
+
+def unpack(handle: BinaryIO, belongs: Callable[[str], bool], expected: str) -> dict[str, bytes]:
+    """The files of an archive by name; it is read no further than the first that does not belong.
+
+    Parameters
+    ----------
+    belongs: whether a file of that name may be in it. expected: the same in words.
+
+    Raises
+    ------
+    ValueError: as :func:`plain_files`; or a name is foreign, stands twice, or is one too many.
+    """
+    files: dict[str, bytes] = {}
+    for name, data in plain_files(handle):
+        if len(files) == MAX_FILES:
+            raise ValueError(f"it has more than {MAX_FILES} files")
+        if not belongs(name):
+            raise ValueError(f"{name[:80]!r} does not belong there: expected {expected}")
+        if name in files:
+            raise ValueError(f"{name!r} stands twice")
+        files[name] = data
+    return files
 
 
 def plain_files(handle: BinaryIO) -> Iterator[tuple[str, bytes]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,9 +11,10 @@ from assay.domain.evidence import Evidence
 from assay.domain.instants import Instant, render
 from assay.domain.verdicts import Outcome, Severity, Verdict
 from assay.domain.versions import SemanticVersion, Stage, check_name
-from assay.errors import NotFound, Tampered, did_you_mean
+from assay.errors import Gone, NotFound, Refused, Tampered, did_you_mean
 from assay.registry.artifacts import Artifacts, ReadFiles
 from assay.registry.catalogue import Catalogue, VersionRecord
+from assay.registry.countersigning import vouched_by
 from assay.registry.file_ledger import FileLedger
 from assay.registry.folders import FolderArtifacts
 from assay.registry.journal import Journal
@@ -31,8 +33,14 @@ from assay.registry.records import (
     LiveAnswer,
     evidence_digest,
 )
-from assay.registry.sealed import ValidationReport, VerifiedVersion, validate, verified
-from assay.registry.verification import verify_promotion, verify_registry
+from assay.registry.sealed import (
+    ValidationReport,
+    VerifiedVersion,
+    as_it_is,
+    validate,
+    verified,
+)
+from assay.registry.verification import check_approvals, verify_promotion, verify_registry
 
 CHAMPION = "champion"
 """The alias of the version in production."""
@@ -205,21 +213,38 @@ class RegistryReader:
 
     def metadata(self, name: str, version: str) -> ModelMetadata:
         """The version's own record, read from its verified folder."""
-        return self.open_version(name, version).metadata
+        return self.keep_version(name, version).metadata
 
     def show(self, name: str, version: str) -> dict[str, Any]:
-        """One version as a document: record, metadata, evidence, gates, approvals."""
-        opened = self.open_version(name, version)
-        report = self.gate_record(name, version)
+        """One version as a document: record, metadata, evidence, gates, approvals.
+
+        ``signature_note`` says that its key was revoked since, and who vouches for it.
+
+        Raises
+        ------
+        Gone: its files were collected; :meth:`remains` has what is left of it.
+        """
+        opened = self.keep_version(name, version)
         return {
-            "record": self.get(name, version).to_json(),
+            **self.remains(name, version),
             "metadata": opened.metadata.to_json(),
             "schema": None if opened.inputs is None else opened.inputs.to_json(),
             "contents": list(opened.contents),
             "signed_by": opened.signed_by,
-            "evidence": [item.to_json() for item in self.evidence(name, version)],
+            "signature_note": opened.note,
+        }
+
+    def remains(self, name: str, version: str) -> dict[str, Any]:
+        """What the log alone knows of a version, also when its files were collected."""
+        record = self.get(name, version)
+        report = self.gate_record(name, record.version)
+        collected = self.collected(record)
+        return {
+            "record": record.to_json(),
+            "collected": None if collected is None else collected.to_json(),
+            "evidence": [item.to_json() for item in self.evidence(name, record.version)],
             "gates": None if report is None else report.to_json(),
-            "approvals": [dict(entry.evidence) for entry in self.approvals(name, version)],
+            "approvals": [dict(entry.evidence) for entry in self.approvals(name, record.version)],
         }
 
     def validate(self, name: str, version: str) -> ValidationReport:
@@ -227,21 +252,44 @@ class RegistryReader:
         record = self.get(name, version)
         files = self._files(record)
         return validate(
-            *files, name, record.version, record.digest, self.keyring, at=record.registered_at
-        )
+            *files, name, record.version, record.digest, self.keyring, at=record.registered_at,
+            vouched=lambda: self._vouched(record),
+        )  # fmt: skip
 
     def open_version(self, name: str, version: str) -> VerifiedVersion:
         """A version's verified bytes.
 
         Raises
         ------
-        Tampered: a file is not what was sealed and signed; the message names it.
+        Tampered: a file is not what was sealed and signed; the message names it. Or the key that
+        signed it was revoked since, and nobody has countersigned it.
         """
         record = self.get(name, version)
+        return self._open(record, lambda: self._vouched(record))
+
+    def keep_version(self, name: str, version: str) -> VerifiedVersion:
+        """A version's bytes, to be kept, compared or shown, and not to be served.
+
+        As :meth:`open_version`, but one whose key was revoked since is given as it is, with a
+        :attr:`~assay.registry.sealed.VerifiedVersion.note`: its digest is still the log's.
+        """
+        record = self.get(name, version)
+        return self._open(record, lambda: self._vouched(record) or as_it_is())
+
+    def _open(self, record: VersionRecord, vouched: Callable[[], str | None]) -> VerifiedVersion:
         files = self._files(record)
         return verified(
-            *files, name, record.version, record.digest, self.keyring, at=record.registered_at
-        )
+            *files, record.name, record.version, record.digest, self.keyring,
+            at=record.registered_at, vouched=vouched,
+        )  # fmt: skip
+
+    def countersigned(self, name: str, version: str, promotion: Entry | None = None) -> str | None:
+        """Who has countersigned a version, or one promotion of it; None where nobody has."""
+        return self._vouched(self.get(name, version), promotion)
+
+    def _vouched(self, record: VersionRecord, promotion: Entry | None = None) -> str | None:
+        entries = self._catalogue.events(record.name, record.version, (EventType.COUNTERSIGN,))
+        return vouched_by(entries, record.digest, self.keyring, promotion)
 
     def is_model(self, record: VersionRecord) -> bool:
         """Whether a version can predict, as it was registered; else it is files of another kind."""
@@ -252,7 +300,7 @@ class RegistryReader:
     def is_whole(self, record: VersionRecord) -> bool:
         """Whether every file of a version is there and what was registered."""
         try:
-            return self.validate(record.name, record.version).ok
+            return bool(self.keep_version(record.name, record.version).files)
         except (NotFound, Tampered):
             return False
 
@@ -288,12 +336,16 @@ class RegistryReader:
         self.verify_promoted(name, record.version)
         return self.open_version(name, record.version)
 
-    def verify_promoted(self, name: str, version: str) -> None:
-        """Check the signed statement that first put a version into production.
+    def verify_promoted(self, name: str, version: str) -> tuple[str, ...]:
+        """Check what first put a version into production: the statement, and the approvals.
+
+        Approvals are those of that moment: by two people other than the author, of this digest.
+        Returned are notes, such as that an approver's key was revoked since.
 
         Raises
         ------
-        Tampered: there is none, or it does not verify.
+        Tampered: there is none, it does not verify, its key was revoked since and nobody has
+        countersigned it, or it lacks an approval that it names.
         """
         record = self.get(name, version)
         promotions = self._catalogue.events(
@@ -302,7 +354,23 @@ class RegistryReader:
         done = [entry for entry in promotions if entry.outcome is EventOutcome.DONE]
         if not done:
             raise Tampered(f"{name} {record.version} was never promoted")
-        verify_promotion(done[-1], record.digest, self.keyring)
+        notes: list[str] = []
+        claim = verify_promotion(
+            done[-1],
+            record.digest,
+            self.keyring,
+            vouched=lambda entry: self._vouched(record, entry),
+            notes=notes,
+        )
+        if not claim.break_glass:
+            given = self.approvals(name, record.version)
+            try:
+                check_approvals(claim, record.author, given, self.keyring, done[-1].at, notes=notes)
+            except Refused as error:
+                raise Tampered(
+                    f"promotion of {name} {record.version} (entry {done[-1].seq}): {error.message}"
+                ) from None
+        return tuple(notes)
 
     def evidence(self, name: str, version: str) -> tuple[Evidence, ...]:
         """A version's measurements by name; the latest of each."""
@@ -402,9 +470,9 @@ class RegistryReader:
         return champion.digest if champion else ""
 
 
-def collected_error(record: VersionRecord, collected: Entry) -> NotFound:
+def collected_error(record: VersionRecord, collected: Entry) -> Gone:
     """The error of asking for files that were collected."""
-    return NotFound(
+    return Gone(
         f"the files of {record.name} {record.version} were collected at {render(collected.at)} by "
         f"{collected.initiated_by} (log entry {collected.seq}): {collected.reason}",
         hint=f"assay models bring-back {record.name} {record.version} --from BACKUP",

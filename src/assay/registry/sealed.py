@@ -16,7 +16,7 @@ exchanged in between.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,7 +25,7 @@ from assay.domain.instants import Instant
 from assay.domain.versions import InputSchema
 from assay.errors import AssayError, ContractViolation, IncompatibleVersion, Tampered
 from assay.registry.formats import check_files
-from assay.registry.keyring import VERSION, Attestation, KeyRing
+from assay.registry.keyring import VERSION, Attestation, KeyRing, RevokedKey
 from assay.registry.metadata import ModelMetadata
 from assay.registry.onnx_check import check_onnx
 from assay.registry.signing import Envelope, Statement
@@ -181,7 +181,8 @@ class ValidationReport:
 class VerifiedVersion:
     """A version whose every byte was checked, with those bytes.
 
-    ``inputs`` is the schema of a model's input, None where the version is no model.
+    ``inputs`` is the schema of a model's input, None where the version is no model. ``note`` says
+    that the key which signed it was revoked since, and who vouches for it; "" for neither.
     """
 
     name: str
@@ -191,6 +192,7 @@ class VerifiedVersion:
     inputs: InputSchema | None
     signed_by: str
     files: Mapping[str, bytes] = field(repr=False)
+    note: str = ""
 
     @property
     def is_model(self) -> bool:
@@ -274,6 +276,7 @@ def validate(
     keyring: KeyRing,
     *,
     at: Instant | None = None,
+    vouched: Callable[[], str | None] = lambda: None,
 ) -> ValidationReport:
     """Check every file of a version.
 
@@ -282,8 +285,9 @@ def validate(
     files, problems: what was found in its place, and what was wrong there.
     digest: the one that the registry's log recorded. at: when it was registered; None where no
         log says so.
+    vouched: who vouches for it, asked when its own key was revoked since; None for nobody.
     """
-    return _inspect(files, problems, name, version, digest, keyring, at)[0]
+    return _inspect(files, problems, name, version, digest, _Signatures(keyring, at, vouched))[0]
 
 
 def verified(
@@ -295,6 +299,7 @@ def verified(
     keyring: KeyRing,
     *,
     at: Instant | None = None,
+    vouched: Callable[[], str | None] = lambda: None,
 ) -> VerifiedVersion:
     """A version of which every byte was checked; parameters as for :func:`validate`.
 
@@ -302,14 +307,17 @@ def verified(
     ------
     Tampered: something is wrong; names the files.
     """
-    report, attestation = _inspect(files, problems, name, version, digest, keyring, at)
+    signatures = _Signatures(keyring, at, vouched)
+    report, attestation = _inspect(files, problems, name, version, digest, signatures)
     if not report.ok or attestation is None:
         first = report.problems[0]
         others = sorted({problem.file for problem in report.problems} - {first.file})
         raise Tampered(
             f"{name} {version} is refused: {first.file}: {first.reason}"
             + (f"; also wrong: {', '.join(others)}" if others else ""),
-            hint=f"assay models validate {name} {version} lists every problem",
+            hint=f"assay models countersign {name} {version} vouches for it anew"
+            if signatures.lost_key and len(report.problems) == 1
+            else f"assay models validate {name} {version} lists every problem",
         )
     return VerifiedVersion(
         name=name,
@@ -319,7 +327,13 @@ def verified(
         inputs=InputSchema.from_json(json.loads(files[SIDECAR])) if SIDECAR in files else None,
         signed_by=attestation.identity,
         files=files,
+        note=report.signature if signatures.lost_key else "",
     )
+
+
+def as_it_is() -> str:
+    """As ``vouched``: take a version whose key was revoked since, to keep it or to show it."""
+    return "kept as it is"
 
 
 def log_head_of(signature: bytes, keyring: KeyRing) -> tuple[int, str]:
@@ -337,18 +351,27 @@ def log_head_of(signature: bytes, keyring: KeyRing) -> tuple[int, str]:
         raise Tampered(f"the signature states no end of the log: {error!r}") from None
 
 
+@dataclass(slots=True)
+class _Signatures:
+    """By whom and when a version may have been signed; ``lost_key`` once its key was revoked."""
+
+    keyring: KeyRing
+    at: Instant | None
+    vouched: Callable[[], str | None]
+    lost_key: bool = False
+
+
 def _inspect(
     files: Mapping[str, bytes],
     found_problems: Sequence[Problem],
     name: str,
     version: str,
     digest: str,
-    keyring: KeyRing,
-    at: Instant | None,
+    signatures: _Signatures,
 ) -> tuple[ValidationReport, Attestation | None]:
     problems = [*found_problems]
     found = digests_of(files)
-    attestation, signature = _attest(files, name, version, keyring, at, problems)
+    attestation, signature = _attest(files, name, version, signatures, problems)
     _compare(files, found, digest, attestation, problems)
     if not problems:
         _check_meaning(files, found, name, version, problems)
@@ -360,26 +383,34 @@ def _attest(
     content: Mapping[str, bytes],
     name: str,
     version: str,
-    keyring: KeyRing,
-    at: Instant | None,
+    signatures: _Signatures,
     problems: list[Problem],
 ) -> tuple[Attestation | None, str]:
     if SIGNATURE not in content:
         if not any(problem.file == SIGNATURE for problem in problems):
             problems.append(Problem(SIGNATURE, "is missing: the version is not signed"))
         return None, "missing"
+    said = None
     try:
-        attestation = keyring.verify(Envelope.from_bytes(content[SIGNATURE]), VERSION, at=at)
-        stated = (
-            attestation.statement.predicate.get("name"),
-            attestation.statement.predicate.get("version"),
-        )
+        envelope = Envelope.from_bytes(content[SIGNATURE])
+        try:
+            attestation = signatures.keyring.verify(envelope, VERSION, at=signatures.at)
+        except RevokedKey as error:
+            signatures.lost_key = True
+            attestation, said, vouched = error.made, error.message, signatures.vouched()
+            if vouched is None:
+                problems.append(Problem(SIGNATURE, said))
+            else:
+                said = f"{said}; {vouched}"
+        predicate = attestation.statement.predicate
+        stated = (predicate.get("name"), predicate.get("version"))
         if stated != (name, version):
             raise Tampered(f"made for {stated[0]} {stated[1]}, not for {name} {version}")
     except AssayError as error:
         problems.append(Problem(SIGNATURE, error.message))
         return None, error.message
-    return attestation, f"valid, by {attestation.identity} with key {attestation.key_id[:12]}"
+    valid = f"valid, by {attestation.identity} with key {attestation.key_id[:12]}"
+    return attestation, said or valid
 
 
 def _compare(

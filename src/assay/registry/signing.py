@@ -19,9 +19,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from assay.domain.canonical import canonical_bytes
+from assay.domain.canonical import canonical_bytes, sha256_hex
 from assay.errors import ContractViolation, Tampered
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
@@ -123,6 +124,11 @@ class Envelope:
         except (ValueError, RecursionError, ContractViolation) as error:
             raise Tampered(f"the signature envelope is not JSON: {error}") from None
         return envelope
+
+
+def key_id_of(key: Ed25519PublicKey) -> str:
+    """SHA-256 of the public key's SubjectPublicKeyInfo, 64 hexadecimal digits."""
+    return sha256_hex(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
 
 
 def pre_authentication_encoding(payload_type: str, body: bytes) -> bytes:

@@ -45,8 +45,14 @@ class Gate:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await self._inner(scope, receive, send)
+            try:
+                await self._inner(scope, receive, send)
+            finally:
+                if scope["type"] == "lifespan":  # the server stops: counts go to the disk
+                    await run_sync(lambda: self._desk.refusals.write_counts(everything=True))
             return
+        if self._desk.refusals.has_ended():
+            await run_sync(self._desk.refusals.write_counts)
         headers = dict(reversed(scope["headers"]))
         given = headers.get(b"x-request-id", b"").decode("latin-1")
         request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
@@ -113,19 +119,22 @@ def too_large(most: int) -> Unacceptable:
 
 def record_refusal(desk: Desk, scope: Scope, error: AssayError) -> None:
     """Write a refusal down; not that something which was asked for is absent, or busy now."""
-    absent = code_of(error) == "not_found" or status_of(error) == 503
+    absent = code_of(error) in {"not_found", "gone"} or status_of(error) == 503
     if absent and scope["method"] in {"GET", "HEAD"}:
         return
     state = scope.get("state", {})
     caller = state.get("caller")
-    desk.access_log.record(
-        AccessEvent(
-            "refused",
-            caller.name if caller is not None else "",
-            scope["method"],
-            scope["path"],
-            code_of(error),
-            error.message,
-            state.get("request_id", ""),
-        )
+    event = AccessEvent(
+        "refused",
+        caller.name if caller is not None else "",
+        scope["method"],
+        scope["path"],
+        code_of(error),
+        error.message,
+        state.get("request_id", ""),
     )
+    if caller is not None:
+        desk.access_log.record(event)
+    else:
+        host, *_ = scope.get("client") or ("unknown",)
+        desk.refusals.record(str(host), event)

@@ -18,6 +18,7 @@ from assay.errors import (
     ConfigurationError,
     Conflict,
     DataError,
+    Gone,
     IntegrityError,
     NotFound,
     Refused,
@@ -25,6 +26,7 @@ from assay.errors import (
 )
 
 _STATUSES: tuple[tuple[type[AssayError], int], ...] = (
+    (Gone, 410),
     (NotFound, 404),
     (Conflict, 409),
     (Refused, 409),

@@ -8,7 +8,6 @@ no path to leave a folder by, no link to follow, and nothing compressed that cou
 from __future__ import annotations
 
 import json
-import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -16,7 +15,7 @@ from typing import Any, BinaryIO
 from assay.domain.versions import InputSchema
 from assay.errors import AssayError, ContractViolation
 from assay.registry import Candidate, ModelMetadata
-from assay.registry.plain_tar import plain_files
+from assay.registry.plain_tar import pack, unpack
 from assay.registry.sealed import OPTIONAL, REQUIRED
 from assay.registry_api.problems import Unacceptable
 
@@ -39,10 +38,8 @@ def write_archive(path: Path, candidate: Candidate) -> None:
             hint="assay models register, on the machine of the registry",
         )
     record = {"metadata": candidate.metadata.to_json(), "schema": candidate.schema.to_json()}
-    members = {RECORD: json.dumps(record).encode(), **candidate.files}
-    with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as archive:
-        for name, data in members.items():
-            _add(archive, name, data)
+    with path.open("wb") as handle:
+        pack(handle, {RECORD: json.dumps(record).encode(), **candidate.files})
 
 
 def read_archive(handle: BinaryIO) -> Candidate:
@@ -53,17 +50,8 @@ def read_archive(handle: BinaryIO) -> Candidate:
     Unacceptable: it is no plain tar, or a member is not a regular file of a known name.
     ContractViolation: its record is not one of a version.
     """
-    files: dict[str, bytes] = {}
     try:
-        for name, data in plain_files(handle):
-            if name not in _ALLOWED:
-                raise ValueError(
-                    f"{name[:80]!r} does not belong there: expected one of "
-                    f"{', '.join(sorted(_ALLOWED))}"
-                )
-            if name in files:
-                raise ValueError(f"{name} stands twice")
-            files[name] = data
+        files = unpack(handle, _ALLOWED.__contains__, f"one of {', '.join(sorted(_ALLOWED))}")
     except ValueError as error:
         raise _bad(str(error)) from None
     record = files.pop(RECORD, None)
@@ -90,14 +78,6 @@ def _record(data: bytes) -> tuple[ModelMetadata, InputSchema]:
         raise _bad(f"{RECORD}: {error.message}") from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise _bad(f"{RECORD} is no record of a version: {error!r}"[:300]) from None
-
-
-def _add(archive: tarfile.TarFile, name: str, data: bytes) -> None:
-    from io import BytesIO
-
-    member = tarfile.TarInfo(name)
-    member.size = len(data)
-    archive.addfile(member, BytesIO(data))
 
 
 def _bad(why: str) -> Unacceptable:

@@ -12,6 +12,7 @@ from assay.access import (
     AccessEvent,
     AccessLog,
     Denial,
+    RepeatedRefusals,
     Role,
     Scope,
     check_proof,
@@ -19,10 +20,12 @@ from assay.access import (
     make_proof,
     require_here,
 )
+from assay.access.repeated import PLACES, WRITTEN
 from assay.errors import ConfigurationError, Tampered
 from assay.registry import revoke_key, rotate_key
-from assay.registry.keyring import APPROVAL, IDENTITY, key_id_of, load_private_key
-from assay.registry.signing import Statement, sign_statement
+from assay.registry.keyring import APPROVAL, IDENTITY, load_private_key
+from assay.registry.log import SignedHeads
+from assay.registry.signing import Statement, key_id_of, sign_statement
 from assay.testing.clocks import FixedClock
 from assay.testing.versions import AUTHOR, FIRST_APPROVER, make_keys
 
@@ -252,3 +255,74 @@ def test_the_roles_decide_where_the_desk_names_users(keys, log, tmp_path):
     assert "mlops, sre" in caught.value.hint
     assert [event["event"] for event in log.events()] == ["allowed", "refused"]
     assert "signature" not in json.dumps(log.events())
+
+
+# -- signed heads, files put aside, and strangers who repeat themselves ----------------------------
+
+
+def test_a_record_goes_on_in_a_new_file_when_one_has_become_large(tmp_path):
+    log = AccessLog(tmp_path / "access_events.jsonl", FixedClock(T0), largest=2_000)
+    some(log, 40)
+    assert len(log.files()) > 3
+    assert max(path.stat().st_size for path in log.files()) < 2_600
+    assert [event["seq"] for event in log.events()] == list(range(1, 41))
+    again = AccessLog(log.path, FixedClock(T0), largest=2_000)
+    some(again, 1)
+    assert again.events()[-1]["seq"] == 41
+    again.files()[1].unlink()
+    with pytest.raises(Tampered, match="does not follow"):
+        again.events()
+
+
+def test_whoever_is_let_through_signs_how_far_the_record_has_come(tmp_path):
+    ring = make_keys(tmp_path, ("author",))
+    log = AccessLog(tmp_path / "access_events.jsonl", FixedClock(T0))
+    some(log, 2)
+    require_here(ring, None, "author", Scope.WRITE, action="hold", resource="x",
+                 clock=FixedClock(T0), log=log)  # fmt: skip
+    assert log.verify(ring) == ([], [])
+    whole = log.path.read_bytes()
+    log.path.write_bytes(b"".join(whole.splitlines(keepends=True)[:2]))
+    ((problem,), _) = log.verify(ring)
+    assert problem.lost == ("access_events.jsonl", 3, json.loads(whole.splitlines()[2])["hash"])
+    assert "cut off" in problem.detail
+    # A head of the registry's log is none of this one.
+    log.path.write_bytes(whole)
+    (head,) = log.heads.folder.glob("*.json")
+    SignedHeads(tmp_path / "other").sign(3, "0" * 64, ring, "author")
+    head.chmod(0o644)
+    head.write_bytes((tmp_path / "other/000000000003.json").read_bytes())
+    ((problem,), _) = log.verify(ring)
+    assert "not access_events.jsonl" in problem.detail
+
+
+def test_refusals_of_a_stranger_are_written_first_and_counted_after(tmp_path):
+    clock = FixedClock(T0)
+    log = AccessLog(tmp_path / "access_events.jsonl", clock)
+    refusals = RepeatedRefusals(log, clock)
+
+    def refuse(place, times=1, code="no_token"):
+        for _ in range(times):
+            refusals.record(place, AccessEvent("refused", "", "GET", "/x", code, "no token"))
+
+    refuse("10.0.0.1", 500)
+    assert len(log.events()) == WRITTEN
+    refuse("10.0.0.2")
+    refuse("10.0.0.1", 1, "expired")
+    assert len(log.events()) == WRITTEN + 2, "another place and another reason have their own"
+    assert log.events()[0]["place"] == "10.0.0.1"
+    clock.advance(61 * 10**9)
+    assert refusals.has_ended()
+    refusals.write_counts()
+    last = log.events()[-1]
+    assert (last["count"], last["place"], last["code"]) == (480, "10.0.0.1", "no_token")
+    assert "480 more of the same" in last["detail"]
+    assert not refusals.has_ended()
+    before = len(log.events())
+    for number in range(1_000):
+        refuse(f"10.1.{number // 250}.{number % 250}")
+    refusals.write_counts(everything=True)
+    added = log.events()[before:]
+    assert len(added) == PLACES + WRITTEN + 1
+    assert sum(event.get("count", 1) for event in added) == 1_000
+    assert added[-1]["place"] == "other places"

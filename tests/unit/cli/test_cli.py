@@ -210,7 +210,7 @@ def test_a_damaged_catalogue_is_rebuilt_by_the_command_that_its_error_names(
     refused = shell.run("models", "list", "--desk", str(desk))
     assert refused.returncode == 1
     assert "assay models rebuild" in refused.stderr
-    assert shell.json("models", "rebuild", "--desk", str(desk)) == {"versions": 1}
+    assert shell.json("models", "rebuild", "--as", "quant", "--desk", str(desk)) == {"versions": 1}
     (record,) = shell.json("models", "list", "--desk", str(desk))
     assert record["version"] == "1.0.0"
 

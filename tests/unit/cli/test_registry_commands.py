@@ -125,7 +125,7 @@ def test_a_desk_moves_its_registry_into_postgresql_and_back(
     refused = shell.run("models", "list", "--desk", str(copy))
     assert refused.returncode == 1
     assert "assay models adopt" in refused.stderr
-    assert shell.json("models", "adopt", "--desk", str(copy))["entries"] == 5
+    assert shell.json("models", "adopt", "--as", AUTHOR, "--desk", str(copy))["entries"] == 5
 
     moved = open_desk(copy)
     assert moved.open_registry().current("fx_vol").version == "2.0.0"
@@ -142,7 +142,7 @@ def test_a_desk_moves_its_registry_into_postgresql_and_back(
     name_catalogue(copy, "sqlite")
     with pytest.raises(Tampered, match="cut or replaced"):
         _ = open_desk(copy).registry  # the file is as it was when the log moved away
-    assert shell.json("models", "adopt", "--desk", str(copy))["entries"] == 6
+    assert shell.json("models", "adopt", "--as", AUTHOR, "--desk", str(copy))["entries"] == 6
     back = open_desk(copy)
     assert len(back.registry.history("fx_vol")) == 6
     assert back.registry.current("fx_vol").version == "1.0.0"

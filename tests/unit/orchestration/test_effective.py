@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 
 from assay import bootstrap
+from assay.access import Scope
 from assay.delivery.promotion import break_glass
 from assay.delivery.rollback import rollback
 from assay.errors import Unavailable
 from assay.orchestration.effective import UNSIGNED, effective_at, read_servers, verify_records
 from assay.orchestration.witness import RegistryWitness
+from assay.registry.acknowledging import acknowledge_losses
 from assay.registry.keyring import PURPOSES, SERVICE, revoke_key
 from assay.serving import ServiceRecord
 from assay.testing.clocks import FixedClock
@@ -226,9 +228,16 @@ def test_a_line_that_was_changed_or_signed_by_nobody_trusted_is_named_and_left_o
     assert "who may not sign for service" in problems[0]
     key = world.desk.keyring.key_of("server")
     assert key is not None
+    for one in trust["keys"]:
+        one["may_sign"] = list(PURPOSES)
+    policy.write_text(json.dumps(trust))
     revoke_key(world.folder / "keys", key.key_id, "stolen")
-    problems = effective_at(world.desk, "fx_vol", world.clock.now()).problems
-    assert all("revoked: stolen" in one for one in problems)
+    found = effective_at(world.desk, "fx_vol", world.clock.now())
+    assert found.problems == (), "what the line says is no more and no less than an unsigned one"
+    assert found.servers[0].load.signed_by == "server, whose key is revoked"
+    (note,) = found.notes
+    assert "2 lines from 1 to 2" in note
+    assert "revoked: stolen" in note
     # The service itself goes on writing, and says that nobody signs.
     server.append("stopped")
     assert world.lines()[-1]["signature"] is None
@@ -275,3 +284,66 @@ def test_a_chosen_identity_that_cannot_sign_for_services_is_refused_at_the_start
     monkeypatch.setenv("ASSAY_SERVING__IDENTITY", "nobody")
     with pytest.raises(Unavailable, match=r"serving\.identity is nobody"):
         bootstrap.open_service(world.folder)
+
+
+def test_a_registry_that_came_back_older_than_servers_remember_is_acknowledged_once(
+    world: World, tmp_path: Path
+) -> None:
+    world.promote("1.0.0")
+    older = tmp_path / "older"
+    audit = world.folder / "observability/audit/model_events.jsonl"
+
+    def put_back() -> None:
+        shutil.rmtree(world.folder / "data/models")
+        shutil.copytree(older, world.folder / "data/models", symlinks=True)
+        audit.write_bytes((older / "log/events.jsonl").read_bytes())
+        world.desk = bootstrap.open_desk(world.folder, clock=world.clock)
+
+    shutil.copytree(world.folder / "data/models", older, symlinks=True)
+    world.promote("1.1.0")
+    server = world.server()
+    server.append("started")
+    put_back()
+    (problem,) = verify_records(world.desk).problems
+    assert "serving.jsonl line 1 (server)" in problem.detail
+    entry = acknowledge_losses(
+        world.desk.registry.journal, world.desk.keyring, verify_records(world.desk),
+        signer="ops", reason="restored from the night's backup",
+    )  # fmt: skip
+    assert entry.evidence["losses"][0]["witness"].startswith("serving.jsonl line 1 (server)")
+    report = verify_records(world.desk)
+    assert report.ok
+    assert any("acknowledged loss: serving.jsonl line 1" in note for note in report.notes)
+    # Another cut, of something that a server has seen since, is another loss.
+    shutil.rmtree(older)
+    shutil.copytree(world.folder / "data/models", older, symlinks=True)
+    world.promote("1.1.0")
+    server.append("seen")
+    put_back()
+    (problem,) = verify_records(world.desk).problems
+    assert "serving.jsonl line 2 (server)" in problem.detail
+
+
+def test_the_record_of_access_is_verified_with_the_log_and_its_loss_acknowledged(
+    world: World,
+) -> None:
+    world.desk.require("ops", Scope.WRITE, action="hold", resource="x")
+    world.desk.require("ops", Scope.WRITE, action="hold", resource="y")
+    assert verify_records(world.desk).ok
+    log = world.desk.access_log.path
+    whole = log.read_bytes()
+    log.write_bytes(whole.splitlines(keepends=True)[0])
+    (problem,) = verify_records(world.desk).problems
+    assert "names entry 2, but the log ends at 1: cut off" in problem.detail
+    # The next one who is let through does not write over what contradicts it.
+    world.desk.require("ops", Scope.WRITE, action="hold", resource="z")
+    (problem,) = verify_records(world.desk).problems
+    assert "another entry 2" in problem.detail
+    acknowledge_losses(
+        world.desk.registry.journal, world.desk.keyring, verify_records(world.desk),
+        signer="ops", reason="a disk",
+    )  # fmt: skip
+    assert verify_records(world.desk).ok
+    log.write_bytes(log.read_bytes().replace(b"hold", b"sold"))
+    (problem,) = verify_records(world.desk).problems
+    assert "record of access: line 1" in problem.detail

@@ -23,8 +23,10 @@ from assay import bootstrap
 from assay.delivery.approvals import approve
 from assay.delivery.promotion import break_glass, promote
 from assay.delivery.rollback import rollback
+from assay.domain.instants import render
 from assay.errors import ConfigurationError, Conflict, ContractViolation, NotFound, Tampered
 from assay.orchestration.desk import Desk
+from assay.orchestration.effective import verify_records
 from assay.orchestration.evidence_pack import (
     bom_of,
     check_pack,
@@ -34,6 +36,8 @@ from assay.orchestration.evidence_pack import (
     read_declared,
     write_pack,
 )
+from assay.registry import revoke_key
+from assay.registry.acknowledging import sign_log
 from assay.registry.keyring import PURPOSES
 from assay.testing.clocks import FixedClock
 from assay.testing.versions import make_candidate, pass_gates
@@ -389,3 +393,57 @@ def test_every_signature_in_a_pack_can_be_checked_without_this_program(
         assert json.loads(body)["predicateType"].split(":")[2] in key["may_sign"]
         signers.add(key["identity"])
     assert signers == {"author", "risk", "head", "ops"}
+
+
+def trusting(folder: Path, told: Desk, identity: str, **changed: Any) -> Path:
+    """The desk's trust policy, with something changed about somebody's key."""
+    shutil.copytree(told.keyring.public_dir, folder)
+    policy = folder / "trust.json"
+    document = json.loads(policy.read_text())
+    for key in document["keys"]:
+        if key["identity"] == identity:
+            key.update(changed)
+    policy.write_text(json.dumps(document))
+    return folder
+
+
+def test_what_a_key_signed_after_it_was_retired_does_not_hold_in_a_pack(
+    told: Desk, tmp_path: Path
+) -> None:
+    pack = tmp_path / "pack.zip"
+    write_pack(told, "fx_vol", "1.1.0", pack)
+    before = trusting(tmp_path / "before", told, "ops", retired=render(T0 + 60 * SECOND))
+    (wrong,) = failing(pack, before)
+    assert wrong.startswith("statements/promotion-")
+    later = trusting(tmp_path / "later", told, "ops", retired=render(T0 + 10**6 * SECOND))
+    assert failing(pack, later) == set()
+
+
+def test_a_pack_over_a_revoked_key_says_so_and_holds_where_others_vouch(
+    desk: Desk, tmp_path: Path
+) -> None:
+    stolen = desk.keyring.key_of("author")
+    assert stolen is not None
+    revoke_key(desk.keyring.public_dir, stolen.key_id, "laptop stolen")
+    document = gather_pack(desk, "fx_vol", "1.0.0")
+    assert "laptop stolen" in document["identity"]["signature_note"]
+    assert document["identity"]["signed_with"] == stolen.key_id
+    pack = tmp_path / "pack.zip"
+    write_pack(desk, "fx_vol", "1.0.0", pack)
+    found = {one.what: one for one in check_pack(pack).findings}
+    assert all(one.ok for one in found.values())
+    assert "NOTE: signed by author" in found["version/signature"].detail
+    # Whoever signed every head is gone as well: nobody who is trusted stands for the log.
+    key = desk.keyring.key_of("ops")
+    assert key is not None
+    revoke_key(desk.keyring.public_dir, key.key_id, "stolen too")
+    with pytest.raises(Tampered, match="assay audit sign"):
+        gather_pack(desk, "fx_vol", "1.0.0")
+    without = trusting(tmp_path / "keys", desk, "nobody")
+    assert {"heads", "version/signature"} <= failing(pack, without)
+    sign_log(
+        desk.registry.journal, desk.keyring, verify_records(desk), signer="head", reason="read"
+    )
+    again = tmp_path / "again.zip"
+    write_pack(desk, "fx_vol", "1.0.0", again)
+    assert failing(again) == set()

@@ -14,7 +14,7 @@ import pytest
 
 from assay.domain.canonical import canonical_bytes, sha256_hex
 from assay.errors import ContractViolation, NotFound, Tampered
-from assay.registry import ModelRegistry
+from assay.registry import Candidate, ModelRegistry
 from assay.registry.packages import oci_layout, read_package, tarball
 from assay.testing.clocks import FixedClock
 from assay.testing.versions import AUTHOR, make_candidate, make_keys, make_registry
@@ -136,16 +136,16 @@ def bomb() -> bytes:
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (archive((member("../../evil"), b"x")), "is no name of a version's file"),
-        (archive((member("/etc/passwd"), b"x")), "is no name of a version's file"),
-        (archive((member("a/../../b"), b"x")), "is no name of a version's file"),
-        (archive((member("blobs/sha256/../x"), b"x")), "is no name of a version's file"),
-        (archive((member(".hidden"), b"x")), "is no name of a version's file"),
+        (archive((member("../../evil"), b"x")), "does not belong there"),
+        (archive((member("/etc/passwd"), b"x")), "does not belong there"),
+        (archive((member("a/../../b"), b"x")), "does not belong there"),
+        (archive((member("blobs/sha256/../x"), b"x")), "does not belong there"),
+        (archive((member(".hidden"), b"x")), "does not belong there"),
         (archive((member("model.onnx", tarfile.SYMTYPE, "/etc/passwd"), b"")), "not a plain file"),
         (archive((member("model.onnx", tarfile.LNKTYPE, "x"), b"")), "not a plain file"),
         (archive((member("model.onnx", tarfile.FIFOTYPE), b"")), "not a plain file"),
         (archive((member("model.onnx", tarfile.DIRTYPE), b"")), "not a plain file"),
-        (archive((member("a"), b"1"), (member("a"), b"2")), "holds 'a' twice"),
+        (archive((member("a"), b"1"), (member("a"), b"2")), "'a' stands twice"),
         (archive(*((member(f"f{n}"), b"") for n in range(257))), "more than 256 files"),
         (archive((member("model.onnx"), b"x")), "holds no metadata.json and manifest.json"),
         (archive((member("oci-layout"), b"{}")), "is no image layout"),
@@ -218,3 +218,23 @@ def test_a_version_signed_by_a_stranger_does_not_get_in(
     path.write_bytes(as_tar(unsigned))
     with pytest.raises(Tampered, match="not signed"):
         read_package(path, make_keys(tmp_path / "others"))
+
+
+def test_a_name_that_no_archive_can_hold_is_refused_at_registration(
+    registry: ModelRegistry, tmp_path: Path
+) -> None:
+    import dataclasses
+
+    model = make_candidate("weights", "1.0.0")
+    longest = "w" * 96 + ".csv"
+
+    def candidate(name: str) -> Candidate:
+        metadata = dataclasses.replace(model.metadata, kind="weights")
+        return Candidate(metadata, None, {"CHANGES.md": b"x\n", name: b"a,b\n1,2\n"})
+
+    with pytest.raises(ContractViolation, match="at most 100 letters"):
+        registry.register(candidate("w" + longest))
+    registry.register(candidate(longest))
+    path = tmp_path / "weights.tar"
+    path.write_bytes(as_tar(dict(registry.open_version("weights", "1.0.0").files)))
+    assert longest in read_package(path, registry.keyring).version.contents

@@ -6,7 +6,7 @@ import json
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version as version_of
 from pathlib import Path, PurePosixPath
@@ -14,11 +14,25 @@ from typing import Any, Final
 
 from assay.domain.canonical import canonical_bytes, sha256_hex
 from assay.errors import AssayError, ContractViolation, NotFound
-from assay.orchestration.evidence_pack.contents import FROM_METADATA, entry_line
+from assay.orchestration.evidence_pack.contents import (
+    FROM_METADATA,
+    entry_line,
+    statements_in,
+)
 from assay.orchestration.evidence_pack.page import pack_page
 from assay.orchestration.evidence_pack.writing import CHECKSUMS, SIGNATURE
 from assay.registry import Entry, EventOutcome, EventType, KeyRing
-from assay.registry.keyring import APPROVAL, LOG_HEAD, PACK, PROMOTION, VERSION
+from assay.registry.countersigning import vouched_by
+from assay.registry.keyring import (
+    APPROVAL,
+    COUNTERSIGNATURE,
+    LOG_HEAD,
+    PACK,
+    PROMOTION,
+    VERSION,
+    Attestation,
+    RevokedKey,
+)
 from assay.registry.signing import Envelope
 
 _LARGEST: Final = 512 * 2**20
@@ -86,8 +100,9 @@ def check_pack(path: Path, keys: Path | None = None) -> PackCheck:
     with tempfile.TemporaryDirectory() as folder:
         keyring = KeyRing(keys or _unpacked_keys(files, Path(folder)))
         try:
-            findings = [*_digests(files), *_version(files, document, keyring)]
-            findings += _log(files, document, keyring)
+            trail = _trail(files, keyring)
+            findings = [*_digests(files), *_version(files, document, trail)]
+            findings += _log(files, document, trail)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             # Whoever changed it may have changed its form as well.
             raise _no_pack(path, error) from None
@@ -147,13 +162,81 @@ def _digest(data: bytes | None) -> str | None:
     return None if data is None else sha256_hex(data)
 
 
+@dataclass(frozen=True, slots=True)
+class _Trail:
+    """Keys, the entries that can be read, and how far heads by trusted keys cover them."""
+
+    keyring: KeyRing
+    entries: tuple[Entry, ...]
+    signed_up_to: int
+    heads: str
+    heads_hold: bool
+
+    def registration(self, identity: Mapping[str, Any]) -> Entry | None:
+        """The entry that registered the version of the pack."""
+        return next(
+            (
+                one
+                for one in self.entries
+                if one.type is EventType.REGISTER
+                and (one.model, one.to_version) == (identity["name"], identity["version"])
+                and one.evidence.get("digest") == identity["digest"]
+            ),
+            None,
+        )
+
+    def attested(
+        self, envelope: Envelope, purpose: str, entry: Entry | None, digest: str
+    ) -> tuple[Attestation, str]:
+        """A statement that an entry dates, and a remark on its key.
+
+        One whose key was revoked since is taken where somebody trusted vouches for it, or has
+        signed a head over the entry: the log says then that it was made.
+
+        Raises
+        ------
+        Tampered: it does not hold.
+        """
+        try:
+            at = None if entry is None else entry.at
+            made = self.keyring.verify(envelope, purpose, at=at)
+        except RevokedKey as error:
+            if purpose == COUNTERSIGNATURE:
+                return error.made, f"NOTE: {error.message}; it vouches for nothing"
+            about = [] if entry is None else [
+                one for one in self.entries
+                if (one.model, one.to_version) == (entry.model, entry.to_version)
+            ]  # fmt: skip
+            promotion = entry if purpose == PROMOTION else None
+            by = vouched_by(about, digest, self.keyring, promotion)
+            if by is None and entry is not None and entry.seq <= self.signed_up_to:
+                by = f"a head by a trusted key covers entry {entry.seq}"
+            if by is None:
+                raise
+            return error.made, f"NOTE: {error.message}; {by}"
+        return made, f"by {made.identity}, key {made.key_id[:12]}"
+
+
+def _trail(files: Mapping[str, bytes], keyring: KeyRing) -> _Trail:
+    entries: list[Entry] = []
+    for line in files.get("log.jsonl", b"").splitlines():
+        try:
+            entries.append(Entry.from_line(line))
+        except AssayError:
+            break  # the walk over the log names it
+    said, furthest, holds = _heads(files, entries, keyring)
+    return _Trail(keyring, tuple(entries), furthest, said, holds)
+
+
 def _version(
-    files: Mapping[str, bytes], document: Mapping[str, Any], keyring: KeyRing
+    files: Mapping[str, bytes], document: Mapping[str, Any], trail: _Trail
 ) -> Iterator[PackFinding]:
     """The version's signature, the files that it covers, and the digest that the pack names."""
     identity = document["identity"]
     try:
-        made = keyring.verify(Envelope.from_bytes(files[_SIGNATURE]), VERSION)
+        envelope = Envelope.from_bytes(files[_SIGNATURE])
+        registered = trail.registration(identity)
+        made, said = trail.attested(envelope, VERSION, registered, identity["digest"])
     except AssayError as error:
         yield PackFinding(_SIGNATURE, False, error.message)
         return
@@ -163,9 +246,7 @@ def _version(
     subjects, predicate = made.statement.subjects, made.statement.predicate
     about = (predicate.get("name"), predicate.get("version"))
     same = about == (identity["name"], identity["version"])
-    yield PackFinding(
-        _SIGNATURE, same, f"by {made.identity}, key {made.key_id[:12]}, about {about[0]} {about[1]}"
-    )
+    yield PackFinding(_SIGNATURE, same, f"{said}, about {about[0]} {about[1]}")
     packed = {path.removeprefix("version/") for path in files if path.startswith("version/")}
     stated = {name: one["sha256"] for name, one in identity["files"].items()}
     wrong = [name for name, digest in subjects.items() if stated.get(name) != digest]
@@ -185,7 +266,7 @@ def _version(
 
 
 def _log(
-    files: Mapping[str, bytes], document: Mapping[str, Any], keyring: KeyRing
+    files: Mapping[str, bytes], document: Mapping[str, Any], trail: _Trail
 ) -> Iterator[PackFinding]:
     """The chain, the signed heads over it, and the statements inside its entries."""
     entries: list[Entry] = []
@@ -205,7 +286,7 @@ def _log(
     whole = head == document["log_head"]
     said = f"{len(entries)} entries, unbroken" if whole else "ends elsewhere than the pack says"
     yield PackFinding("log.jsonl", whole, said)
-    yield from _heads(files, entries, keyring)
+    yield PackFinding("heads", trail.heads_hold, trail.heads)
     identity = document["identity"]
     yield from _document(files, document, [one for one in entries if one.model == identity["name"]])
     own = [
@@ -218,7 +299,7 @@ def _log(
     named = [one.evidence.get("digest") for one in registered] == [identity["digest"]]
     yield PackFinding("registration", named, "the log names the digest once, as the pack does"
                       if named else "the log does not name the digest once")  # fmt: skip
-    yield from _statements(files, own, identity, keyring)
+    yield from _statements(files, own, identity, trail)
 
 
 def _document(
@@ -290,39 +371,49 @@ def _signed(files: Mapping[str, bytes], keyring: KeyRing) -> PackFinding:
 
 
 def _heads(
-    files: Mapping[str, bytes], entries: list[Entry], keyring: KeyRing
-) -> Iterator[PackFinding]:
-    wrong, furthest = [], 0
+    files: Mapping[str, bytes], entries: Sequence[Entry], keyring: KeyRing
+) -> tuple[str, int, bool]:
+    """What there is to say about signed heads, the last entry that one covers, and if they hold."""
+    wrong: list[str] = []
+    revoked: dict[str, int] = {}
+    furthest = 0
     for path in sorted(one for one in files if one.startswith("heads/")):
         try:
-            made = keyring.verify(Envelope.from_bytes(files[path]), LOG_HEAD)
+            by = ""
+            try:
+                made = keyring.verify(Envelope.from_bytes(files[path]), LOG_HEAD)
+            except RevokedKey as error:
+                made, by = error.made, error.message
             seq, stated = made.statement.predicate["seq"], made.statement.predicate["hash"]
-            if entries[seq - 1].hash != stated:
+            if by:
+                revoked[by] = max(seq, revoked.get(by, 0))
+            elif entries[seq - 1].hash != stated:
                 wrong.append(f"{path} names another entry {seq}")
-            furthest = max(furthest, seq)
+            else:
+                furthest = max(furthest, seq)
         except AssayError as error:
             wrong.append(f"{path}: {error.message}")
         except (KeyError, TypeError, IndexError):
             wrong.append(f"{path} names an entry that is not there")
-    yield PackFinding("heads", not wrong, "; ".join(wrong) or f"signed up to entry {furthest}")
+    # One by a revoked key is no evidence: what it alone covers, nobody trusted has vouched for.
+    wrong += [f"only heads {by} go on to entry {seq}" for by, seq in revoked.items()
+              if seq > furthest]  # fmt: skip
+    notes = "".join(f"; NOTE: heads {by} are no evidence" for by in revoked)
+    return "; ".join(wrong) or f"signed up to entry {furthest}{notes}", furthest, not wrong
 
 
 def _statements(
-    files: Mapping[str, bytes], own: list[Entry], identity: Mapping[str, Any], keyring: KeyRing
+    files: Mapping[str, bytes], own: list[Entry], identity: Mapping[str, Any], trail: _Trail
 ) -> Iterator[PackFinding]:
     """Approvals and promotions: signed, about this digest, and not by the author."""
     seen = set()
     for entry in own:
-        for key, what, purpose in (
-            ("envelope", "approval", APPROVAL),
-            ("statement", "promotion", PROMOTION),
-        ):
-            envelope = entry.evidence.get(key)
-            if envelope is None:
-                continue
-            path = f"statements/{what}-{entry.seq:06d}.json"
+        for path, envelope, purpose in statements_in(entry):
             seen.add(path)
-            yield _statement(path, files, envelope, purpose, identity, keyring)
+            if files.get(path) != canonical_bytes(dict(envelope)):
+                yield PackFinding(path, False, "is not the statement that the log holds")
+            else:
+                yield _statement(path, envelope, purpose, entry, identity, trail)
     foreign = {one for one in files if one.startswith("statements/")} - seen
     if foreign:
         yield PackFinding("statements", False, f"not in the log: {', '.join(sorted(foreign))}")
@@ -330,16 +421,15 @@ def _statements(
 
 def _statement(
     path: str,
-    files: Mapping[str, bytes],
     envelope: Mapping[str, Any],
     purpose: str,
+    entry: Entry,
     identity: Mapping[str, Any],
-    keyring: KeyRing,
+    trail: _Trail,
 ) -> PackFinding:
-    if files.get(path) != canonical_bytes(dict(envelope)):
-        return PackFinding(path, False, "is not the statement that the log holds")
     try:
-        made = keyring.verify(Envelope.from_json(envelope), purpose)
+        read = Envelope.from_json(envelope)
+        made, said = trail.attested(read, purpose, entry, identity["digest"])
     except AssayError as error:
         return PackFinding(path, False, error.message)
     about = f"{identity['name']}/{identity['version']}"
@@ -349,4 +439,4 @@ def _statement(
         stated = made.statement.predicate.get("approver")
         if made.identity != stated or made.identity == identity["author"]:
             return PackFinding(path, False, f"{stated} approves with the key of {made.identity}")
-    return PackFinding(path, True, f"by {made.identity}, key {made.key_id[:12]}")
+    return PackFinding(path, True, said)

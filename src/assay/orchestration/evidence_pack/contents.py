@@ -6,7 +6,7 @@ an approval or a date has passed since is for the reader's calendar.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version as version_of
 from typing import Any, Final
 
@@ -29,8 +29,9 @@ from assay.registry import (
     VerifiedVersion,
     VersionRecord,
 )
-from assay.registry.keyring import APPROVAL, PROMOTION
+from assay.registry.keyring import APPROVAL, COUNTERSIGNATURE, PROMOTION
 from assay.registry.lifecycle import MOVES
+from assay.registry.sealed import SIGNATURE
 from assay.registry.signing import Envelope
 
 FORMAT: Final = "assay-evidence-pack/1"
@@ -56,6 +57,14 @@ FROM_METADATA: Final = (
 _OUTCOMES: Final = (EventType.FAIL, EventType.ROLLBACK_REQUESTED, EventType.ROLLBACK)
 
 
+_STATEMENTS: Final = {
+    EventType.APPROVE: ("envelope", "approval", APPROVAL),
+    EventType.PROMOTE: ("statement", "promotion", PROMOTION),
+    EventType.BREAK_GLASS: ("statement", "promotion", PROMOTION),
+    EventType.COUNTERSIGN: ("statement", "countersignature", COUNTERSIGNATURE),
+}
+
+
 def gather_pack(desk: Desk, name: str, version: str) -> dict[str, Any]:
     """The document of a pack, as JSON values.
 
@@ -66,7 +75,7 @@ def gather_pack(desk: Desk, name: str, version: str) -> dict[str, Any]:
     """
     registry = desk.registry
     record = registry.get(name, version)
-    opened = registry.open_version(name, record.version)
+    opened = registry.keep_version(name, record.version)
     entries = registry.history(name)
     own = [one for one in entries if record.version in {one.from_version, one.to_version}]
     log = registry.verify_log()
@@ -86,7 +95,8 @@ def gather_pack(desk: Desk, name: str, version: str) -> dict[str, Any]:
         "as_of": render(as_of),
         "log_head": log.head.to_json(),
         "log_signed_up_to": log.signed_up_to,
-        "identity": _identity(desk, record, opened),
+        "log_notes": list(log.notes),
+        "identity": _identity(record, opened),
         "declared": declared.to_json(),
         "data": _data(opened),
         "lineage": check_lineage(desk, name, record.version).to_json(),
@@ -105,12 +115,22 @@ def gather_pack(desk: Desk, name: str, version: str) -> dict[str, Any]:
     }
 
 
-def _identity(desk: Desk, record: VersionRecord, opened: VerifiedVersion) -> dict[str, Any]:
-    key = desk.keyring.key_of(opened.signed_by)
+def statements_in(entry: Entry) -> Iterator[tuple[str, Mapping[str, Any], str]]:
+    """Path in a pack, envelope and purpose of the signed statement that an entry holds, if any."""
+    found = _STATEMENTS.get(entry.type)
+    if found is not None:
+        key, what, purpose = found
+        envelope = entry.evidence.get(key)
+        if envelope is not None:
+            yield f"statements/{what}-{entry.seq:06d}.json", envelope, purpose
+
+
+def _identity(record: VersionRecord, opened: VerifiedVersion) -> dict[str, Any]:
     return {
         **record.to_json(),
         "signed_by": opened.signed_by,
-        "signed_with": None if key is None else key.key_id,
+        "signed_with": Envelope.from_bytes(opened.files[SIGNATURE]).key_id,
+        "signature_note": opened.note,
         "files": {
             name: {"sha256": sha256_hex(data), "bytes": len(data)}
             for name, data in sorted(opened.files.items())
@@ -184,7 +204,7 @@ def _approval(desk: Desk, entry: Entry) -> dict[str, Any]:
     signature = "not signed"
     if approval.envelope is not None:
         try:
-            made = desk.keyring.verify(approval.envelope, APPROVAL)
+            made = desk.keyring.verify(approval.envelope, APPROVAL, at=entry.at)
             same = made.statement == approval.to_statement()
             same = same and made.identity == approval.approver
             signature = "valid" if same else "about another approval"
@@ -206,7 +226,7 @@ def _promotion(desk: Desk, entry: Entry) -> dict[str, Any]:
     }
     try:
         envelope = Envelope.from_json(entry.evidence.get("statement"))
-        made = desk.keyring.verify(envelope, PROMOTION)
+        made = desk.keyring.verify(envelope, PROMOTION, at=entry.at)
         claim = PromotionClaim.from_statement(made.statement)
         return found | {
             "signature": "valid",

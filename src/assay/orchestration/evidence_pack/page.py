@@ -270,10 +270,12 @@ def _identity(document: Mapping[str, Any]) -> Markup:
     identity, head = document["identity"], document["log_head"]
     rows = [
         ("digest", identity["digest"]),
-        ("signed by", f"{identity['signed_by']}, key {identity['signed_with'] or 'not in force'}"),
+        ("signed by", f"{identity['signed_by']}, key {identity['signed_with']}"),
+        *([("NOTE", identity["signature_note"])] if identity["signature_note"] else []),
         ("registered", f"{identity['registered_at']}, log entry {identity['registered_seq']}"),
         ("end of the log", f"entry {head['seq']}, {head['hash']}"),
         ("log signed up to", f"entry {document['log_signed_up_to']}"),
+        *(("note on the log", note) for note in document["log_notes"]),
     ]
     files = [(name, f"{one['bytes']:,}", one["sha256"]) for name, one in identity["files"].items()]
     return join(

@@ -12,7 +12,7 @@ from assay.domain.canonical import canonical_bytes, sha256_hex
 from assay.errors import Conflict
 from assay.orchestration.desk import Desk
 from assay.orchestration.evidence_pack import declared as declarations
-from assay.orchestration.evidence_pack.contents import gather_pack
+from assay.orchestration.evidence_pack.contents import gather_pack, statements_in
 from assay.orchestration.evidence_pack.page import pack_page
 from assay.orchestration.lineage import lineage_of, lineage_svg
 from assay.registry.bill_of_materials import bill_of_materials
@@ -56,7 +56,7 @@ def pack_files(desk: Desk, name: str, version: str) -> dict[str, bytes]:
     """
     registry = desk.registry
     record = registry.get(name, version)
-    opened = registry.open_version(name, record.version)
+    opened = registry.keep_version(name, record.version)
     document = gather_pack(desk, name, record.version)
     picture = lineage_svg(lineage_of(desk, name, record.version))
     files = {
@@ -119,7 +119,7 @@ def bom_of(desk: Desk, name: str, version: str) -> dict[str, Any]:
     """
     registry = desk.registry
     record = registry.get(name, version)
-    opened = registry.open_version(name, record.version)
+    opened = registry.keep_version(name, record.version)
     declared = declarations.read_declared(desk.layout.root, name)
     recipe = opened.metadata.config.get("recipe")
     said = recipe.get("description") if isinstance(recipe, Mapping) else None
@@ -143,11 +143,8 @@ def _statements(desk: Desk, name: str, version: str) -> dict[str, bytes]:
     for entry in desk.registry.history(name):
         if entry.to_version != version:
             continue
-        for key, what in (("envelope", "approval"), ("statement", "promotion")):
-            envelope = entry.evidence.get(key)
-            if envelope is not None:
-                path = f"statements/{what}-{entry.seq:06d}.json"
-                found[path] = canonical_bytes(envelope)
+        for path, envelope, _ in statements_in(entry):
+            found[path] = canonical_bytes(dict(envelope))
     return found
 
 
@@ -162,7 +159,7 @@ def _keys(desk: Desk) -> dict[str, bytes]:
 
 def _heads(desk: Desk, upto: int) -> dict[str, bytes]:
     paths = sorted((desk.layout.registry / "log" / "heads").glob("[0-9]*.json"))
-    return {f"heads/{one.name}": one.read_bytes() for one in paths if int(one.stem) <= upto}
+    return {f"heads/{one.name}": one.read_bytes() for one in paths if int(one.stem[:12]) <= upto}
 
 
 def _archive(files: Mapping[str, bytes]) -> bytes:

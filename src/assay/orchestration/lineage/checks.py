@@ -71,14 +71,15 @@ def check_lineage(desk: Desk, name: str, version: str) -> LineageCheck:
     """
     record = desk.registry.get(name, version)
     try:
-        opened = desk.registry.open_version(name, record.version)
+        opened = desk.registry.keep_version(name, record.version)
     except AssayError as error:
         found = LineageFinding(f"version {record.version}", Verdict.FAIL, error.message)
         return LineageCheck(name, record.version, (found,))
     metadata = opened.metadata
     findings = [
         _holds(
-            f"version {record.version}", f"{len(opened.files)} files, signed by {opened.signed_by}"
+            f"version {record.version}",
+            f"{len(opened.files)} files, {opened.note or f'signed by {opened.signed_by}'}",
         ),
         *_in_log(desk, record),
         *_snapshots(desk, metadata),
