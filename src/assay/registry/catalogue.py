@@ -12,7 +12,7 @@ and its :class:`Dialect` has what differs.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
@@ -62,7 +62,22 @@ CREATE TABLE stages (
     PRIMARY KEY (name, version, seq)
 ){clustered}
 """
-_TABLE_NAMES = ("applied", "versions", "events", "production", "stages")
+TABLES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "applied": ((), ("format", "seq", "hash", "at", "offset", "described_seq")),
+    "versions": (
+        ("name", "major", "minor", "patch"),
+        ("name", "version", "kind", "stage", "digest", "identity", "author", "baseline",
+         "created_at", "registered_at", "registered_seq", "stage_at", "major", "minor", "patch"),
+    ),
+    "events": (
+        ("seq",),
+        ("seq", "at", "type", "model", "from_version", "to_version", "initiated_by", "outcome",
+         "reason", "evidence", "previous", "hash"),
+    ),
+    "production": (("name", "at", "seq"), ("name", "seq", "at", "version")),
+    "stages": (("name", "version", "seq"), ("name", "version", "seq", "at", "stage")),
+}  # fmt: skip
+"""Of each table: the columns of its key, and all columns in their order."""
 _VERSION_COLUMNS = (
     "name, version, kind, stage, digest, author, baseline, created_at, registered_at,"
     " registered_seq, stage_at"
@@ -201,12 +216,20 @@ class Catalogue:
         if not connection.execute(self._database.dialect.find_table, ("applied",)).fetchone():
             return None
         row = connection.execute('SELECT format, seq, hash, at, "offset" FROM applied').fetchone()
-        return None if row is None else (row[0], LogHead(row[1], row[2], row[3], row[4]))
+        if row is None:
+            return None
+        # SQLite keeps what it is given, whatever type a column has.
+        if [type(value) for value in row] != [int, int, str, int, int]:
+            raise Tampered(
+                f"the index does not say how far it has come, but {row!r:.100}",
+                hint="assay models rebuild makes the index again from the log",
+            )
+        return row[0], LogHead(row[1], row[2], row[3], row[4])
 
     def create(self, connection: Rows) -> LogHead:
         """Empty tables, whatever was there before."""
         dialect = self._database.dialect
-        for table in _TABLE_NAMES:
+        for table in TABLES:
             connection.execute(f"DROP TABLE IF EXISTS {table}")
         tables = _TABLES.format(
             integer=dialect.integer, text=dialect.text, clustered=dialect.clustered
@@ -453,12 +476,19 @@ class Catalogue:
         with self._database.read() as connection:
             return tuple(_entry(row) for row in connection.execute(query, values))
 
+    def rows(self, table: str) -> Iterator[tuple[Any, ...]]:
+        """Every row of one of :data:`TABLES` as it stands there, in the order of its columns."""
+        columns = ", ".join(f'"{name}"' for name in TABLES[table][1])
+        with self._database.read() as connection:
+            for row in connection.execute(f"SELECT {columns} FROM {table}"):
+                yield tuple(row)
+
     def dump(self) -> Iterator[str]:
         """Every row as text, in order: two catalogues are equal when their dumps are.
 
         Of any database: the same log gives the same dump.
         """
         with self._database.read() as connection:
-            for table in _TABLE_NAMES:
+            for table in TABLES:
                 for row in connection.execute(f"SELECT * FROM {table} ORDER BY 1, 2, 3"):
                     yield f"{table} {tuple(row)}"

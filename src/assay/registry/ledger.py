@@ -104,6 +104,16 @@ class Ledger(Protocol):
         """
         ...
 
+    def damage(self) -> Iterator[str]:
+        """What is wrong with where log and catalogue are kept, in words: what neither the chain of
+        lines nor the rows could say, such as a rule of the database that is gone.
+
+        Raises
+        ------
+        Tampered, Unavailable: it cannot even be asked.
+        """
+        ...
+
     def close(self) -> None:
         """Let go of connections; a closed ledger opens them again when it is asked something."""
         ...

@@ -49,6 +49,22 @@ CREATE TRIGGER only_added_to BEFORE UPDATE OR DELETE OR TRUNCATE ON log
 FOR EACH STATEMENT EXECUTE FUNCTION refuse_change_of_log()
 """,
 )
+_GUARDS = """
+SELECT count(*) FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid
+WHERE c.relname = 'log' AND c.relnamespace = current_schema()::regnamespace
+  AND t.tgname = 'only_added_to' AND t.tgenabled IN ('O', 'A')
+"""
+_RULES = ("one_production_per_model", "one_version_per_content", "versions_by_entry")
+_UNIQUE = """
+SELECT c.relname::text FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
+WHERE c.relnamespace = current_schema()::regnamespace AND i.indisunique AND i.indisvalid
+"""
+_MOVED = """
+SELECT seq, place FROM (
+    SELECT seq, size, row_number() OVER w AS place, sum(octet_length(line) + 1) OVER w AS total
+    FROM log WINDOW w AS (ORDER BY seq)
+) AS numbered WHERE seq <> place OR size <> total ORDER BY seq LIMIT 20
+"""
 _PAGE = 1_000
 _PATIENCE = 5.0
 """Seconds in which a server that dropped a commit may come back and say what became of it."""
@@ -192,6 +208,23 @@ class PostgresLedger:
     def entries_after(self, head: LogHead) -> Iterator[tuple[Entry, LogHead]]:
         """Entries behind a head, read by their numbers."""
         return chained(self._lines(head.seq), head, self._where)
+
+    def damage(self) -> Iterator[str]:
+        """Rules of the schema that are gone, and lines whose number or place was changed."""
+        with self._database.read() as rows:
+            if not self._has_log(rows):
+                return
+            guards = rows.execute(_GUARDS).fetchone()[0]
+            rules = {name for (name,) in rows.execute(_UNIQUE).fetchall()}
+            moved = rows.execute(_MOVED).fetchall()
+            made = self.catalogue.applied(rows) is not None
+        if not guards:
+            yield "the trigger by which the log is only ever added to is gone or switched off"
+        for name in _RULES if made else ():
+            if name not in rules:
+                yield f"the unique index {name} is gone"
+        for number, place in moved:
+            yield f"table log, row {number}: its number or size does not fit line {place}: edited"
 
     def close(self) -> None:
         """Close the connection that reads."""
