@@ -309,8 +309,8 @@ class Server:
         self.put_back()
         if place is None:
             return None
-        if not problems and (place == "applied.format" or place.startswith("applied") and
-                             kind == "deletion"):  # fmt: skip
+        if not problems and (place == "applied.format" or (place.startswith("applied") and
+                             kind == "deletion")):  # fmt: skip
             return None  # an index of another layout, or none: made again when next opened
         assert problems, (place, kind)
         return problems[0]

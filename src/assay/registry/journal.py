@@ -14,6 +14,7 @@ its place without an entry.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -24,7 +25,7 @@ from typing import Any
 from assay.domain.canonical import canonical_bytes
 from assay.domain.clock import Clock
 from assay.domain.versions import Stage
-from assay.errors import AssayError, NotFound, Tampered
+from assay.errors import AssayError, NotFound, Tampered, Unavailable
 from assay.registry.artifacts import Artifacts
 from assay.registry.chained_file import ChainedFile
 from assay.registry.file_ledger import log_file
@@ -89,7 +90,7 @@ class Journal:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the writer's lock over a recovered registry."""
-        self._root.mkdir(parents=True, exist_ok=True)
+        self._require_writable()
         with self.ledger.lock():
             self.ledger.recover()
             self._follow()
@@ -127,7 +128,7 @@ class Journal:
         ------
         Tampered: the log was cut or replaced under the index; a new index would forget that.
         """
-        self._root.mkdir(parents=True, exist_ok=True)
+        self._require_writable()
         with self.ledger.lock():
             head = self.ledger.rebuild()
             self._follow()
@@ -166,6 +167,14 @@ class Journal:
             "log_seq": self.catalogue.described_seq(),
             "models": models,
         }
+
+    def _require_writable(self) -> None:
+        self._root.mkdir(parents=True, exist_ok=True)
+        if not os.access(self._root, os.W_OK):
+            raise Unavailable(
+                f"the registry's folder {self._root} is read-only here: nothing was changed",
+                hint="mount it for writing, or ask its owner; questions are answered as before",
+            )
 
     # -- recovery -------------------------------------------------------------------------------
 
