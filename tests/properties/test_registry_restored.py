@@ -24,7 +24,9 @@ DAY = 86_400 * 10**9
 NAMES = ("fx_vol", "fx_direction")
 
 STEPS = st.tuples(
-    st.sampled_from(["register", "judge", "promote", "rollback", "fail", "hold", "collect", "back up"]),
+    st.sampled_from(
+        ["register", "judge", "promote", "rollback", "fail", "hold", "collect", "back up"]
+    ),
     st.sampled_from(NAMES),
     st.integers(0, 9),
     st.sampled_from([0, 1, 10**9, DAY, 40 * DAY]),

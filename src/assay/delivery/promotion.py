@@ -31,6 +31,7 @@ from assay.domain.instants import NANOS_PER_SECOND, render
 from assay.domain.versions import Stage
 from assay.errors import (
     AssayError,
+    Conflict,
     ContractViolation,
     IncompatibleVersion,
     Refused,
@@ -393,6 +394,14 @@ def _statement(
         ) from None
     # Its end may come earlier than that of one made now, and never later.
     same = replace(said, expires_at=claim.expires_at) == claim
+    champion = {"from_version": claim.from_version, "from_digest": claim.from_digest}
+    moved = said.from_version != claim.from_version
+    if moved and replace(said, expires_at=claim.expires_at, **champion) == claim:
+        raise Conflict(
+            f"{claim.model}: {claim.from_version or 'nothing'} is in production, the promotion was "
+            f"signed when {said.from_version or 'nothing'} was: it changed meanwhile",
+            hint="read it again, and sign again",
+        )
     if made.identity != initiated_by or not same or said.expires_at > claim.expires_at:
         raise AccessDenied(
             Denial.WRONG_STATEMENT,

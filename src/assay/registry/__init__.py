@@ -29,6 +29,7 @@ from assay.registry.keyring import (
 )
 from assay.registry.ledger import Ledger
 from assay.registry.lifecycle import EventOutcome, EventType, PromotionGateError
+from assay.registry.listing import ModelSummary
 from assay.registry.log import Entry, LogHead, LogProblem, LogReport
 from assay.registry.metadata import ModelMetadata, capture_environment, compute_config_hash
 from assay.registry.model_registry import ModelRegistry
@@ -53,6 +54,7 @@ __all__ = [
     "LogReport",
     "ModelMetadata",
     "ModelRegistry",
+    "ModelSummary",
     "Problem",
     "PromotionClaim",
     "PromotionGateError",

@@ -78,7 +78,7 @@ TABLES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "stages": (("name", "version", "seq"), ("name", "version", "seq", "at", "stage")),
 }  # fmt: skip
 """Of each table: the columns of its key, and all columns in their order."""
-_VERSION_COLUMNS = (
+VERSION_COLUMNS = (
     "name, version, kind, stage, digest, author, baseline, created_at, registered_at,"
     " registered_seq, stage_at"
 )
@@ -170,7 +170,7 @@ class VersionRecord(NamedTuple):
 _STAGES = {str(stage): stage for stage in Stage}
 
 
-def _records(rows: Iterable[tuple[Any, ...]]) -> tuple[VersionRecord, ...]:
+def records_of(rows: Iterable[tuple[Any, ...]]) -> tuple[VersionRecord, ...]:
     """Rows whose columns stand in the order of the fields; two of them need another type.
 
     Spelt out because a list can have ten thousand of them, and this takes a third of the time of
@@ -284,7 +284,7 @@ class Catalogue:
         record = entry.evidence
         version = SemanticVersion.parse(str(entry.to_version))
         connection.execute(
-            f"INSERT INTO versions ({_VERSION_COLUMNS}, identity, major, minor, patch)"
+            f"INSERT INTO versions ({VERSION_COLUMNS}, identity, major, minor, patch)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 entry.model, str(version), record["kind"], str(Stage.STAGED), record["digest"],
@@ -336,6 +336,10 @@ class Catalogue:
 
     # -- reading --------------------------------------------------------------------------------
 
+    def reading(self) -> AbstractContextManager[Rows]:
+        """A connection for questions that are asked elsewhere (:mod:`~assay.registry.listing`)."""
+        return self._database.read()
+
     def described_seq(self) -> int:
         """The last entry that registered or moved a version."""
         with self._database.read() as connection:
@@ -365,9 +369,9 @@ class Catalogue:
             with self._database.read() as opened:
                 return self._one(where, values, opened)
         row = connection.execute(
-            f"SELECT {_VERSION_COLUMNS} FROM versions WHERE {where}", values
+            f"SELECT {VERSION_COLUMNS} FROM versions WHERE {where}", values
         ).fetchone()
-        return None if row is None else _records([row])[0]
+        return None if row is None else records_of([row])[0]
 
     def select(self, name: str | None, stage: Stage | None) -> tuple[VersionRecord, ...]:
         """Versions by name and number, ascending."""
@@ -379,11 +383,11 @@ class Catalogue:
             conditions.append("stage = ?")
             values.append(str(stage))
         query = (
-            f"SELECT {_VERSION_COLUMNS} FROM versions WHERE {' AND '.join(conditions)}"
+            f"SELECT {VERSION_COLUMNS} FROM versions WHERE {' AND '.join(conditions)}"
             " ORDER BY name, major, minor, patch"
         )
         with self._database.read() as connection:
-            return _records(connection.execute(query, values))
+            return records_of(connection.execute(query, values))
 
     def select_at(
         self, instant: Instant, name: str | None, stage: Stage | None
@@ -397,7 +401,7 @@ class Catalogue:
                 values.append(str(value))
         query += " ORDER BY v.name, v.major, v.minor, v.patch"
         with self._database.read() as connection:
-            return _records(connection.execute(query, values))
+            return records_of(connection.execute(query, values))
 
     def last_registered(self) -> VersionRecord | None:
         """The version that was registered last, of all models."""
@@ -408,6 +412,12 @@ class Catalogue:
         with self._database.read() as connection:
             rows = connection.execute("SELECT DISTINCT name FROM versions ORDER BY 1").fetchall()
         return tuple(row[0] for row in rows)
+
+    def has_model(self, name: str) -> bool:
+        """Whether a model has a version."""
+        with self._database.read() as connection:
+            row = connection.execute("SELECT 1 FROM versions WHERE name = ? LIMIT 1", (name,))
+            return row.fetchone() is not None
 
     def champions(self) -> dict[str, str]:
         """Model -> version in production."""
@@ -459,8 +469,12 @@ class Catalogue:
         types: tuple[EventType, ...] = (),
         *,
         after: int = 0,
+        limit: int | None = None,
     ) -> tuple[Entry, ...]:
-        """Entries about a model (one version of it, of some types, behind a number), in order."""
+        """Entries about a model (one version of it, of some types, behind a number), in order.
+
+        ``limit`` is the number of them at most, the first ones.
+        """
         conditions: list[str] = ["seq > ?"]
         values: list[int | str] = [after]
         if name is not None:
@@ -473,6 +487,8 @@ class Catalogue:
             conditions.append(f"type IN ({', '.join('?' * len(types))})")
             values.extend(str(kind) for kind in types)
         query = f"SELECT * FROM events WHERE {' AND '.join(conditions)} ORDER BY seq"
+        if limit is not None:
+            query += f" LIMIT {limit:d}"
         with self._database.read() as connection:
             return tuple(_entry(row) for row in connection.execute(query, values))
 

@@ -13,7 +13,7 @@ the log was cut, which is refused.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 
@@ -149,6 +149,12 @@ class FileLedger:
         """Entries behind a head whose offset is one of this file, or of a copy of it."""
         return self.log.entries_after(head)
 
+    def mark(self) -> Hashable:
+        """Which files there are, how large, and when they were written."""
+        database = self._file.path
+        paths = (self.log.path, database, database.with_name(f"{database.name}-wal"))
+        return tuple(_state_of(path) for path in paths)
+
     def damage(self) -> Iterator[str]:
         """What SQLite finds in its own file, and tables or rules that are not those made here."""
         if not self._file.path.exists():
@@ -175,3 +181,11 @@ class FileLedger:
     def _replay(self, applied: LogHead | None) -> LogHead:
         with self._file.write(locked=True) as connection:
             return replay(self.catalogue, connection, applied, self.log.entries_after)
+
+
+def _state_of(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns

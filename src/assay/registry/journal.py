@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,12 +80,21 @@ class Journal:
         self.ledger = ledger
         self.artifacts = artifacts
         self.catalogue = ledger.catalogue
+        self._seen: Hashable | None = None
 
     def open(self) -> None:
         """Bring index, links, manifest and export up to the log, if they are behind."""
+        # Taken first: what happens meanwhile is looked at again by the next refresh.
+        mark = self.ledger.mark()
         if not self._is_settled():
             with self.locked():
                 pass
+        self._seen = mark
+
+    def refresh(self) -> None:
+        """The same, but only where the ledger has changed since the last time."""
+        if self._seen is None or self._seen != self.ledger.mark():
+            self.open()
 
     @contextmanager
     def locked(self) -> Iterator[None]:

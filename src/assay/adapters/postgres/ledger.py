@@ -14,7 +14,7 @@ who owns the database can still change it, and the chain and the signed heads sa
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -208,6 +208,10 @@ class PostgresLedger:
     def entries_after(self, head: LogHead) -> Iterator[tuple[Entry, LogHead]]:
         """Entries behind a head, read by their numbers."""
         return chained(self._lines(head.seq), head, self._where)
+
+    def mark(self) -> Hashable:
+        """The ends of the log and of what the catalogue has applied."""
+        return self.head(), self.catalogue.layout()
 
     def damage(self) -> Iterator[str]:
         """Rules of the schema that are gone, and lines whose number or place was changed."""
