@@ -394,9 +394,13 @@ def _statement(
         ) from None
     # Its end may come earlier than that of one made now, and never later.
     same = replace(said, expires_at=claim.expires_at) == claim
-    champion = {"from_version": claim.from_version, "from_digest": claim.from_digest}
-    moved = said.from_version != claim.from_version
-    if moved and replace(said, expires_at=claim.expires_at, **champion) == claim:
+    of_today = replace(
+        said,
+        expires_at=claim.expires_at,
+        from_version=claim.from_version,
+        from_digest=claim.from_digest,
+    )
+    if said.from_version != claim.from_version and of_today == claim:
         raise Conflict(
             f"{claim.model}: {claim.from_version or 'nothing'} is in production, the promotion was "
             f"signed when {said.from_version or 'nothing'} was: it changed meanwhile",

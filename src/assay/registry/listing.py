@@ -37,7 +37,7 @@ def models_page(
     kind: str | None = None,
     limit: int,
 ) -> tuple[ModelSummary, ...]:
-    """The first models by name: one of a name, those behind a name, those whose newest is a kind."""
+    """The first models by name: of one name, behind a name, whose newest version is of a kind."""
     where, values = ["1 = 1"], list[str | int]()
     for condition, value in (("m.name = ?", name), ("m.name > ?", after)):
         if value is not None:
