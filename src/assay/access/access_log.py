@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from assay.domain.canonical import canonical_bytes, sha256_hex
 from assay.domain.clock import Clock
-from assay.domain.instants import render
+from assay.domain.instants import Instant, parse, render
 from assay.errors import Tampered
 from assay.storage.files import append_line, drop_torn_tail
 from assay.storage.locks import FileLock
@@ -23,6 +24,22 @@ from assay.storage.locks import FileLock
 _GENESIS = "0" * 64
 _LONGEST = 300
 _TAIL = 16_384  # longer than any line
+
+
+_ISSUED = re.compile(r"by (.*?)(?:, until (\S+))?")
+
+
+def issued_words(by: str, until: Instant) -> str:
+    """The detail of an event about a token that was issued."""
+    return f"by {by}, until {render(until)}"
+
+
+def until_of(detail: str) -> tuple[str, Instant | None]:
+    """By whom a token was issued, and until when it counts; None where that was not yet written."""
+    found = _ISSUED.fullmatch(detail)
+    if found is None:
+        return detail, None
+    return found[1], None if found[2] is None else parse(found[2])
 
 
 @dataclass(frozen=True, slots=True)
