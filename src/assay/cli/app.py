@@ -10,6 +10,7 @@ import typer
 from assay.cli import (
     access,
     audit,
+    config,
     data,
     keys,
     lineage,
@@ -108,4 +109,5 @@ models.models.command("serve")(access.models_serve)
 app.add_typer(access.access, rich_help_panel=RECORD)
 app.add_typer(audit.audit, rich_help_panel=RECORD)
 app.add_typer(keys.keys, rich_help_panel=RECORD)
+app.add_typer(config.config, rich_help_panel=RECORD)
 app.command(rich_help_panel=RECORD)(audit.doctor)

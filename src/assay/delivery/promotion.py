@@ -399,12 +399,19 @@ def _statement(
         expires_at=claim.expires_at,
         from_version=claim.from_version,
         from_digest=claim.from_digest,
+        configuration=claim.configuration,
     )
-    if said.from_version != claim.from_version and of_today == claim:
+    if of_today == claim and said.from_version != claim.from_version:
         raise Conflict(
             f"{claim.model}: {claim.from_version or 'nothing'} is in production, the promotion was "
             f"signed when {said.from_version or 'nothing'} was: it changed meanwhile",
             hint="read it again, and sign again",
+        )
+    if of_today == claim and said.configuration != claim.configuration:
+        raise Conflict(
+            f"the desk's configuration is another one than when the promotion of {claim.model} "
+            f"{claim.to_version} was signed",
+            hint="assay config show says what is there; read it, and sign again",
         )
     if made.identity != initiated_by or not same or said.expires_at > claim.expires_at:
         raise AccessDenied(
@@ -436,6 +443,7 @@ def _claim(
         approvers=approvers,
         expires_at=expires_at,
         break_glass=glass,
+        configuration=registry.configuration(),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -55,6 +56,8 @@ class RegistryReader:
     audit_path: where the audit is exported to (``model_events.jsonl``); None for no export.
     ledger: where log and catalogue are; a file and SQLite in ``root`` when not given.
     artifacts: where the files of versions are; folders in ``root`` when not given.
+    configuration: the SHA-256 of each configuration file as it is now, which registrations and
+        promotions bind in what they sign; of nothing when not given.
 
     Raises
     ------
@@ -70,8 +73,10 @@ class RegistryReader:
         audit_path: Path | None = None,
         ledger: Ledger | None = None,
         artifacts: Artifacts | None = None,
+        configuration: Callable[[], Mapping[str, str]] = dict,
     ) -> None:
         self.root = root
+        self.configuration = configuration
         self.keyring = keyring
         self.clock = clock
         self._audit_path = audit_path
