@@ -29,7 +29,7 @@ from assay.adapters.postgres.connection import (
     connect,
 )
 from assay.adapters.postgres.faults import explain
-from assay.errors import AssayError, Conflict, Tampered, Unavailable
+from assay.errors import AssayError, ConfigurationError, Conflict, Tampered, Unavailable
 from assay.registry.catalogue import FORMAT, Catalogue
 from assay.registry.ledger import applied_head, replay
 from assay.registry.log import EMPTY, Entry, LogHead, chained
@@ -81,11 +81,15 @@ class PostgresLedger:
     url: as :class:`~assay.adapters.postgres.address.PostgresAddress` reads it.
     former: where the registry's log was a file; an empty database beside such a file is refused,
         since it would look like a registry without versions.
+    desk: whose registry it is. The schema remembers the first one and is refused to any other,
+        whose versions have their files elsewhere; None asks nothing.
     """
 
-    def __init__(self, url: str, *, former: Path | None = None) -> None:
+    def __init__(self, url: str, *, former: Path | None = None, desk: str | None = None) -> None:
         self.address = PostgresAddress.parse(url)
         self._former = former
+        self._desk = desk
+        self._is_ours = desk is None
         self._database = PostgresDatabase(self.address)
         self._writer: psycopg.Connection[tuple[Any, ...]] | None = None
         self.catalogue = Catalogue(self._database)
@@ -123,6 +127,8 @@ class PostgresLedger:
     def is_settled(self) -> bool:
         """Whether the catalogue has this layout and has applied the last entry."""
         self._refuse_newer()
+        if not self._belongs_here():
+            return False
         applied = self.catalogue.applied()
         return applied is not None and applied == self.head()
 
@@ -130,6 +136,7 @@ class PostgresLedger:
         """Make tables where there are none; build a catalogue of another layout again."""
         self._refuse_newer()
         self._make_log()
+        self._claim()
         head = self.head()
         applied = applied_head(self.catalogue, head, self._where)
         if applied != head:
@@ -157,6 +164,7 @@ class PostgresLedger:
     def rebuild(self) -> LogHead:
         """Make the catalogue again, also from a layout that a newer Assay has made."""
         self._make_log()
+        self._claim()
         try:
             applied_head(self.catalogue, self.head(), self._where)
         except Tampered as error:
@@ -172,6 +180,7 @@ class PostgresLedger:
         Conflict: this log has entries. Tampered: the other one does not verify.
         """
         self._make_log(adopting=True)
+        self._claim()
         if self.head() != EMPTY:
             raise Conflict(f"{self._where} has entries of its own: expected an empty one")
 
@@ -290,6 +299,40 @@ class PostgresLedger:
                 rows.execute(statement)
 
         self._change(make)
+
+    def _belongs_here(self) -> bool:
+        """Whether the schema is known to be this desk's; False where it is nobody's yet.
+
+        Raises
+        ------
+        ConfigurationError: it is another desk's.
+        """
+        if self._is_ours:
+            return True
+        with self._database.read() as rows:
+            if not rows.execute(self._database.dialect.find_table, ("desk",)).fetchone():
+                return False
+            (name,) = rows.execute("SELECT name FROM desk").fetchone() or (None,)
+        if name != self._desk:
+            raise ConfigurationError(
+                f"{self.address} holds the registry of desk {name!r}, this is desk {self._desk!r}",
+                hint="give each desk a schema: ?schema=NAME in registry.catalogue; where a desk "
+                "was renamed, set the name in the table desk of its schema",
+            )
+        self._is_ours = True
+        return True
+
+    def _claim(self) -> None:
+        """Write down whose registry this is, where that is not known yet."""
+        if self._belongs_here():
+            return
+
+        def claim(rows: PostgresRows) -> None:
+            rows.execute("CREATE TABLE desk (name TEXT NOT NULL)")
+            rows.execute("INSERT INTO desk VALUES (?)", (self._desk,))
+
+        self._change(claim)
+        self._is_ours = True
 
     def _replay(self, applied: LogHead | None) -> LogHead:
         head = EMPTY
