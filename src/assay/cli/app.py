@@ -16,6 +16,7 @@ from assay.cli import (
     lineage,
     models,
     online,
+    openssf,
     parity,
     registry,
     report,
@@ -101,6 +102,8 @@ models.models.command("check-pack")(lineage.check_pack)
 models.models.command("bom")(lineage.bom)
 models.models.command("compare")(lineage.compare)
 models.models.command("lineage")(lineage.lineage)
+models.models.command("openssf-sign")(openssf.openssf_sign)
+models.models.command("openssf-verify")(openssf.openssf_verify)
 app.add_typer(models.models, rich_help_panel=MODELS)
 app.command(rich_help_panel=RECORD)(report.report)
 app.command(rich_help_panel=SERVING)(serve.serve)
