@@ -64,7 +64,8 @@ def show(
 ) -> None:
     """Show the digest of each file; of a version, what registering and promoting it bound."""
     from assay.errors import ContractViolation
-    from assay.orchestration.configuration import bound_configuration, configuration_digests
+    from assay.orchestration.configuration import bound_configuration
+    from assay.orchestration.configuration_files import configuration_digests
 
     output = Output(as_json=as_json)
     opened = open_desk(desk)

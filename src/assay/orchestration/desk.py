@@ -268,7 +268,7 @@ class Desk:
         )
 
     def _configuration(self) -> Mapping[str, str]:
-        from assay.orchestration.configuration import configuration_digests
+        from assay.orchestration.configuration_files import configuration_digests
 
         return configuration_digests(self.layout.root)
 

@@ -14,10 +14,12 @@ from assay.errors import AssayError, ConfigurationError, Conflict, NotFound, Tam
 from assay.orchestration.configuration import (
     SIGNED,
     bound_configuration,
-    canonical_configuration,
-    configuration_digests,
     sign_configuration,
     verify_configuration,
+)
+from assay.orchestration.configuration_files import (
+    canonical_configuration,
+    configuration_digests,
 )
 from assay.registry.keyring import PURPOSES
 from assay.testing.clocks import FixedClock
