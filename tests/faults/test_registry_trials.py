@@ -139,7 +139,7 @@ def holds_the_same(path, rows):
     try:
         with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
             return contents_of(connection) == rows
-    except sqlite3.Error:
+    except (sqlite3.Error, UnicodeDecodeError):
         return False
 
 
