@@ -306,7 +306,9 @@ def _ledger(settings: Settings) -> Ledger | None:
     from assay.registry.file_ledger import log_file
 
     root = settings.registry.root
-    return PostgresLedger(settings.registry.catalogue, former=log_file(root))
+    return PostgresLedger(
+        settings.registry.catalogue, former=log_file(root), desk=settings.desk.name
+    )
 
 
 def _stores(settings: Settings) -> OnlineStores:

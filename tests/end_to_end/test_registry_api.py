@@ -26,7 +26,7 @@ from assay.delivery.approvals import Approval
 from assay.domain.evidence import Evidence
 from assay.domain.verdicts import Outcome
 from assay.orchestration.login import ask_server
-from assay.registry import EventType
+from assay.registry import Candidate, EventType
 from assay.registry.collection import collect
 from assay.registry.retention import Retention
 from assay.registry.signing import Statement
@@ -252,6 +252,133 @@ def test_an_archive_becomes_a_version_once(api):
     assert (opened.metadata.author, opened.signed_by) == ("author", "server")
 
 
+def definitions(version="1.0.0", **files):
+    metadata = replace(
+        make_candidate(author="author").metadata,
+        name="fx_factors", version=version, kind="factor_definitions", config={},
+    )  # fmt: skip
+    own = {"CHANGES.md": b"Carry came.\n", "factors.yaml": b"carry: {window: 20}\n"}
+    return Candidate(metadata, None, {**own, **files})
+
+
+def test_definitions_without_a_model_are_uploaded_too(api):
+    status, first = api.upload("author", definitions())
+    assert (status, first["created"]) == (201, True)
+    opened = api.registry.open_version("fx_factors", "1.0.0")
+    assert not opened.is_model
+    assert opened.contents == ("CHANGES.md", "factors.yaml")
+    _, whole, _ = api.ask("audit", "GET", "/api/v1/models/fx_factors/1.0.0")
+    assert (whole["schema"], whole["contents"]) == (None, ["CHANGES.md", "factors.yaml"])
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("factors.pkl", b"\x80\x04N."),
+        ("factors.yaml", b"a: ["),
+        ("factors.exe", b"MZ"),
+        ("manifest.json", b"{}"),
+        ("model.onnx", b"x"),
+    ],
+)
+def test_definitions_that_are_not_what_they_say_are_refused(shared, name, data):
+    answer = shared.upload("author", definitions("2.0.0", **{name: data}))
+    shared.refused(answer, 422, "contract_violation")
+    assert "fx_factors" not in shared.registry.names()
+
+
+def test_two_versions_are_compared_and_their_origins_told(shared):
+    path = "/api/v1/models/fx_vol/comparison?before=1.0.0&after=1.1.0"
+    status, found, headers = shared.ask("audit", "GET", path)
+    assert (status, found["before"]["version"], found["after"]["version"]) == (
+        200,
+        "1.0.0",
+        "1.1.0",
+    )
+    weights = {one["name"]: (one["before"], one["after"]) for one in found["configuration"]}
+    assert weights["weights"] == ([0, 1], [1, 1])
+    same = {one["name"] for one in found["files"] if one["equal"]}
+    assert "sidecar.json" in same
+    assert "model.onnx" not in same
+    tag = headers["ETag"]
+    assert shared.ask("audit", "GET", path, if_none_match=tag)[0] == 304
+    own = bearer(shared.token("audit"))
+    status, page, headers = shared.raw("GET", path.replace("?", "/page?"), None, own)
+    assert (status, headers["Content-Type"]) == (200, "text/html; charset=utf-8")
+    assert b"<html" in page
+    assert "sandbox" in headers["Content-Security-Policy"]
+    status, graph, _ = shared.ask("audit", "GET", f"{ONE}/lineage")
+    assert (status, graph["version"]) == (200, "1.0.0")
+    assert "version fx_vol/1.0.0" in {node["id"] for node in graph["nodes"]}
+    status, checked, _ = shared.ask("audit", "GET", f"{ONE}/lineage/check")
+    assert (status, checked["model"]) == (200, "fx_vol")
+    answer = shared.ask("audit", "GET", path.replace("1.1.0", "9.9.9"))
+    assert (answer[0], answer[1]["code"]) == (404, "not_found")
+
+
+def test_pages_of_the_desk_are_listed_and_read_and_nothing_beside_them(api):
+    folder = api.folder / "reports"
+    (folder / "models").mkdir(parents=True)
+    (folder / "models/fx_vol.html").write_text("<p>fine</p>")
+    (folder / ".hidden.html").write_text("no")
+    (folder / "secret.txt").write_text("no")
+    (folder / "linked.html").symlink_to(api.folder / "assay.yaml")
+    _, listed, _ = api.ask("audit", "GET", "/api/v1/reports")
+    assert [one["name"] for one in listed["items"]] == ["models/fx_vol.html"]
+    own = bearer(api.token("audit"))
+    page = "/api/v1/reports/page?name="
+    status, content, _ = api.raw("GET", f"{page}models/fx_vol.html", None, own)
+    assert (status, content) == (200, b"<p>fine</p>")
+    for name in ("../assay.yaml", "secret.txt", "linked.html", ".hidden.html", "/etc/passwd",
+                 "models/../models/fx_vol.html", "models%2f..%2f..%2fassay.yaml"):  # fmt: skip
+        status, content, _ = api.raw("GET", page + name, None, own)
+        assert (status, json.loads(content)["code"]) == (404, "not_found")
+    api.refused(api.ask("server", "GET", "/api/v1/reports"), 403, "missing_scope")
+
+
+def test_the_description_has_a_form_and_an_example_for_every_answer(shared):
+    _, document, _ = shared.ask(None, "GET", "/openapi.json")
+    described = 0
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            content = operation["responses"]["200"]["content"]
+            assert list(content) in (["application/json"], ["text/html"]), (method, path)
+            if "application/json" in content:
+                assert "$ref" in content["application/json"]["schema"], (method, path)
+                described += 1
+    assert described > 20
+    for name, schema in document["components"]["schemas"].items():
+        if schema.get("additionalProperties") is False:
+            assert schema["required"], name
+
+
+def test_a_server_follows_what_other_processes_do_without_opening_anew(api):
+    """The registry that the server keeps open meets changes of another and half-done ones."""
+    path = "/api/v1/models/fx_vol/versions"
+    assert len(api.ask("audit", "GET", path)[1]["items"]) == 3
+    beside = bootstrap.open_desk(api.folder, clock=api.clock).registry
+    beside.register(make_candidate(version="2.0.0", weights=(7, 1), author="author"))
+    assert len(api.ask("audit", "GET", path)[1]["items"]) == 4
+    # A process that died after its entry was in the log, before the index had it.
+    database = api.folder / "data/models/registry.db"
+    for suffix in ("-wal", "-shm"):
+        database.with_name(database.name + suffix).unlink(missing_ok=True)
+    beside.rebuild()
+    kept = {one: one.read_bytes() for one in database.parent.glob("registry.db*")}
+    beside.register(make_candidate(version="2.1.0", weights=(8, 1), author="author"))
+    for one in database.parent.glob("registry.db*"):
+        one.unlink()
+    for one, data in kept.items():
+        one.write_bytes(data)
+    status, document, _ = api.ask("audit", "GET", "/api/v1/models/fx_vol/2.1.0")
+    assert (status, document["record"]["version"]) == (200, "2.1.0")
+    # A log that was cut is refused by the server that is running, too.
+    log = api.folder / "data/models/log/events.jsonl"
+    log.write_bytes(b"".join(log.read_bytes().splitlines(keepends=True)[:-1]))
+    answer = api.ask("audit", "GET", path)
+    assert (answer[0], answer[1]["code"]) == (409, "tampered")
+
+
 @pytest.mark.parametrize("where", ["objects", "postgresql and objects"])
 def test_what_is_uploaded_is_where_the_settings_put_the_registry(
     made, tmp_path, monkeypatch, where, request
@@ -279,7 +406,23 @@ def test_what_is_uploaded_is_where_the_settings_put_the_registry(
         ready(api)
         assert promote(api)[0] == 200
         assert beside.current("fx_vol").version == "1.0.0"
-        assert api.registry.verify_log().ok
+        assert api.upload("author", definitions())[0] == 201
+        # Pages and filters are the database's work: each has its own.
+        _, models, _ = api.ask("audit", "GET", "/api/v1/models?limit=1&after=fx_factors")
+        assert [(one["name"], one["current"]["version"]) for one in models["items"]] == [
+            ("fx_vol", "1.0.0")
+        ]
+        _, models, _ = api.ask("audit", "GET", "/api/v1/models?kind=factor_definitions")
+        assert [one["name"] for one in models["items"]] == ["fx_factors"]
+        path = "/api/v1/models/fx_vol/versions"
+        for query, found in (("after=0.9.0", 1), ("after=1.0.0", 0), ("stage=failed", 0),
+                             ("author=author&stage=production", 1)):  # fmt: skip
+            _, page, _ = api.ask("audit", "GET", f"{path}?{query}")
+            assert len(page["items"]) == found, query
+        _, history, _ = api.ask("audit", "GET", "/api/v1/models/fx_vol/history?limit=2&after=1")
+        assert ([one["seq"] for one in history["items"]], history["next"]) == ([2, 3], 3)
+        report = api.registry.verify_log()
+        assert report.ok, report.problems
     finally:
         api.stop()
 
@@ -360,7 +503,7 @@ def test_two_servers_and_a_command_line_beside_them_agree(api):
             thread.start()
         for thread in both:
             thread.join()
-        assert sorted(status for status, *_ in answers) == [200, 409]
+        assert sorted(status for status, *_ in answers) == [200, 409], answers
         assert api.registry.current("fx_vol").version == "1.0.0"
         assert api.registry.verify_log().ok
     finally:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from typing import Any
 
 from assay.domain.canonical import canonical_bytes, sha256_hex
 from assay.domain.clock import Clock
-from assay.domain.instants import render
+from assay.domain.instants import Instant, parse, render
 from assay.errors import Tampered
 from assay.registry.keyring import KeyRing
 from assay.registry.log import LogProblem, SignedHeads
@@ -31,6 +32,22 @@ _GENESIS = "0" * 64
 _LONGEST = 300
 _TAIL = 16_384  # longer than any line
 LARGEST_FILE = 16 * 2**20
+
+
+_ISSUED = re.compile(r"by (.*?)(?:, until (\S+))?")
+
+
+def issued_words(by: str, until: Instant) -> str:
+    """The detail of an event about a token that was issued."""
+    return f"by {by}, until {render(until)}"
+
+
+def until_of(detail: str) -> tuple[str, Instant | None]:
+    """By whom a token was issued, and until when it counts; None where that was not yet written."""
+    found = _ISSUED.fullmatch(detail)
+    if found is None:
+        return detail, None
+    return found[1], None if found[2] is None else parse(found[2])
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from hashlib import sha256
 from threading import Lock
 from typing import Any
 
-from assay.access.access_log import AccessEvent, AccessLog
+from assay.access.access_log import AccessEvent, AccessLog, issued_words
 from assay.access.denials import AccessDenied, Denial
 from assay.access.revocation import Revocations
 from assay.access.token_keys import TokenKeys
@@ -128,7 +128,13 @@ class Authenticator:
         key_id, private = self.keys.signing_key()
         issued = IssuedToken(claims, sign_token(claims, key_id, private))
         self.log.record(
-            AccessEvent("issued", user.name, "token", claims.token_id, detail=f"by {by}")
+            AccessEvent(
+                "issued",
+                user.name,
+                "token",
+                claims.token_id,
+                detail=issued_words(by, claims.expires_at * NANOS_PER_SECOND),
+            )
         )
         return issued
 

@@ -65,6 +65,11 @@ class Revocations:
             drop_torn_tail(self._path)
             append_line(self._path, canonical_bytes(revocation.to_json()))
 
+    def listed(self) -> tuple[Revocation, ...]:
+        """The latest of each token and of each user; raises Tampered as :meth:`check` does."""
+        self._read()
+        return (*self._tokens.values(), *self._subjects.values())
+
     def check(self, claims: Claims) -> None:
         """Refuse a token that is revoked.
 

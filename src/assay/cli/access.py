@@ -261,3 +261,27 @@ def access_log(
     )  # fmt: skip
     output.line(f"{len(events):,} events, the chain is whole")
     output.result(shown)
+
+
+@access.command("audit")
+def access_audit(
+    days: Annotated[
+        float, typer.Option(min=0.0, help="Without any deed, after which a user is dormant.")
+    ] = 90.0,
+    desk: DeskOption = HERE,
+    as_json: JsonOption = False,
+) -> None:
+    """Who may do what, who did, who is dormant, broken glass, denials; also as pages."""
+    from assay.orchestration.access_audit import audit_access, write_audit
+
+    output = Output(as_json=as_json)
+    opened = open_desk(desk)
+    found = audit_access(opened, days=days)
+    for title, columns, rows in found.parts():
+        output.line(f"{title}: {'' if rows else 'none'}".rstrip())
+        if rows:
+            output.table(columns, rows)
+    paths = write_audit(opened, found)
+    output.line(f"written to {' and '.join(str(path) for path in paths)}")
+    output.next_step("assay access log --refused")
+    output.result({**found.to_json(), "written": [str(path) for path in paths]})

@@ -10,6 +10,7 @@ import typer
 from assay.cli import (
     access,
     audit,
+    config,
     data,
     evidence,
     gates,
@@ -17,6 +18,7 @@ from assay.cli import (
     lineage,
     models,
     online,
+    openssf,
     paper,
     parity,
     registry,
@@ -106,6 +108,8 @@ models.models.command("check-pack")(lineage.check_pack)
 models.models.command("bom")(lineage.bom)
 models.models.command("compare")(lineage.compare)
 models.models.command("lineage")(lineage.lineage)
+models.models.command("openssf-sign")(openssf.openssf_sign)
+models.models.command("openssf-verify")(openssf.openssf_verify)
 app.add_typer(models.models, rich_help_panel=MODELS)
 app.command(rich_help_panel=RECORD)(report.report)
 app.command(rich_help_panel=SERVING)(serve.serve)
@@ -114,4 +118,5 @@ models.models.command("serve")(access.models_serve)
 app.add_typer(access.access, rich_help_panel=RECORD)
 app.add_typer(audit.audit, rich_help_panel=RECORD)
 app.add_typer(keys.keys, rich_help_panel=RECORD)
+app.add_typer(config.config, rich_help_panel=RECORD)
 app.command(rich_help_panel=RECORD)(audit.doctor)

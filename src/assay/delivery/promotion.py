@@ -31,6 +31,7 @@ from assay.domain.instants import NANOS_PER_SECOND, render
 from assay.domain.versions import Stage
 from assay.errors import (
     AssayError,
+    Conflict,
     ContractViolation,
     IncompatibleVersion,
     Refused,
@@ -366,6 +367,25 @@ def _statement(
         ) from None
     # Its end may come earlier than that of one made now, and never later.
     same = replace(said, expires_at=claim.expires_at) == claim
+    of_today = replace(
+        said,
+        expires_at=claim.expires_at,
+        from_version=claim.from_version,
+        from_digest=claim.from_digest,
+        configuration=claim.configuration,
+    )
+    if of_today == claim and said.from_version != claim.from_version:
+        raise Conflict(
+            f"{claim.model}: {claim.from_version or 'nothing'} is in production, the promotion was "
+            f"signed when {said.from_version or 'nothing'} was: it changed meanwhile",
+            hint="read it again, and sign again",
+        )
+    if of_today == claim and said.configuration != claim.configuration:
+        raise Conflict(
+            f"the desk's configuration is another one than when the promotion of {claim.model} "
+            f"{claim.to_version} was signed",
+            hint="assay config show says what is there; read it, and sign again",
+        )
     if made.identity != initiated_by or not same or said.expires_at > claim.expires_at:
         raise AccessDenied(
             Denial.WRONG_STATEMENT,
@@ -396,6 +416,7 @@ def _claim(
         approvers=approvers,
         expires_at=expires_at,
         break_glass=glass,
+        configuration=registry.configuration(),
     )
 
 

@@ -297,7 +297,13 @@ class Desk:
             audit_path=self.layout.audit,
             ledger=self.ledger,
             artifacts=self.artifacts,
+            configuration=self._configuration,
         )
+
+    def _configuration(self) -> Mapping[str, str]:
+        from assay.orchestration.configuration_files import configuration_digests
+
+        return configuration_digests(self.layout.root)
 
     def rebuilt_registry(self) -> ModelRegistry:
         """The registry over a new catalogue, also where the old one is too damaged to be opened."""

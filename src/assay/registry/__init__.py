@@ -6,7 +6,9 @@
    trusts for that purpose (:mod:`~assay.registry.keyring`).
 3. Everything that happens is one line of a chained log (:mod:`~assay.registry.log`).
 4. One table (:mod:`~assay.registry.lifecycle`) says which event moves a version where.
-5. The catalogue (:mod:`~assay.registry.catalogue`) is an index over the log, and can be dropped.
+5. The catalogue (:mod:`~assay.registry.catalogue`) is an index over the log, and can be dropped;
+   :mod:`~assay.registry.listing` pages it, :mod:`~assay.registry.index_check` holds it against the
+   log row by row.
 6. A ledger (:mod:`~assay.registry.ledger`) keeps both: a file and SQLite
    (:mod:`~assay.registry.file_ledger`), or a database in an adapter.
 7. The journal (:mod:`~assay.registry.journal`) changes ledger, folders and links in an order that
@@ -29,6 +31,7 @@ from assay.registry.keyring import (
 )
 from assay.registry.ledger import Ledger
 from assay.registry.lifecycle import EventOutcome, EventType, PromotionGateError
+from assay.registry.listing import ModelSummary
 from assay.registry.log import Entry, LogHead, LogProblem, LogReport
 from assay.registry.metadata import ModelMetadata, capture_environment, compute_config_hash
 from assay.registry.model_registry import ModelRegistry
@@ -53,6 +56,7 @@ __all__ = [
     "LogReport",
     "ModelMetadata",
     "ModelRegistry",
+    "ModelSummary",
     "Problem",
     "PromotionClaim",
     "PromotionGateError",

@@ -12,7 +12,7 @@ and its :class:`Dialect` has what differs.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
@@ -62,8 +62,23 @@ CREATE TABLE stages (
     PRIMARY KEY (name, version, seq)
 ){clustered}
 """
-_TABLE_NAMES = ("applied", "versions", "events", "production", "stages")
-_VERSION_COLUMNS = (
+TABLES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "applied": ((), ("format", "seq", "hash", "at", "offset", "described_seq")),
+    "versions": (
+        ("name", "major", "minor", "patch"),
+        ("name", "version", "kind", "stage", "digest", "identity", "author", "baseline",
+         "created_at", "registered_at", "registered_seq", "stage_at", "major", "minor", "patch"),
+    ),
+    "events": (
+        ("seq",),
+        ("seq", "at", "type", "model", "from_version", "to_version", "initiated_by", "outcome",
+         "reason", "evidence", "previous", "hash"),
+    ),
+    "production": (("name", "at", "seq"), ("name", "seq", "at", "version")),
+    "stages": (("name", "version", "seq"), ("name", "version", "seq", "at", "stage")),
+}  # fmt: skip
+"""Of each table: the columns of its key, and all columns in their order."""
+VERSION_COLUMNS = (
     "name, version, kind, stage, digest, author, baseline, created_at, registered_at,"
     " registered_seq, stage_at"
 )
@@ -155,7 +170,7 @@ class VersionRecord(NamedTuple):
 _STAGES = {str(stage): stage for stage in Stage}
 
 
-def _records(rows: Iterable[tuple[Any, ...]]) -> tuple[VersionRecord, ...]:
+def records_of(rows: Iterable[tuple[Any, ...]]) -> tuple[VersionRecord, ...]:
     """Rows whose columns stand in the order of the fields; two of them need another type.
 
     Spelt out because a list can have ten thousand of them, and this takes a third of the time of
@@ -201,12 +216,20 @@ class Catalogue:
         if not connection.execute(self._database.dialect.find_table, ("applied",)).fetchone():
             return None
         row = connection.execute('SELECT format, seq, hash, at, "offset" FROM applied').fetchone()
-        return None if row is None else (row[0], LogHead(row[1], row[2], row[3], row[4]))
+        if row is None:
+            return None
+        # SQLite keeps what it is given, whatever type a column has.
+        if [type(value) for value in row] != [int, int, str, int, int]:
+            raise Tampered(
+                f"the index does not say how far it has come, but {row!r:.100}",
+                hint="assay models rebuild makes the index again from the log",
+            )
+        return row[0], LogHead(row[1], row[2], row[3], row[4])
 
     def create(self, connection: Rows) -> LogHead:
         """Empty tables, whatever was there before."""
         dialect = self._database.dialect
-        for table in _TABLE_NAMES:
+        for table in TABLES:
             connection.execute(f"DROP TABLE IF EXISTS {table}")
         tables = _TABLES.format(
             integer=dialect.integer, text=dialect.text, clustered=dialect.clustered
@@ -261,7 +284,7 @@ class Catalogue:
         record = entry.evidence
         version = SemanticVersion.parse(str(entry.to_version))
         connection.execute(
-            f"INSERT INTO versions ({_VERSION_COLUMNS}, identity, major, minor, patch)"
+            f"INSERT INTO versions ({VERSION_COLUMNS}, identity, major, minor, patch)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 entry.model, str(version), record["kind"], str(Stage.STAGED), record["digest"],
@@ -313,6 +336,10 @@ class Catalogue:
 
     # -- reading --------------------------------------------------------------------------------
 
+    def reading(self) -> AbstractContextManager[Rows]:
+        """A connection for questions that are asked elsewhere (:mod:`~assay.registry.listing`)."""
+        return self._database.read()
+
     def described_seq(self) -> int:
         """The last entry that registered or moved a version."""
         with self._database.read() as connection:
@@ -342,9 +369,9 @@ class Catalogue:
             with self._database.read() as opened:
                 return self._one(where, values, opened)
         row = connection.execute(
-            f"SELECT {_VERSION_COLUMNS} FROM versions WHERE {where}", values
+            f"SELECT {VERSION_COLUMNS} FROM versions WHERE {where}", values
         ).fetchone()
-        return None if row is None else _records([row])[0]
+        return None if row is None else records_of([row])[0]
 
     def select(self, name: str | None, stage: Stage | None) -> tuple[VersionRecord, ...]:
         """Versions by name and number, ascending."""
@@ -356,11 +383,11 @@ class Catalogue:
             conditions.append("stage = ?")
             values.append(str(stage))
         query = (
-            f"SELECT {_VERSION_COLUMNS} FROM versions WHERE {' AND '.join(conditions)}"
+            f"SELECT {VERSION_COLUMNS} FROM versions WHERE {' AND '.join(conditions)}"
             " ORDER BY name, major, minor, patch"
         )
         with self._database.read() as connection:
-            return _records(connection.execute(query, values))
+            return records_of(connection.execute(query, values))
 
     def select_at(
         self, instant: Instant, name: str | None, stage: Stage | None
@@ -374,7 +401,7 @@ class Catalogue:
                 values.append(str(value))
         query += " ORDER BY v.name, v.major, v.minor, v.patch"
         with self._database.read() as connection:
-            return _records(connection.execute(query, values))
+            return records_of(connection.execute(query, values))
 
     def last_registered(self) -> VersionRecord | None:
         """The version that was registered last, of all models."""
@@ -385,6 +412,12 @@ class Catalogue:
         with self._database.read() as connection:
             rows = connection.execute("SELECT DISTINCT name FROM versions ORDER BY 1").fetchall()
         return tuple(row[0] for row in rows)
+
+    def has_model(self, name: str) -> bool:
+        """Whether a model has a version."""
+        with self._database.read() as connection:
+            row = connection.execute("SELECT 1 FROM versions WHERE name = ? LIMIT 1", (name,))
+            return row.fetchone() is not None
 
     def champions(self) -> dict[str, str]:
         """Model -> version in production."""
@@ -436,8 +469,12 @@ class Catalogue:
         types: tuple[EventType, ...] = (),
         *,
         after: int = 0,
+        limit: int | None = None,
     ) -> tuple[Entry, ...]:
-        """Entries about a model (one version of it, of some types, behind a number), in order."""
+        """Entries about a model (one version of it, of some types, behind a number), in order.
+
+        ``limit`` is the number of them at most, the first ones.
+        """
         conditions: list[str] = ["seq > ?"]
         values: list[int | str] = [after]
         if name is not None:
@@ -450,8 +487,17 @@ class Catalogue:
             conditions.append(f"type IN ({', '.join('?' * len(types))})")
             values.extend(str(kind) for kind in types)
         query = f"SELECT * FROM events WHERE {' AND '.join(conditions)} ORDER BY seq"
+        if limit is not None:
+            query += f" LIMIT {limit:d}"
         with self._database.read() as connection:
             return tuple(_entry(row) for row in connection.execute(query, values))
+
+    def rows(self, table: str) -> Iterator[tuple[Any, ...]]:
+        """Every row of one of :data:`TABLES` as it stands there, in the order of its columns."""
+        columns = ", ".join(f'"{name}"' for name in TABLES[table][1])
+        with self._database.read() as connection:
+            for row in connection.execute(f"SELECT {columns} FROM {table}"):
+                yield tuple(row)
 
     def dump(self) -> Iterator[str]:
         """Every row as text, in order: two catalogues are equal when their dumps are.
@@ -459,6 +505,6 @@ class Catalogue:
         Of any database: the same log gives the same dump.
         """
         with self._database.read() as connection:
-            for table in _TABLE_NAMES:
+            for table in TABLES:
                 for row in connection.execute(f"SELECT * FROM {table} ORDER BY 1, 2, 3"):
                     yield f"{table} {tuple(row)}"

@@ -13,8 +13,8 @@ the log was cut, which is refused.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Hashable, Iterable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 
 from assay.errors import Conflict, Tampered
@@ -149,9 +149,43 @@ class FileLedger:
         """Entries behind a head whose offset is one of this file, or of a copy of it."""
         return self.log.entries_after(head)
 
+    def mark(self) -> Hashable:
+        """Which files there are, how large, and when they were written."""
+        database = self._file.path
+        paths = (self.log.path, database, database.with_name(f"{database.name}-wal"))
+        return tuple(_state_of(path) for path in paths)
+
+    def damage(self) -> Iterator[str]:
+        """What SQLite finds in its own file, and tables or rules that are not those made here."""
+        if not self._file.path.exists():
+            return
+        asked = "SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL"
+        with closing(sqlite3.connect(":memory:")) as model, self._file.read() as connection:
+            # SQLite before 3.42 sees NULLs where a table without row numbers has its key behind
+            # other columns. The comparison of rows with the log finds those that are there.
+            for (found,) in connection.execute("PRAGMA integrity_check(1000000)"):
+                if found != "ok" and not found.startswith("NULL value in "):
+                    yield f"{self._file.path.name}: {' '.join(str(found).split())}"
+            if self.catalogue.applied() is None:
+                return  # another layout, which is made again when the registry is opened
+            self.catalogue.create(model)
+            expected, found = ({(row[0], row[1]): row[2] for row in each.execute(asked)}
+                               for each in (model, connection))  # fmt: skip
+        for kind, name in sorted(expected.keys() | found.keys()):
+            if expected.get((kind, name)) != found.get((kind, name)):
+                yield f"{self._file.path.name}: {kind} {name} is not the one that was made"
+
     def close(self) -> None:
         """Nothing is kept open."""
 
     def _replay(self, applied: LogHead | None) -> LogHead:
         with self._file.write(locked=True) as connection:
             return replay(self.catalogue, connection, applied, self.log.entries_after)
+
+
+def _state_of(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns

@@ -14,8 +14,9 @@ its place without an entry.
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,7 @@ from typing import Any
 from assay.domain.canonical import canonical_bytes
 from assay.domain.clock import Clock
 from assay.domain.versions import Stage
-from assay.errors import AssayError, NotFound, Tampered
+from assay.errors import AssayError, NotFound, Tampered, Unavailable
 from assay.registry.artifacts import Artifacts
 from assay.registry.chained_file import ChainedFile
 from assay.registry.file_ledger import log_file
@@ -79,17 +80,26 @@ class Journal:
         self.ledger = ledger
         self.artifacts = artifacts
         self.catalogue = ledger.catalogue
+        self._seen: Hashable | None = None
 
     def open(self) -> None:
         """Bring index, links, manifest and export up to the log, if they are behind."""
+        # Taken first: what happens meanwhile is looked at again by the next refresh.
+        mark = self.ledger.mark()
         if not self._is_settled():
             with self.locked():
                 pass
+        self._seen = mark
+
+    def refresh(self) -> None:
+        """The same, but only where the ledger has changed since the last time."""
+        if self._seen is None or self._seen != self.ledger.mark():
+            self.open()
 
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the writer's lock over a recovered registry."""
-        self._root.mkdir(parents=True, exist_ok=True)
+        self._require_writable()
         with self.ledger.lock():
             self.ledger.recover()
             self._follow()
@@ -127,7 +137,7 @@ class Journal:
         ------
         Tampered: the log was cut or replaced under the index; a new index would forget that.
         """
-        self._root.mkdir(parents=True, exist_ok=True)
+        self._require_writable()
         with self.ledger.lock():
             head = self.ledger.rebuild()
             self._follow()
@@ -166,6 +176,14 @@ class Journal:
             "log_seq": self.catalogue.described_seq(),
             "models": models,
         }
+
+    def _require_writable(self) -> None:
+        self._root.mkdir(parents=True, exist_ok=True)
+        if not os.access(self._root, os.W_OK):
+            raise Unavailable(
+                f"the registry's folder {self._root} is read-only here: nothing was changed",
+                hint="mount it for writing, or ask its owner; questions are answered as before",
+            )
 
     # -- recovery -------------------------------------------------------------------------------
 

@@ -51,7 +51,8 @@ APPROVAL = "approval"
 LOG_HEAD = "log_head"
 SERVICE = "service"
 PACK = "pack"
-PURPOSES = (VERSION, PROMOTION, APPROVAL, LOG_HEAD, SERVICE, PACK)
+CONFIGURATION = "configuration"
+PURPOSES = (VERSION, PROMOTION, APPROVAL, LOG_HEAD, SERVICE, PACK, CONFIGURATION)
 """What a key may be trusted to sign."""
 
 IDENTITY = "identity"

@@ -12,7 +12,7 @@ whose tables, questions and rules are written once, and keeps lines in order. Th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -101,6 +101,20 @@ class Ledger(Protocol):
         Raises
         ------
         Tampered: an entry does not verify or does not follow the one before it.
+        """
+        ...
+
+    def mark(self) -> Hashable:
+        """Something cheap to ask that is another after every change of log or catalogue."""
+        ...
+
+    def damage(self) -> Iterator[str]:
+        """What is wrong with where log and catalogue are kept, in words: what neither the chain of
+        lines nor the rows could say, such as a rule of the database that is gone.
+
+        Raises
+        ------
+        Tampered, Unavailable: it cannot even be asked.
         """
         ...
 

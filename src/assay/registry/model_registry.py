@@ -110,7 +110,9 @@ class ModelRegistry(RegistryReader):
                 )
             author = signer or metadata.author
             head = self._journal.ledger.head()
-            sealed = seal(candidate, digests, self.keyring, author, head.to_json())
+            sealed = seal(
+                candidate, digests, self.keyring, author, head.to_json(), self.configuration()
+            )
             self._journal.artifacts.prepare(metadata.name, metadata.version, sealed)
             self._journal.append(
                 NewEvent(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,6 +26,7 @@ from assay.registry.lifecycle import (
     EventType,
     PromotionGateError,
 )
+from assay.registry.listing import ModelSummary, models_page, versions_page
 from assay.registry.log import Entry, LogReport
 from assay.registry.metadata import ModelMetadata
 from assay.registry.records import (
@@ -62,6 +63,8 @@ class RegistryReader:
     audit_path: where the audit is exported to (``model_events.jsonl``); None for no export.
     ledger: where log and catalogue are; a file and SQLite in ``root`` when not given.
     artifacts: where the files of versions are; folders in ``root`` when not given.
+    configuration: the SHA-256 of each configuration file as it is now, which registrations and
+        promotions bind in what they sign; of nothing when not given.
 
     Raises
     ------
@@ -77,8 +80,10 @@ class RegistryReader:
         audit_path: Path | None = None,
         ledger: Ledger | None = None,
         artifacts: Artifacts | None = None,
+        configuration: Callable[[], Mapping[str, str]] = dict,
     ) -> None:
         self.root = root
+        self.configuration = configuration
         self.keyring = keyring
         self.clock = clock
         self._audit_path = audit_path
@@ -88,6 +93,18 @@ class RegistryReader:
         )  # fmt: skip
         self._catalogue = self._journal.catalogue
         self._journal.open()
+
+    def refresh(self) -> None:
+        """Bring everything up to the log, where that has changed since this was last done here.
+
+        For a process that keeps a registry open and answers many questions: it does not pay for
+        opening one each time, and still follows what other processes did, or left undone.
+
+        Raises
+        ------
+        Tampered: the log was cut or replaced under the index.
+        """
+        self._journal.refresh()
 
     @property
     def catalogue(self) -> Catalogue:
@@ -112,6 +129,31 @@ class RegistryReader:
             return self._catalogue.select_at(at, name, stage)
         return self._catalogue.select(name, stage)
 
+    def models(
+        self,
+        *,
+        name: str | None = None,
+        after: str | None = None,
+        kind: str | None = None,
+        limit: int = 1_000,
+    ) -> tuple[ModelSummary, ...]:
+        """The first models by name, each with its newest version and the one in production."""
+        return models_page(self._catalogue, name=name, after=after, kind=kind, limit=limit)
+
+    def page(
+        self,
+        name: str,
+        *,
+        after: SemanticVersion | None = None,
+        stage: Stage | None = None,
+        author: str | None = None,
+        limit: int,
+    ) -> tuple[VersionRecord, ...]:
+        """The first versions of a model by number, behind one, in a stage, of an author."""
+        return versions_page(
+            self._catalogue, name, after=after, stage=stage, author=author, limit=limit
+        )
+
     def names(self) -> tuple[str, ...]:
         """Every model that has a version."""
         return self._catalogue.names()
@@ -123,6 +165,8 @@ class RegistryReader:
         ------
         NotFound: no such model; the hint names the nearest.
         """
+        if self._catalogue.has_model(name):
+            return
         names = self.names()
         if name not in names:
             hint = did_you_mean(name, names) if names else "assay train RECIPE registers one"
@@ -178,9 +222,21 @@ class RegistryReader:
         record = None if version is None else self.get(name, version)
         return LiveAnswer(name, instant, record, since, seq)
 
-    def history(self, name: str) -> tuple[Entry, ...]:
-        """Everything that the log says about a model, oldest first."""
-        return self._catalogue.events(name)
+    def history(
+        self,
+        name: str,
+        *,
+        types: tuple[EventType, ...] = (),
+        after: int = 0,
+        limit: int | None = None,
+    ) -> tuple[Entry, ...]:
+        """Everything that the log says about a model, oldest first.
+
+        Parameters
+        ----------
+        types, after, limit: entries of these types, behind this number, so many at most.
+        """
+        return self._catalogue.events(name, None, types, after=after, limit=limit)
 
     def manifest_events(self, view: str | None = None) -> tuple[Entry, ...]:
         """Everything that the log says about the manifests of a view, or of all, oldest first."""

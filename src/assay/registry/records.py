@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from assay.domain.canonical import content_hash
@@ -127,7 +127,8 @@ class GateRecord:
 class PromotionClaim:
     """What a promotion's signature binds together.
 
-    ``gate_report_digest`` and ``approvers`` are empty only in a broken-glass promotion.
+    ``gate_report_digest`` and ``approvers`` are empty only in a broken-glass promotion;
+    ``configuration``, the SHA-256 of each configuration file, where it was not known.
     """
 
     model: str
@@ -140,9 +141,12 @@ class PromotionClaim:
     approvers: tuple[str, ...]
     expires_at: Instant
     break_glass: bool = False
+    configuration: Mapping[str, str] = field(default_factory=dict)
 
     def to_statement(self) -> Statement:
         """The statement to be signed; its subject is the version that becomes live."""
+        # Absent rather than empty, as in statements from before configurations were bound.
+        bound = {"configuration": dict(self.configuration)} if self.configuration else {}
         return Statement(
             purpose=PROMOTION,
             subjects={f"{self.model}/{self.to_version}": self.to_digest},
@@ -157,6 +161,7 @@ class PromotionClaim:
                 "approvers": list(self.approvers),
                 "expires_at": render(self.expires_at),
                 "break_glass": self.break_glass,
+                **bound,
             },
         )
 

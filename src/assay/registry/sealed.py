@@ -232,12 +232,14 @@ def seal(
     keyring: KeyRing,
     signer: str,
     head: Mapping[str, Any],
+    configuration: Mapping[str, str] | None = None,
 ) -> SealedFiles:
     """Add manifest, checksums and signature to a candidate's files.
 
     ``digests`` are the SHA-256 of its sealed files, by name.
     ``head`` is the end of the registry's log at this moment (``seq``, ``hash``); it becomes part
-    of what is signed, so a log cut off before it contradicts this version.
+    of what is signed, so a log cut off before it contradicts this version. ``configuration`` is
+    the SHA-256 of each configuration file of the desk; where it is known, it is signed too.
     """
     files = candidate.sealed_files()
     digests = dict(digests)
@@ -258,11 +260,10 @@ def seal(
         f"{digest}  {name}\n" for name, digest in sorted(digests.items())
     ).encode("ascii")
     digests[CHECKSUMS] = sha256_hex(files[CHECKSUMS])
-    statement = Statement(
-        purpose=VERSION,
-        subjects=digests,
-        predicate={"name": metadata.name, "version": metadata.version, "log_head": dict(head)},
-    )
+    predicate = {"name": metadata.name, "version": metadata.version, "log_head": dict(head)}
+    if configuration:
+        predicate["configuration"] = dict(configuration)
+    statement = Statement(purpose=VERSION, subjects=digests, predicate=predicate)
     files[SIGNATURE] = keyring.sign(signer, statement).to_bytes()
     return SealedFiles(files)
 

@@ -16,6 +16,7 @@ from assay.registry.artifacts import Artifacts
 from assay.registry.countersigning import vouched_by
 from assay.registry.file_ledger import FileLedger
 from assay.registry.folders import FolderArtifacts
+from assay.registry.index_check import compare_with_log
 from assay.registry.keyring import APPROVAL, PROMOTION, KeyRing, RevokedKey
 from assay.registry.ledger import Ledger
 from assay.registry.lifecycle import EventOutcome, EventType
@@ -239,6 +240,11 @@ def _index_problems(ledger: Ledger, report: LogReport) -> Iterator[LogProblem]:
         return
     if applied is None:
         return
+    try:
+        for found in ledger.damage():
+            yield LogProblem(0, f"the index: {found}")
+    except AssayError as error:
+        yield LogProblem(0, f"the index cannot be read: {error.message}")
     # An index that is behind is no contradiction: the next opening follows.
     if applied.seq > report.entries:
         yield LogProblem(
@@ -248,6 +254,13 @@ def _index_problems(ledger: Ledger, report: LogReport) -> Iterator[LogProblem]:
         )
     elif applied.seq == report.head.seq and applied.hash != report.head.hash:
         yield LogProblem(0, f"the index has applied another entry {applied.seq}: replaced")
+    elif not report.problems:
+        # Only a log that verifies can say what an index over it should hold.
+        try:
+            for found in compare_with_log(ledger):
+                yield LogProblem(0, f"the index: {found}")
+        except AssayError as error:
+            yield LogProblem(0, f"the index cannot be read: {error.message}")
 
 
 _Key = tuple[str, str | None]

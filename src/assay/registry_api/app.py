@@ -7,15 +7,19 @@ from typing import Any
 from anyio.to_thread import run_sync
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import Response
+from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from assay.errors import AssayError, Unavailable
 from assay.orchestration.desk import Desk
 from assay.registry_api.changes import Changes
+from assay.registry_api.comparisons import Comparisons
+from assay.registry_api.documents import Health
 from assay.registry_api.gate import OPEN_PATHS, Gate, record_refusal
+from assay.registry_api.kept import KeptRegistry
 from assay.registry_api.problems import Problem, of_http, of_validation, problem
-from assay.registry_api.reads import Reads, encoded
+from assay.registry_api.reads import Reads, Route, encoded
+from assay.registry_api.reports import Reports
 from assay.registry_api.uploads import MEDIA_TYPE
 
 _HEADERS = {
@@ -42,29 +46,47 @@ def make_app(desk: Desk, *, version: str) -> Gate:
         redoc_url=None,
         redirect_slashes=False,
     )
-    app.state.open_registry = desk.open_registry
+    kept = KeptRegistry(desk)
+    app.state.open_registry = kept.opened
 
     def health() -> Response:
         """Whether the registry can be opened."""
         try:
-            desk.open_registry()
+            kept.opened()
         except OSError as error:
             raise Unavailable(f"the registry cannot be opened: {error.strerror}") from error
         return Response(encoded({"status": "ok", "version": version}), 200,
                         media_type="application/json")  # fmt: skip
 
     routes = (
-        ("GET", "/health", health, "The server answers and the registry opens"),
-        *Reads(desk, desk.open_registry).routes(),
-        *Changes(desk, desk.open_registry).routes(),
+        Route("GET", "/health", health, "The server answers and the registry opens", Health),
+        *Reads(desk).routes(),
+        *Comparisons(desk).routes(),
+        *Reports(desk.layout.root / "reports").routes(),
+        *Changes(desk, kept.opened).routes(),
     )
     # Registered by how much of the path is fixed: /models/x/current before /models/x/{version}.
-    for method, path, function, summary in sorted(routes, key=lambda one: one[1].count("{")):
-        app.add_api_route(path, function, methods=[method], summary=summary, response_model=None)
+    for one in sorted(routes, key=lambda one: one.path.count("{")):
+        _add(app, one)
     _explain(app, desk)
     made = app.openapi
     app.openapi = lambda: complete(made())  # type: ignore[method-assign]
     return Gate(app, desk)
+
+
+def _add(app: FastAPI, route: Route) -> None:
+    form: dict[str, Any] = {"description": route.summary}
+    if route.answer is not None:
+        form["model"] = route.answer
+    app.add_api_route(
+        route.path,
+        route.function,
+        methods=[route.method],
+        summary=route.summary,
+        response_model=None,
+        response_class=HTMLResponse if route.answer is None else JSONResponse,
+        responses={200: form},
+    )
 
 
 def _explain(app: FastAPI, desk: Desk) -> None:

@@ -36,6 +36,16 @@ from assay.registry import ModelRegistry
 from assay.registry.keyring import APPROVAL, PROMOTION
 from assay.registry.sealed import digests_of
 from assay.registry.signing import Envelope, Statement
+from assay.registry_api.documents import (
+    ApprovalDocument,
+    JudgedDocument,
+    PromotionDocument,
+    RegistrationDocument,
+    RollbackDocument,
+    TokenDocument,
+    ToSign,
+    ValidationDocument,
+)
 from assay.registry_api.once import Answer, RequestStore
 from assay.registry_api.problems import Unacceptable
 from assay.registry_api.reads import (
@@ -110,7 +120,7 @@ class Changes:
 
     Parameters
     ----------
-    open_registry: opens the registry anew, which brings it up to date after another's crash.
+    open_registry: gives the registry, up to date also after another process's crash.
     """
 
     def __init__(self, desk: Desk, open_registry: Callable[[], ModelRegistry]) -> None:
@@ -122,19 +132,27 @@ class Changes:
         """Method, path, function, and one line about each."""
         one = "/api/v1/models/{name}/{version}"
         return (
-            ("POST", "/api/v1/login", self.login, "Exchange a signed proof for a token"),
-            ("POST", "/api/v1/models/{name}/versions", self.register, "Register an archive"),
-            ("POST", "/api/v1/models/{name}/rollback", self.rollback,
-             "Withdraw what is in production; the version before comes back"),
-            ("POST", f"{one}/validate", self.validate, "Check every file and the signature"),
-            ("POST", f"{one}/gates", self.judge, "Apply the policy to the recorded evidence"),
-            ("GET", f"{one}/approval-statement", self.approval_statement, "What approvers sign"),
-            ("POST", f"{one}/approvals", self.approve, "Approve, by a signed statement"),
-            ("GET", f"{one}/promotion-statement", self.promotion_statement,
-             "What whoever promotes signs"),
-            ("POST", f"{one}/promote", self.promote, "Put it into production"),
-            ("POST", f"{one}/break-glass", self.break_glass,
-             "Put it into production past gates and approvals"),
+            Route("POST", "/api/v1/login", self.login, "Exchange a signed proof for a token",
+                  TokenDocument),
+            Route("POST", "/api/v1/models/{name}/versions", self.register, "Register an archive",
+                  RegistrationDocument),
+            Route("POST", "/api/v1/models/{name}/rollback", self.rollback,
+                  "Withdraw what is in production; the version before comes back",
+                  RollbackDocument),
+            Route("POST", f"{one}/validate", self.validate, "Check every file and the signature",
+                  ValidationDocument),
+            Route("POST", f"{one}/gates", self.judge, "Apply the policy to the recorded evidence",
+                  JudgedDocument),
+            Route("GET", f"{one}/approval-statement", self.approval_statement,
+                  "What approvers sign", ToSign),
+            Route("POST", f"{one}/approvals", self.approve, "Approve, by a signed statement",
+                  ApprovalDocument),
+            Route("GET", f"{one}/promotion-statement", self.promotion_statement,
+                  "What whoever promotes signs", ToSign),
+            Route("POST", f"{one}/promote", self.promote, "Put it into production",
+                  PromotionDocument),
+            Route("POST", f"{one}/break-glass", self.break_glass,
+                  "Put it into production past gates and approvals", PromotionDocument),
         )  # fmt: skip
 
     # -- who ------------------------------------------------------------------------------------
@@ -173,7 +191,7 @@ class Changes:
 
     def _register(self, request: Request, caller: Caller, name: str, handle: Any) -> Response:
         handle.seek(0)
-        candidate = read_archive(handle)
+        candidate = read_archive(handle, pickles=self._desk.layout.pickles)
         metadata = candidate.metadata
         if metadata.name != name:
             raise Unacceptable(
@@ -194,7 +212,7 @@ class Changes:
         def act() -> tuple[int, Any]:
             registry = self._open()
             if name in registry.names():
-                check_unchanged(request, model_document(registry.list(name)))
+                check_unchanged(request, model_document(registry, name))
             made = registry.register(candidate, signer=signer, reason=f"uploaded by {caller.name}")
             return 201 if made.created else 200, made.to_json()
 
@@ -402,8 +420,7 @@ class Changes:
 
 
 def _unchanged(request: Request, registry: ModelRegistry, name: str) -> None:
-    registry.check_model(name)
-    check_unchanged(request, model_document(registry.list(name)))
+    check_unchanged(request, model_document(registry, name))
 
 
 def _own(caller: Caller, identity: str | None) -> str:

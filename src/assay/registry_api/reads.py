@@ -4,19 +4,34 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Sequence
-from typing import Annotated, Any, TypeAlias
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, NamedTuple, TypeAlias
 
 from fastapi import Depends, Path, Query, Request
 from fastapi.responses import Response
+from pydantic import BaseModel
 
 from assay.access import Caller, Scope
 from assay.delivery.approvals import count_approvals
 from assay.domain.instants import parse, render
-from assay.domain.versions import Stage
+from assay.domain.versions import SemanticVersion, Stage
 from assay.errors import ContractViolation, NotFound
 from assay.orchestration.desk import Desk
-from assay.registry import EventType, ModelRegistry, VersionRecord
+from assay.registry import EventType, ModelRegistry, ModelSummary, VersionRecord
+from assay.registry_api.documents import (
+    ApprovalsDocument,
+    CurrentDocument,
+    EntryDocument,
+    EvidenceList,
+    LiveDocument,
+    LogHeadDocument,
+    Me,
+    ModelDocument,
+    Page,
+    RecordedGates,
+    VersionDocument,
+    WholeVersion,
+)
 from assay.registry_api.problems import Unacceptable
 
 NAME = r"^[a-z][a-z0-9_]{0,63}$"
@@ -26,7 +41,18 @@ VersionPart: TypeAlias = Annotated[str, Path(pattern=VERSION, description="Such 
 Limit: TypeAlias = Annotated[int, Query(ge=1, le=500, description="Items of one page at most.")]
 Text: TypeAlias = Annotated[str | None, Query(max_length=100)]
 
-Route: TypeAlias = tuple[str, str, Callable[..., Any], str]
+
+class Route(NamedTuple):
+    """One path: how it is asked, who answers, a line about it, and the form of the answer.
+
+    ``answer`` is None where the answer is a page.
+    """
+
+    method: str
+    path: str
+    function: Callable[..., Any]
+    summary: str
+    answer: type[BaseModel] | None
 
 
 def caller_of(request: Request) -> Caller:
@@ -49,7 +75,7 @@ def encoded(document: Any) -> bytes:
 def answer(request: Request, document: Any) -> Response:
     """A document with its tag; 304 for somebody who has it already."""
     tag = entity_tag(document)
-    if tag in _tags(request.headers.get("if-none-match", "")):
+    if tag in tags_of(request.headers.get("if-none-match", "")):
         return Response(status_code=304, headers={"ETag": tag})
     return Response(encoded(document), media_type="application/json", headers={"ETag": tag})
 
@@ -57,14 +83,15 @@ def answer(request: Request, document: Any) -> Response:
 def check_unchanged(request: Request, document: Any) -> None:
     """Refuse a change by somebody who has seen another state than today's (``If-Match``)."""
     given = request.headers.get("if-match")
-    if given is not None and given.strip() != "*" and entity_tag(document) not in _tags(given):
+    if given is not None and given.strip() != "*" and entity_tag(document) not in tags_of(given):
         raise Unacceptable(
             412, "changed_meanwhile", "what If-Match names is not the state of today",
             hint="read it again, and decide again",
         )  # fmt: skip
 
 
-def _tags(header: str) -> set[str]:
+def tags_of(header: str) -> set[str]:
+    """The entity tags that a header names."""
     return {part.strip().removeprefix("W/") for part in header.split(",")}
 
 
@@ -80,48 +107,58 @@ def version_document(registry: ModelRegistry, record: VersionRecord) -> dict[str
     return {**record.to_json(), "gates": None if report is None else str(report.outcome)}
 
 
-def model_document(records: Iterable[VersionRecord]) -> dict[str, Any]:
-    """One model: how many versions it has, the newest, and the one in production."""
-    listed = list(records)
-    live = next((r for r in listed if r.stage is Stage.PRODUCTION), None)
+def model_document(registry: ModelRegistry, name: str) -> dict[str, Any]:
+    """One model: how many versions it has, the newest, and the one in production.
+
+    Raises
+    ------
+    NotFound: no such model.
+    """
+    registry.check_model(name)
+    (found,) = registry.models(name=name)
+    return _summary(found)
+
+
+def _summary(found: ModelSummary) -> dict[str, Any]:
     return {
-        "name": listed[0].name,
-        "kind": listed[-1].kind,
-        "versions": len(listed),
-        "latest": listed[-1].version,
-        "current": None if live is None else live.to_json(),
+        "name": found.name,
+        "kind": found.kind,
+        "versions": found.versions,
+        "latest": found.latest,
+        "current": None if found.current is None else found.current.to_json(),
     }
 
 
 class Reads:
-    """The routes that change nothing.
+    """The routes that change nothing."""
 
-    Parameters
-    ----------
-    open_registry: opens the registry anew, which brings it up to date after another's crash.
-    """
-
-    def __init__(self, desk: Desk, open_registry: Callable[[], ModelRegistry]) -> None:
+    def __init__(self, desk: Desk) -> None:
         self._desk = desk
-        self._open = open_registry
 
     def routes(self) -> tuple[Route, ...]:
         """Method, path, function, and one line about each; fixed paths before variable ones."""
-        one = "/api/v1/models/{name}/{version}"
+        model, one = "/api/v1/models/{name}", "/api/v1/models/{name}/{version}"
         return (
-            ("GET", "/api/v1/me", self.me, "Who the token belongs to, and what it allows"),
-            ("GET", "/api/v1/log/head", self.log_head, "How far the registry's log has come"),
-            ("GET", "/api/v1/models", self.models, "Models, with what is in production"),
-            ("GET", "/api/v1/models/{name}", self.model, "One model"),
-            ("GET", "/api/v1/models/{name}/current", self.current, "The version in production"),
-            ("GET", "/api/v1/models/{name}/history", self.history, "What the log says about it"),
-            ("GET", "/api/v1/models/{name}/live", self.live, "What was in production at a moment"),
-            ("GET", "/api/v1/models/{name}/versions", self.versions, "Its versions"),
-            ("GET", one, self.version, "One version, whole: metadata, schema, evidence, verdicts"),
-            ("GET", f"{one}/gates", self.gates, "The latest verdicts"),
-            ("GET", f"{one}/evidence", self.evidence, "What was measured"),
-            ("GET", f"{one}/approvals", self.approvals, "Who approved, and whose yes counts now"),
-        )
+            Route("GET", "/api/v1/me", self.me, "Who the token belongs to, and what it allows", Me),
+            Route("GET", "/api/v1/log/head", self.log_head, "How far the registry's log has come",
+                  LogHeadDocument),
+            Route("GET", "/api/v1/models", self.models, "Models, with what is in production",
+                  Page[ModelDocument]),
+            Route("GET", model, self.model, "One model", ModelDocument),
+            Route("GET", f"{model}/current", self.current, "The version in production",
+                  CurrentDocument),
+            Route("GET", f"{model}/history", self.history, "What the log says about it",
+                  Page[EntryDocument]),
+            Route("GET", f"{model}/live", self.live, "What was in production at a moment",
+                  LiveDocument),
+            Route("GET", f"{model}/versions", self.versions, "Its versions", Page[VersionDocument]),
+            Route("GET", one, self.version,
+                  "One version, whole: metadata, schema, evidence, verdicts", WholeVersion),
+            Route("GET", f"{one}/gates", self.gates, "The latest verdicts", RecordedGates),
+            Route("GET", f"{one}/evidence", self.evidence, "What was measured", EvidenceList),
+            Route("GET", f"{one}/approvals", self.approvals,
+                  "Who approved, and whose yes counts now", ApprovalsDocument),
+        )  # fmt: skip
 
     def me(self, request: Request) -> Response:
         return answer(request, caller_of(request).to_json())
@@ -143,17 +180,13 @@ class Reads:
         after: Text = None,
         kind: Text = None,
     ) -> Response:
-        by_name: dict[str, list[VersionRecord]] = {}
-        for record in registry.list():
-            if after is None or record.name > after:
-                by_name.setdefault(record.name, []).append(record)
-        found = [model_document(records) for records in by_name.values()]
-        found = [item for item in found if kind is None or item["kind"] == kind]
-        return answer(request, page(found, limit, lambda item: item["name"]))
+        # One more than is shown says whether there is another page.
+        found = registry.models(after=after, kind=kind, limit=limit + 1)
+        shown = [_summary(one) for one in found]
+        return answer(request, page(shown, limit, lambda item: item["name"]))
 
     def model(self, request: Request, registry: Registry, name: NamePart) -> Response:
-        registry.check_model(name)
-        return answer(request, model_document(registry.list(name)))
+        return answer(request, model_document(registry, name))
 
     def current(self, request: Request, registry: Registry, name: NamePart) -> Response:
         return answer(request, version_document(registry, registry.resolve(f"{name}@champion")))
@@ -169,12 +202,10 @@ class Reads:
         type: Annotated[EventType | None, Query()] = None,  # noqa: A002 - the parameter's name
     ) -> Response:
         registry.check_model(name)
-        entries = [
-            entry.to_json()
-            for entry in registry.history(name)
-            if entry.seq > after and type in {None, entry.type}
-        ]
-        return answer(request, page(entries, limit, lambda item: item["seq"]))
+        types = () if type is None else (type,)
+        entries = registry.history(name, types=types, after=after, limit=limit + 1)
+        shown = [entry.to_json() for entry in entries]
+        return answer(request, page(shown, limit, lambda item: item["seq"]))
 
     def live(
         self,
@@ -203,15 +234,10 @@ class Reads:
     ) -> Response:
         registry.check_model(name)
         # Of a version that no longer is, the number still says where the next page begins.
-        from assay.domain.versions import SemanticVersion
-
         start = None if after is None else SemanticVersion.parse(after)
-        found = [
-            record.to_json()
-            for record in registry.list(name, stage)
-            if (start is None or start < record.semantic) and author in {None, record.author}
-        ]
-        return answer(request, page(found, limit, lambda item: item["version"]))
+        found = registry.page(name, after=start, stage=stage, author=author, limit=limit + 1)
+        shown = [record.to_json() for record in found]
+        return answer(request, page(shown, limit, lambda item: item["version"]))
 
     def version(
         self, request: Request, registry: Registry, name: NamePart, version: VersionPart

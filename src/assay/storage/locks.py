@@ -6,6 +6,7 @@ leaves a lock behind. Within one process a lock file may be held once per ``File
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import time
@@ -32,7 +33,7 @@ class FileLock:
 
     def __enter__(self) -> Self:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        descriptor = self._open()
         try:
             self._acquire(descriptor)
         except BaseException:
@@ -40,6 +41,20 @@ class FileLock:
             raise
         self._descriptor = descriptor
         return self
+
+    def _open(self) -> int:
+        try:
+            return os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            if error.errno != errno.EROFS:
+                raise
+        try:
+            # Whoever only reads under the lock needs no more than the file of an earlier holder.
+            return os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise Unavailable(
+                f"lock {self._path} cannot be made: the file system is read-only"
+            ) from None
 
     def _acquire(self, descriptor: int) -> None:
         if self._timeout is None:

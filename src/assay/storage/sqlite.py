@@ -50,6 +50,9 @@ class SqliteFile:
             yield connection
         except sqlite3.DatabaseError as error:
             raise self.explain(error) from error
+        except UnicodeDecodeError as error:
+            cause = _undecodable(error)
+            raise self.explain(cause) from cause
         finally:
             connection.close()
 
@@ -84,6 +87,9 @@ class SqliteFile:
             raise  # a constraint spoke: the caller knows what it means
         except sqlite3.DatabaseError as error:
             raise self.explain(error) from error
+        except UnicodeDecodeError as error:
+            cause = _undecodable(error)
+            raise self.explain(cause) from cause
         finally:
             connection.close()
 
@@ -125,7 +131,15 @@ class SqliteFile:
     def explain(self, error: sqlite3.DatabaseError) -> Exception:
         """What to raise for an error of this database: Unavailable or Tampered."""
         # SQLite calls trouble outside the file operational (full disk, no permission, a lock), and
-        # a table that ought to be there as well.
-        if isinstance(error, sqlite3.OperationalError) and "no such" not in str(error):
+        # a table that ought to be there as well; the interpreter, text that cannot be read.
+        inside = ("no such", "Could not decode")
+        if isinstance(error, sqlite3.OperationalError) and not any(
+            mark in str(error) for mark in inside
+        ):
             return Unavailable(f"database {self.path} cannot be used now: {error}")
         return Tampered(f"database {self.path}: {error}")
+
+
+def _undecodable(error: UnicodeDecodeError) -> sqlite3.DatabaseError:
+    # Text of a damaged file; the interpreter does not always make it an error of the database.
+    return sqlite3.DatabaseError(f"it holds text that is no UTF-8: {error.reason}")

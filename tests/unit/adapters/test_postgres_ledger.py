@@ -8,7 +8,13 @@ from pathlib import Path
 import pytest
 
 from assay.delivery.promotion import break_glass
-from assay.errors import Conflict, ContractViolation, Tampered, Unavailable
+from assay.errors import (
+    ConfigurationError,
+    Conflict,
+    ContractViolation,
+    Tampered,
+    Unavailable,
+)
 from assay.registry import EventType, FileLedger, ModelRegistry, adopt_log, log_file
 from assay.registry.catalogue import FORMAT
 from assay.registry.log import EMPTY
@@ -309,3 +315,49 @@ def test_a_registry_moves_into_the_database_and_back(tmp_path, postgres_url):
     assert contents(back._journal.ledger) == after
     assert back.verify_log().ok
     database.close()
+
+
+def test_a_schema_belongs_to_the_desk_that_used_it_first(postgres_url):
+    first = PostgresLedger(postgres_url, desk="fx")
+    let_happen(first, *Chain().life())
+    again = PostgresLedger(postgres_url, desk="fx")
+    assert again.is_settled()
+    other = PostgresLedger(postgres_url, desk="rates")
+    before = contents(first)
+    with pytest.raises(ConfigurationError, match=r"of desk 'fx', this is desk 'rates'") as caught:
+        other.is_settled()
+    assert "?schema=" in caught.value.hint
+    for act in (other.recover, other.rebuild):
+        with other.lock(), pytest.raises(ConfigurationError):
+            act()
+    assert contents(first) == before
+    for ledger in (first, again, other):
+        ledger.close()
+
+
+def test_a_schema_from_before_desks_were_named_takes_the_next_writers_name(postgres_url):
+    unnamed = PostgresLedger(postgres_url)
+    let_happen(unnamed, *Chain().life())
+    mine = PostgresLedger(postgres_url, desk="fx")
+    assert not mine.is_settled()
+    let_happen(mine)
+    assert mine.is_settled()
+    with pytest.raises(ConfigurationError):
+        PostgresLedger(postgres_url, desk="rates").is_settled()
+    assert unnamed.is_settled()
+    for ledger in (unnamed, mine):
+        ledger.close()
+
+
+def test_a_pooler_that_drops_the_settings_of_a_session_is_refused(postgres_url, monkeypatch):
+    from assay.adapters.postgres import connection
+
+    real = connection.psycopg.connect
+
+    def dropping(**arguments):
+        # As a pooler does that is told to ignore the option: everything else is real.
+        return real(**{name: value for name, value in arguments.items() if name != "options"})
+
+    monkeypatch.setattr(connection.psycopg, "connect", dropping)
+    with pytest.raises(ConfigurationError, match="drops the settings of a session"):
+        let_happen(PostgresLedger(postgres_url), *Chain().life())

@@ -93,3 +93,27 @@ def test_the_log_of_writes_is_emptied_now_and_then(database):
         size = wal.stat().st_size if wal.exists() else 0
     assert size < 4_000_000
     assert len(numbers(database)) == 300_000
+
+
+@pytest.mark.parametrize(
+    ("changed", "into", "query"),
+    [
+        (b"plain words", b"pl\xe7in words", "SELECT * FROM texts"),
+        (b"(alpha TEXT", b"(al\xe7ha TEXT", "SELECT * FROM texts"),
+        (b"(alpha TEXT", b"(al\xe7ha TEXT", "SELECT sql FROM sqlite_master"),
+    ],
+    ids=["in a row", "in the name of a column", "in the schema"],
+)
+def test_text_that_was_damaged_is_damage_of_the_file(tmp_path, changed, into, query):
+    database = SqliteFile(tmp_path / "x.db")
+    with database.write() as connection:
+        connection.execute("CREATE TABLE texts (alpha TEXT)")
+        connection.execute("INSERT INTO texts VALUES ('plain words')")
+    connection = sqlite3.connect(database.path)
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.close()
+    data = database.path.read_bytes()
+    assert changed in data
+    database.path.write_bytes(data.replace(changed, into))
+    with pytest.raises(Tampered), database.read() as connection:
+        connection.execute(query).fetchall()

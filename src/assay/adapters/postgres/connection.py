@@ -84,14 +84,22 @@ def check_server(connection: psycopg.Connection[tuple[Any, ...]], address: Postg
     Raises
     ------
     ConfigurationError: it is too old, does not store UTF-8, or says that something is written
-        before it is. Unavailable: it is a replica.
+        before it is, or a pooler drops the session's settings. Unavailable: it is a replica.
     """
     row = connection.execute(
         "SELECT current_setting('server_version_num')::int, current_setting('server_version'),"
-        " current_setting('server_encoding'), current_setting('fsync'), pg_is_in_recovery()"
+        " current_setting('server_encoding'), current_setting('fsync'), pg_is_in_recovery(),"
+        " current_setting('search_path')"
     ).fetchone()
     assert row is not None
-    number, version, encoding, fsync, replica = row
+    number, version, encoding, fsync, replica, path = row
+    if path != address.schema:
+        raise ConfigurationError(
+            f"PostgreSQL at {address} looks for tables in {path!r}: what stands in between drops "
+            "the settings of a session",
+            hint="connect to the server itself; a pooler that lends sessions out by transaction "
+            "cannot hold the lock of a registry either",
+        )
     if number < OLDEST:
         raise ConfigurationError(f"PostgreSQL at {address} is {version}: expected 12 or later")
     if encoding != "UTF8":

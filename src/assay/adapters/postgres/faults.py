@@ -14,6 +14,7 @@ from assay.errors import (
     Unavailable,
 )
 
+_TLS = ("certificate", "does not support SSL")
 _PASSWORD = "give it in the URL, from the environment: ASSAY_REGISTRY__CATALOGUE=postgresql://..."
 
 
@@ -30,6 +31,12 @@ def explain(error: Error, address: PostgresAddress) -> AssayError:
     ):
         return ConfigurationError(
             f"{where}: the server has no such database", hint=f"createdb {address.database}"
+        )
+    if isinstance(error, errors.OperationalError) and any(mark in text for mark in _TLS):
+        return ConfigurationError(
+            f"{where} is not trusted over TLS: {text}",
+            hint="sslrootcert=FILE names who signed its certificate, which must name the host; "
+            "sslmode=verify-full asks for both",
         )
     if isinstance(error, errors.InsufficientPrivilege):
         return ConfigurationError(

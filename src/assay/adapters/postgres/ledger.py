@@ -14,7 +14,7 @@ who owns the database can still change it, and the chain and the signed heads sa
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from assay.adapters.postgres.connection import (
     connect,
 )
 from assay.adapters.postgres.faults import explain
-from assay.errors import AssayError, Conflict, Tampered, Unavailable
+from assay.errors import AssayError, ConfigurationError, Conflict, Tampered, Unavailable
 from assay.registry.catalogue import FORMAT, Catalogue
 from assay.registry.ledger import applied_head, replay
 from assay.registry.log import EMPTY, Entry, LogHead, chained
@@ -49,6 +49,22 @@ CREATE TRIGGER only_added_to BEFORE UPDATE OR DELETE OR TRUNCATE ON log
 FOR EACH STATEMENT EXECUTE FUNCTION refuse_change_of_log()
 """,
 )
+_GUARDS = """
+SELECT count(*) FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid
+WHERE c.relname = 'log' AND c.relnamespace = current_schema()::regnamespace
+  AND t.tgname = 'only_added_to' AND t.tgenabled IN ('O', 'A')
+"""
+_RULES = ("one_production_per_model", "one_version_per_content", "versions_by_entry")
+_UNIQUE = """
+SELECT c.relname::text FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
+WHERE c.relnamespace = current_schema()::regnamespace AND i.indisunique AND i.indisvalid
+"""
+_MOVED = """
+SELECT seq, place FROM (
+    SELECT seq, size, row_number() OVER w AS place, sum(octet_length(line) + 1) OVER w AS total
+    FROM log WINDOW w AS (ORDER BY seq)
+) AS numbered WHERE seq <> place OR size <> total ORDER BY seq LIMIT 20
+"""
 _PAGE = 1_000
 _PATIENCE = 5.0
 """Seconds in which a server that dropped a commit may come back and say what became of it."""
@@ -65,11 +81,15 @@ class PostgresLedger:
     url: as :class:`~assay.adapters.postgres.address.PostgresAddress` reads it.
     former: where the registry's log was a file; an empty database beside such a file is refused,
         since it would look like a registry without versions.
+    desk: whose registry it is. The schema remembers the first one and is refused to any other,
+        whose versions have their files elsewhere; None asks nothing.
     """
 
-    def __init__(self, url: str, *, former: Path | None = None) -> None:
+    def __init__(self, url: str, *, former: Path | None = None, desk: str | None = None) -> None:
         self.address = PostgresAddress.parse(url)
         self._former = former
+        self._desk = desk
+        self._is_ours = desk is None
         self._database = PostgresDatabase(self.address)
         self._writer: psycopg.Connection[tuple[Any, ...]] | None = None
         self.catalogue = Catalogue(self._database)
@@ -107,6 +127,8 @@ class PostgresLedger:
     def is_settled(self) -> bool:
         """Whether the catalogue has this layout and has applied the last entry."""
         self._refuse_newer()
+        if not self._belongs_here():
+            return False
         applied = self.catalogue.applied()
         return applied is not None and applied == self.head()
 
@@ -114,6 +136,7 @@ class PostgresLedger:
         """Make tables where there are none; build a catalogue of another layout again."""
         self._refuse_newer()
         self._make_log()
+        self._claim()
         head = self.head()
         applied = applied_head(self.catalogue, head, self._where)
         if applied != head:
@@ -141,6 +164,7 @@ class PostgresLedger:
     def rebuild(self) -> LogHead:
         """Make the catalogue again, also from a layout that a newer Assay has made."""
         self._make_log()
+        self._claim()
         try:
             applied_head(self.catalogue, self.head(), self._where)
         except Tampered as error:
@@ -156,6 +180,7 @@ class PostgresLedger:
         Conflict: this log has entries. Tampered: the other one does not verify.
         """
         self._make_log(adopting=True)
+        self._claim()
         if self.head() != EMPTY:
             raise Conflict(f"{self._where} has entries of its own: expected an empty one")
 
@@ -192,6 +217,27 @@ class PostgresLedger:
     def entries_after(self, head: LogHead) -> Iterator[tuple[Entry, LogHead]]:
         """Entries behind a head, read by their numbers."""
         return chained(self._lines(head.seq), head, self._where)
+
+    def mark(self) -> Hashable:
+        """The ends of the log and of what the catalogue has applied."""
+        return self.head(), self.catalogue.layout()
+
+    def damage(self) -> Iterator[str]:
+        """Rules of the schema that are gone, and lines whose number or place was changed."""
+        with self._database.read() as rows:
+            if not self._has_log(rows):
+                return
+            guards = rows.execute(_GUARDS).fetchone()[0]
+            rules = {name for (name,) in rows.execute(_UNIQUE).fetchall()}
+            moved = rows.execute(_MOVED).fetchall()
+            made = self.catalogue.applied(rows) is not None
+        if not guards:
+            yield "the trigger by which the log is only ever added to is gone or switched off"
+        for name in _RULES if made else ():
+            if name not in rules:
+                yield f"the unique index {name} is gone"
+        for number, place in moved:
+            yield f"table log, row {number}: its number or size does not fit line {place}: edited"
 
     def close(self) -> None:
         """Close the connection that reads."""
@@ -253,6 +299,40 @@ class PostgresLedger:
                 rows.execute(statement)
 
         self._change(make)
+
+    def _belongs_here(self) -> bool:
+        """Whether the schema is known to be this desk's; False where it is nobody's yet.
+
+        Raises
+        ------
+        ConfigurationError: it is another desk's.
+        """
+        if self._is_ours:
+            return True
+        with self._database.read() as rows:
+            if not rows.execute(self._database.dialect.find_table, ("desk",)).fetchone():
+                return False
+            (name,) = rows.execute("SELECT name FROM desk").fetchone() or (None,)
+        if name != self._desk:
+            raise ConfigurationError(
+                f"{self.address} holds the registry of desk {name!r}, this is desk {self._desk!r}",
+                hint="give each desk a schema: ?schema=NAME in registry.catalogue; where a desk "
+                "was renamed, set the name in the table desk of its schema",
+            )
+        self._is_ours = True
+        return True
+
+    def _claim(self) -> None:
+        """Write down whose registry this is, where that is not known yet."""
+        if self._belongs_here():
+            return
+
+        def claim(rows: PostgresRows) -> None:
+            rows.execute("CREATE TABLE desk (name TEXT NOT NULL)")
+            rows.execute("INSERT INTO desk VALUES (?)", (self._desk,))
+
+        self._change(claim)
+        self._is_ours = True
 
     def _replay(self, applied: LogHead | None) -> LogHead:
         head = EMPTY
