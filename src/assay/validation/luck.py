@@ -94,8 +94,10 @@ def _deflated(attempts: Attempts) -> Evidence:
     details = dict(found.details)
     if found.value is not None:
         details["in_words"] = (
-            f"{attempts.count} trial{'s' if attempts.count > 1 else ''} counted, worth "
-            f"{details['effective_trials']:.3g} independent ones"
+            f"{attempts.count} trials counted, worth {details['effective_trials']:.3g} independent "
+            "ones"
+            if attempts.count > 1
+            else "1 trial counted"
         )
     # The probability itself is judged; one minus it beside it would be read as a second test.
     return evidence_of("deflated_sharpe", replace(found, p_value=None, details=details))
@@ -149,7 +151,7 @@ def _superior(attempts: Attempts, generator: np.random.Generator) -> Evidence:
     }
     if answer.value is not None:
         details["in_words"] = (
-            f"the chance of a best trial like this, of {attempts.together.shape[1]}, if none were "
+            f"how likely a best of {attempts.together.shape[1]} like this would be if none were "
             f"better than {harder}"
         )
     return replace(answer, details=details)

@@ -30,7 +30,7 @@ def render_evidence(sheet: EvidenceSheet) -> str:
     main = element(
         "main",
         section("What stands in the way", _in_the_way(sheet)),
-        _bare("Gates", version_card(record.name, sheet.version)),
+        _bare("Gates", version_card(record.name, sheet.version, reasons=False)),
         _bare("Forecasts against outcomes", _pictures(sheet)),
         section("Everything that was tried", _trials(sheet)) if sheet.trials is not None else None,
         section("Models that know nothing", _noise(sheet)),
@@ -69,7 +69,7 @@ def _in_the_way(sheet: EvidenceSheet) -> Markup:
         return element("p", "It has not been judged: assay gates check ", name, " ", version, ".")
     found = refusal(sheet.version)
     warned = [
-        one.name
+        words.gate_noun(one.name).lower()
         for one in gates.results
         if one.severity is Severity.SOFT and one.verdict is not Verdict.PASS
     ]

@@ -22,8 +22,11 @@ def gates_of(model: ModelSheet) -> Markup:
     )
 
 
-def version_card(model: str, sheet: VersionSheet) -> Markup:
-    """One version: its outcome, its gates, what was switched off and what else was measured."""
+def version_card(model: str, sheet: VersionSheet, *, reasons: bool = True) -> Markup:
+    """One version: its outcome, its gates, what was switched off and what else was measured.
+
+    ``reasons`` puts what stands in its way before the table; a page that has said so leaves it out.
+    """
     record = sheet.record
     judged = sheet.gates
     outcome = "not judged" if judged is None else words.OUTCOMES[judged.outcome]
@@ -42,7 +45,7 @@ def version_card(model: str, sheet: VersionSheet) -> Markup:
         [element("p", element("strong", f"Does not verify: {one}")) for one in sheet.problems],
         [
             element("p", sentence, class_="because")
-            for sentence in ([] if look == "pass" else refusal(sheet))
+            for sentence in (refusal(sheet) if reasons and look != "pass" else [])
         ],
         None if judged is None else _table(sheet, judged.results),
         _switched_off(sheet),
