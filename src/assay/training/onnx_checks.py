@@ -138,7 +138,7 @@ def _compare(
         }
 
     with np.errstate(invalid="ignore"):
-        worst = [at(int(row)) for row in order[:WORST_ROWS] if not difference[row] == 0.0]
+        worst = [at(int(row)) for row in order[:WORST_ROWS] if difference[row] != 0.0]
     largest = float(difference[order[0]])
     settled = whole and np.isfinite(largest)
     scale = np.maximum(np.abs(native), np.finfo(np.float32).tiny)
@@ -192,9 +192,7 @@ def _edge_rows(
     for row, column in enumerate(columns):
         probes[row, column] = value
     probes[-1] = value
-    places = [
-        {"kind": "edge", "edge": name, "feature": features[column]} for column in columns
-    ]
+    places = [{"kind": "edge", "edge": name, "feature": features[column]} for column in columns]
     return probes, [*places, {"kind": "edge", "edge": name, "feature": None}]
 
 

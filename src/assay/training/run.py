@@ -15,7 +15,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -26,17 +26,12 @@ from assay.domain.instants import Instant, render
 from assay.domain.versions import InputSchema
 from assay.errors import DefinitionError
 from assay.training.dataset import TrainingRows, read_rows
-from assay.training.estimators import (
-    BaselineForecast,
-    Ensemble,
-    Learned,
-    Predictions,
-    fit,
-    offsets,
-)
+from assay.training.estimators import BaselineForecast, Predictions, offsets
+from assay.training.fitting import FittedModel, fit_rows
 from assay.training.onnx_checks import bench_onnx, check_parity
-from assay.training.onnx_export import export_onnx
-from assay.training.recipe import Baseline, Recipe, RiseProbability, VarianceCorrection
+from assay.training.onnx_export import Model, export_onnx
+from assay.training.recipe import Baseline, Recipe, Regression, RiseProbability, VarianceCorrection
+from assay.training.sklearn_ensemble import one_thread
 from assay.training.splits import Split, describe, walk_forward
 
 Progress: TypeAlias = Callable[[str, int, int], None]
@@ -110,8 +105,10 @@ def train(
     rows = read_rows(frame, recipe.select_features(features), cut_off=cut_off)
     splits = walk_forward(rows.times, recipe.walk_forward)
     steps = _Steps(progress, len(splits) + 4)
-    out_of_sample, final = _fit_all(recipe, estimator, rows, splits, threads, steps)
-    return _assemble(recipe, rows, splits, out_of_sample, final, cut_off, steps, timer)
+    with one_thread(estimator):
+        out_of_sample, final, chosen = _fit_all(recipe, rows, splits, threads, steps)
+    made = _assemble(recipe, rows, splits, out_of_sample, final, cut_off, steps, timer)
+    return replace(made, config={**made.config, **chosen})
 
 
 def train_baseline(
@@ -154,24 +151,24 @@ class _Steps:
 
 def _fit_all(
     recipe: Recipe,
-    estimator: Learned,
     rows: TrainingRows,
     splits: Sequence[Split],
     threads: int,
     steps: _Steps,
-) -> tuple[dict[int, Predictions], Ensemble]:
-    """Out-of-sample predictions by fold, and the ensemble over all rows."""
+) -> tuple[dict[int, Predictions], Model, dict[str, Any]]:
+    """Out-of-sample predictions by fold, the model over all rows, and what fitting chose."""
 
-    def fitted(index: NDArray[np.int64] | slice) -> Ensemble:
-        return fit(estimator, rows.features, recipe.seeds, rows.inputs[index], rows.labels[index])
+    def fitted(index: NDArray[np.int64]) -> FittedModel:
+        return fit_rows(recipe, rows, index)
 
-    def fold(split: Split) -> Predictions:
-        return fitted(split.train_index).predict(rows.inputs[split.test_index])
+    def fold(split: Split) -> tuple[Predictions, FittedModel]:
+        made = fitted(split.train_index)
+        return made.model.predict(rows.inputs[split.test_index]), made
 
     with ThreadPoolExecutor(max_workers=threads) as pool:
         # The largest first, so that the last worker to finish has the least left to do. XGBoost
         # lets go of the interpreter lock while it works.
-        final = pool.submit(fitted, slice(None))
+        final = pool.submit(fitted, np.arange(len(rows)))
         folds = {
             split.fold: pool.submit(fold, split)
             for split in sorted(splits, key=lambda split: -len(split.train_index))
@@ -188,7 +185,16 @@ def _fit_all(
             # Without this, leaving the pool would first fit every fold that still waits.
             pool.shutdown(cancel_futures=True)
             raise
-    return {number: future.result() for number, future in folds.items()}, final.result()
+    done = {number: future.result() for number, future in sorted(folds.items())}
+    chosen: dict[str, Any] = {}
+    if recipe.early_stopping is not None:
+        chosen["rounds"] = {
+            "final": list(final.result().rounds),
+            "folds": [list(made.rounds) for _, made in done.values()],
+        }
+    if recipe.calibration is not None:
+        chosen["calibration"] = final.result().calibration
+    return {number: answer for number, (answer, _) in done.items()}, final.result().model, chosen
 
 
 def _assemble(
@@ -196,7 +202,7 @@ def _assemble(
     rows: TrainingRows,
     splits: Sequence[Split],
     out_of_sample: dict[int, Predictions],
-    model: Ensemble | BaselineForecast,
+    model: Model,
     cut_off: Instant | None,
     steps: _Steps,
     timer: Callable[[], int],
@@ -213,7 +219,7 @@ def _assemble(
     return TrainingResult(
         recipe=recipe,
         schema=schema,
-        model_file="model.json" if isinstance(model, BaselineForecast) else "model.zip",
+        model_file=model.model_file,
         model_bytes=model.to_bytes(),
         onnx_bytes=onnx,
         predictions=_predictions(rows, splits, tested, predicted),
@@ -273,6 +279,11 @@ def _losses(
         case VarianceCorrection() as estimator:
             start = offsets(rows.inputs[tested], rows.features, estimator.offset, estimator.floor)
             return {"qlike": _qlike(labels, predicted), "qlike_offset": _qlike(labels, start)}
+        case Regression():
+            return {
+                "squared_error": float(((labels - predicted) ** 2).mean()),
+                "absolute_error": float(np.abs(labels - predicted).mean()),
+            }
         case RiseProbability():
             moved = labels != 0.0
             chance = np.where(labels > 0.0, predicted, 1.0 - predicted)[moved]

@@ -33,7 +33,7 @@ class Tree:
     """
 
     feature: NDArray[np.int64]
-    threshold: NDArray[np.float32] | NDArray[np.float64]
+    threshold: NDArray[np.floating[Any]]
     left: NDArray[np.int64]
     right: NDArray[np.int64]
     default_left: NDArray[np.bool_]

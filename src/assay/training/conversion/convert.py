@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from assay.errors import ConfigurationError, ContractViolation
-from assay.training.conversion.graph import INPUT, OUTPUT, node, tree_nodes, write_model
+from assay.training.conversion.graph import INPUT, OUTPUT, tree_nodes, write_model
 from assay.training.conversion.lightgbm_models import LightGBMModel, read_lightgbm
 from assay.training.conversion.sklearn_models import export_sklearn, read_sklearn
 from assay.training.conversion.xgboost_models import XGBoostModel, read_xgboost

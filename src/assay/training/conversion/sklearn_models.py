@@ -30,7 +30,12 @@ from assay.training.conversion.tree_model import Link, Number, TreeModel
 from assay.training.trees import Tree
 
 _FORESTS: Final = frozenset(
-    {"RandomForestRegressor", "RandomForestClassifier", "ExtraTreesRegressor", "ExtraTreesClassifier"}
+    {
+        "RandomForestRegressor",
+        "RandomForestClassifier",
+        "ExtraTreesRegressor",
+        "ExtraTreesClassifier",
+    }
 )
 _SINGLE: Final = frozenset(
     {"DecisionTreeRegressor", "DecisionTreeClassifier", "ExtraTreeRegressor", "ExtraTreeClassifier"}
@@ -142,7 +147,7 @@ def export_sklearn(model: SklearnModel) -> bytes:
             data = _converted(model, before, number)
             _run_once(data, len(model.features))
             return data
-        except Exception as error:  # converters and runtime share no base class for theirs
+        except Exception as error:  # noqa: BLE001 - converter and runtime share no base class
             failures.append(f"{number.__name__}: {str(error).splitlines()[0][:160]}")
     raise ContractViolation(
         f"{type(_last(model.estimator)).__name__} does not convert to ONNX; {'; '.join(failures)}"
@@ -275,7 +280,11 @@ def _forest(estimator: Any, classes: int) -> TreeModel | None:
     columns = (1,) if classes == 2 else tuple(range(classes or values[0].shape[1]))
     trees, targets = [], []
     for member, value in zip(members, values, strict=True):
-        table = value[:, 0, :] / value[:, 0, :].sum(axis=1, keepdims=True) if classes else value[:, :, 0]
+        table = (
+            value[:, 0, :] / value[:, 0, :].sum(axis=1, keepdims=True)
+            if classes
+            else value[:, :, 0]
+        )
         for target, column in enumerate(columns):
             trees.append(_tree(member.tree_, table[:, column]))
             targets.append(target)

@@ -6,6 +6,7 @@ cannot be told exactly in between is refused by the first.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -69,4 +70,18 @@ def constant_tree(value: float, number: Number) -> Tree:
         left=np.full(1, -1, dtype=np.int64),
         right=np.full(1, -1, dtype=np.int64),
         default_left=np.zeros(1, dtype=bool),
+    )
+
+
+def mean_of(models: Sequence[TreeModel], *, link: Link, share: float = 1.0) -> TreeModel:
+    """``share`` of the mean of several models' margins, as one ensemble over all their trees."""
+    first = models[0]
+    return TreeModel(
+        tuple(tree for model in models for tree in model.trees),
+        tuple(target for model in models for target in model.targets),
+        np.sum([model.base for model in models], axis=0),
+        link,
+        first.number,
+        scale=share * first.scale / len(models),
+        narrow=first.narrow,
     )
