@@ -6,9 +6,9 @@ Newton's method with halved steps (H.-T. Lin, C.-J. Lin and R. Weng, "A note on 
 probabilistic outputs for support vector machines", Machine Learning 68, 2007).
 
 ``isotonic``: at most 50 bins of equally many rows; the share of rises in each, made monotone by
-pooling adjacent violators (M. Ayer and others, Annals of Mathematical Statistics 26, 1955); straight
-lines between the means of the pooled bins. Lines, because a step would turn the last bit of a
-probability into a jump.
+pooling adjacent violators (M. Ayer and others, Annals of Mathematical Statistics 26, 1955);
+straight lines between the means of the pooled bins. Lines, because a step would turn the last bit
+of a probability into a jump.
 """
 
 from __future__ import annotations
@@ -232,9 +232,11 @@ def _isotonic(probabilities: Predictions, rises: NDArray[np.bool_]) -> Isotonic:
         ):
             last = pools.pop()
             pools[-1] = [one + other for one, other in zip(pools[-1], last, strict=True)]
+    # A share of all or none of some rows is no certainty.
+    edge = 1.0 / (len(order) + 2.0)
     return Isotonic(
         tuple(total / rows for total, _, rows in pools),
-        tuple(risen / rows for _, risen, rows in pools),
+        tuple(min(max(risen / rows, edge), 1.0 - edge) for _, risen, rows in pools),
     )
 
 
@@ -252,7 +254,7 @@ def append_map(onnx_bytes: bytes, fitted: Platt | Isotonic) -> bytes:
     for one in graph.node:
         for place, name in enumerate(one.output):
             if name == OUTPUT:
-                one.output[place] = "map_source"
+                one.output[place] = one.name = "map_source"
     nodes, constants = fitted.nodes("map_input", OUTPUT)
     graph.node.extend([cast("map_source", "map_input", np.float64), *nodes])
     graph.initializer.extend(constants)

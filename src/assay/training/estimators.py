@@ -228,7 +228,7 @@ def best_rounds(
             _parameters(estimator, settings, target, seed),
             matrix,
             settings.rounds,
-            evals=[(tail, "held back")],
+            evals=[(tail, "tail")],
             early_stopping_rounds=patience,
             verbose_eval=False,
         ).best_iteration

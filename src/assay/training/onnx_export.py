@@ -35,7 +35,7 @@ from assay.training.conversion.graph import (
     write_model,
 )
 from assay.training.conversion.sklearn_models import export_sklearn
-from assay.training.conversion.tree_model import Link, mean_of
+from assay.training.conversion.tree_model import Link, Number, mean_of
 from assay.training.conversion.xgboost_models import read_xgboost
 from assay.training.estimators import BaselineForecast, Ensemble
 from assay.training.lightgbm_ensemble import LightGBMEnsemble
@@ -119,8 +119,8 @@ def _mean_of_graphs(members: list[bytes]) -> bytes:
     import onnx
     from onnx.compose import add_prefix
 
-    if len(members) == 1:
-        return members[0]
+    if all(data == members[0] for data in members):
+        return members[0]  # chance had no part in fitting
     first, *_ = documents = [
         add_prefix(onnx.load_from_string(data), f"m{number}_", rename_inputs=False)
         for number, data in enumerate(members)
@@ -130,7 +130,10 @@ def _mean_of_graphs(members: list[bytes]) -> bytes:
         graph.node.extend(other.graph.node)
         graph.initializer.extend(other.graph.initializer)
     outputs = [document.graph.output[0].name for document in documents]
-    graph.node.append(node("Mean", outputs, OUTPUT))
+    double = graph.output[0].type.tensor_type.elem_type == onnx.TensorProto.DOUBLE
+    number: Number = np.float64 if double else np.float32
+    graph.initializer.append(constant("share", 1.0 / len(members), number))
+    graph.node.extend([node("Sum", outputs, "sum"), node("Mul", ["sum", "share"], OUTPUT)])
     graph.output[0].name = OUTPUT
     onnx.checker.check_model(first, full_check=True)
     return bytes(first.SerializeToString(deterministic=True))

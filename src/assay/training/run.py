@@ -287,6 +287,8 @@ def _losses(
         case RiseProbability():
             moved = labels != 0.0
             chance = np.where(labels > 0.0, predicted, 1.0 - predicted)[moved]
+            # A forest can be certain, and wrong.
+            chance = np.maximum(chance, np.finfo(np.float64).eps)
             if not len(chance):
                 return {}
             return {
