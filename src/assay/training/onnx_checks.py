@@ -30,6 +30,9 @@ SIDES: Final = ("below", "at", "above")
 WORST_ROWS: Final = 5
 """How many of the rows that differ most the document names."""
 
+PROBED_SPLITS: Final = 16
+"""Splits whose neighbourhoods stand among a version's golden rows."""
+
 _CHUNK = 16_384
 _TINY: Final = np.finfo(np.float32).smallest_subnormal
 _LARGEST: Final = np.finfo(np.float32).max
@@ -223,6 +226,15 @@ def threshold_rows(splits: tuple[SplitNode, ...], rows: Inputs) -> Inputs:
         # A split that parts missing values from all others has no finite number above it.
         block[:, split.feature] = np.clip(around, -_LARGEST, _LARGEST)
     return probes
+
+
+def probe_rows(model: Predicting, inputs: Inputs) -> Inputs:
+    """Rows below, at and above the thresholds of a few splits, evenly over all trees."""
+    splits = tuple(split_nodes(model.trees()))
+    if not splits:
+        return inputs[:0]
+    chosen = np.linspace(0, len(splits) - 1, min(PROBED_SPLITS, len(splits))).astype(int)
+    return threshold_rows(tuple(splits[number] for number in chosen), inputs)
 
 
 def run_onnx(onnx: bytes, rows: Inputs) -> NDArray[np.float64]:

@@ -28,7 +28,7 @@ from assay.errors import DefinitionError
 from assay.training.dataset import TrainingRows, read_rows
 from assay.training.estimators import BaselineForecast, Predictions, offsets
 from assay.training.fitting import FittedModel, fit_rows
-from assay.training.onnx_checks import bench_onnx, check_parity
+from assay.training.onnx_checks import Inputs, bench_onnx, check_parity, probe_rows
 from assay.training.onnx_export import Model, export_onnx
 from assay.training.recipe import Baseline, Recipe, Regression, RiseProbability, VarianceCorrection
 from assay.training.sklearn_ensemble import one_thread
@@ -52,6 +52,7 @@ class TrainingResult:
     predictions: out of sample, one row per tested row: instrument, as_of, label, prediction, fold,
         label_start, label_end; ordered by as_of and instrument.
     parity, bench: contents of ``parity.json`` and ``bench.json``.
+    probes: a few inputs that sit on split thresholds and beside them, float32; none without trees.
     metrics: finite numbers by name: row counts and losses over ``predictions``.
     config: what determined the model besides the rows, as a JSON object.
     """
@@ -64,6 +65,7 @@ class TrainingResult:
     predictions: pl.DataFrame
     parity: dict[str, Any]
     bench: dict[str, Any]
+    probes: Inputs
     metrics: dict[str, float]
     config: dict[str, Any]
 
@@ -225,6 +227,7 @@ def _assemble(
         predictions=_predictions(rows, splits, tested, predicted),
         parity=parity,
         bench=bench,
+        probes=probe_rows(model, rows.inputs),
         metrics={
             "rows": float(len(rows)),
             **{f"rows_dropped_{reason}": float(count) for reason, count in rows.dropped.items()},

@@ -156,8 +156,13 @@ def _base_margins(text: str, link: Link, outputs: int) -> NDArray[np.float32]:
     with np.errstate(divide="ignore"):
         match link.name:
             case "sigmoid":
-                return np.asarray(-np.log(one / scores - one), dtype=np.float32)
+                return _log(one / scores - one, sign=-1.0)
             case "exp":
-                return np.asarray(np.log(scores), dtype=np.float32)
+                return _log(scores)
             case _:
                 return np.asarray(scores, dtype=np.float32)
+
+
+def _log(values: NDArray[np.float32], sign: float = 1.0) -> NDArray[np.float32]:
+    # Rounded once, as the C library does; a float32 logarithm of NumPy may be off by a bit.
+    return np.asarray(sign * np.log(values.astype(np.float64)), dtype=np.float32)
