@@ -116,12 +116,11 @@ def read_rows_file(path: Path, names: tuple[str, ...] | None = None) -> pl.DataF
     """
     if not path.is_file():
         raise NotFound(f"no file {path}")
-    readers = {".parquet": pl.read_parquet, ".csv": pl.read_csv}
-    reader = readers.get(path.suffix.lower())
-    if reader is None:
+    suffix = path.suffix.lower()
+    if suffix not in {".parquet", ".csv"}:
         raise ConfigurationError(f"rows in {path.name}: expected a .parquet or .csv file")
     try:
-        frame = reader(path)
+        frame = pl.read_parquet(path) if suffix == ".parquet" else pl.read_csv(path)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise ContractViolation(f"{path} cannot be read: {error}") from error
     for name in names or ():

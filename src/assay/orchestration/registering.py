@@ -79,8 +79,8 @@ def register_files(
         inputs = _schema(schema)
         files.setdefault("parity.json", canonical_bytes({"compared": False}))
         if "bench.json" not in files:
-            rows = np.zeros((_BENCH_ROWS, len(inputs.names)), dtype=np.float32)
-            bench = bench_onnx(files[ONNX], rows, time.perf_counter_ns)
+            blank = np.zeros((_BENCH_ROWS, len(inputs.names)), dtype=np.float32)
+            bench = bench_onnx(files[ONNX], blank, time.perf_counter_ns)
             files["bench.json"] = canonical_bytes(bench)
     registry = desk.registry
     metadata = ModelMetadata(

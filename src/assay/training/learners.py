@@ -98,7 +98,7 @@ class LightGBM:
 class SklearnEstimator:
     """A scikit-learn estimator: which class, with which settings, behind which transformations.
 
-    ``random_state`` is each seed in turn and ``n_jobs`` is one; neither is a setting.
+    ``random_state`` is each seed in turn and ``n_jobs`` stays at one; neither is a setting.
 
     Attributes
     ----------

@@ -109,7 +109,7 @@ def train(
     steps = _Steps(progress, len(splits) + 4)
     with one_thread(estimator):
         out_of_sample, final, chosen = _fit_all(recipe, rows, splits, threads, steps)
-    made = _assemble(recipe, rows, splits, out_of_sample, final, cut_off, steps, timer)
+        made = _assemble(recipe, rows, splits, out_of_sample, final, cut_off, steps, timer)
     return replace(made, config={**made.config, **chosen})
 
 

@@ -122,8 +122,7 @@ def _instance(declared: SklearnEstimator, seed: int) -> Any:
         made = kind(**dict(declared.pairs))
     except TypeError as error:
         raise DefinitionError(f"estimator {declared.path}: {error}") from None
-    own = {"random_state": seed, "n_jobs": 1}
-    return made.set_params(**{k: v for k, v in own.items() if k in made.get_params()})
+    return made.set_params(random_state=seed) if "random_state" in made.get_params() else made
 
 
 def _import(module: str) -> Any:
