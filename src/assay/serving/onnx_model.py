@@ -113,7 +113,8 @@ class OnnxModel:
     On one thread, which is how :class:`Runtime` runs it unless asked: the same bits for the same
     row on the same build, whatever stands beside it in the batch is up to the model's operators. A
     regressor answers with its value, a binary classifier with the probability of its second class;
-    ``gives_probability`` says which it is.
+    ``gives_probability`` says which it is: a model with an output called ``probabilities``, or one
+    whose properties say ``answer: probability``.
 
     NaN is refused unless the model was made for missing values (``allow_missing``); infinities
     always are. An answer that is not a finite number is refused too: it must not reach an order.
@@ -326,6 +327,8 @@ def _choose_output(session: Any) -> tuple[str, str]:
             f"the model has outputs {sorted(outputs)}: expected one, or 'probabilities'"
         )
     (output,) = outputs.values()
+    answer = session.get_modelmeta().custom_metadata_map.get("answer")
+    task = _CLASSIFICATION if answer == "probability" else _REGRESSION
     if output.type not in {"tensor(float)", "tensor(double)"}:
         raise IncompatibleVersion(f"the model answers {output.type}: expected floats")
-    return output.name, _REGRESSION
+    return output.name, task

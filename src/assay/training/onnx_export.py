@@ -20,7 +20,6 @@ trees; a calibration stands behind everything else.
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any, TypeAlias, assert_never
 
 import numpy as np
@@ -31,6 +30,7 @@ from assay.training.conversion.graph import (
     cast,
     constant,
     node,
+    properties,
     tree_nodes,
     write_model,
 )
@@ -110,7 +110,13 @@ def _export_lightgbm(model: LightGBMEnsemble) -> bytes:
     else:
         nodes, constants = tree_nodes(mean_of(read, link=link), INPUT, OUTPUT)
     return write_model(
-        nodes, constants, model.features, name=estimator.name, outputs=1, number=np.float64
+        nodes,
+        constants,
+        model.features,
+        name=estimator.name,
+        outputs=1,
+        number=np.float64,
+        probability=isinstance(estimator, RiseProbability),
     )
 
 
@@ -160,7 +166,8 @@ def _export_linked(model: Ensemble | BaselineForecast) -> bytes:
             helper.make_opsetid("ai.onnx.ml", _ML_OPSET),
         ],
     )
-    helper.set_model_props(document, {"features": json.dumps(list(model.features))})
+    rises = isinstance(model.estimator, RiseProbability)
+    helper.set_model_props(document, properties(model.features, probability=rises))
     onnx.checker.check_model(document, full_check=True)
     return bytes(document.SerializeToString(deterministic=True))
 

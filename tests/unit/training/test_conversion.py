@@ -279,7 +279,7 @@ def test_the_faces_of_both_libraries_convert_like_their_boosters() -> None:
         (lambda: linear_model.Ridge().fit(WHOLE[:, :3], LEVEL), "reads 3 inputs: 5"),
         (lambda: svm.LinearSVC().fit(WHOLE, RISE), "labels without probabilities"),
         (lambda: ensemble.IsolationForest().fit(WHOLE), "expected a regressor or a classifier"),
-        (lambda: "a model", "expected one of XGBoost, LightGBM or scikit-learn"),
+        (lambda: "a model", "expected one of XGBoost, LightGBM, scikit-learn"),
     ],
 )
 def test_what_cannot_be_exact_is_refused_in_words(make: Any, message: str) -> None:

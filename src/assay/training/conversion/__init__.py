@@ -6,7 +6,8 @@
    :mod:`~assay.training.conversion.sklearn_models`); what has no exact counterpart is refused.
 2. The value is written as ONNX in the library's own type
    (:mod:`~assay.training.conversion.graph`).
-3. scikit-learn's other estimators are converted by skl2onnx, in float64 where it can run so.
+3. scikit-learn's other estimators are converted by skl2onnx, in float64 where it can run so;
+   networks by their own libraries (:mod:`~assay.training.conversion.network_models`).
 4. :func:`convert` chooses; :func:`assay.training.onnx_checks.check_parity` then compares both on
    real rows, at every split threshold and at the edges of float32.
 """

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from assay.errors import ConfigurationError, ContractViolation
 from assay.training.conversion.graph import INPUT, OUTPUT, tree_nodes, write_model
 from assay.training.conversion.lightgbm_models import LightGBMModel, read_lightgbm
+from assay.training.conversion.network_models import export_tensorflow, export_torch
 from assay.training.conversion.sklearn_models import export_sklearn, read_sklearn
 from assay.training.conversion.xgboost_models import XGBoostModel, read_xgboost
 from assay.training.trees import Tree
@@ -49,12 +50,13 @@ class Conversion:
 
 
 def convert(model: Any, features: Sequence[str]) -> Conversion:
-    """Convert a fitted XGBoost, LightGBM or scikit-learn model to one self-contained ONNX file.
+    """Convert a fitted model to one self-contained ONNX file.
 
     Parameters
     ----------
-    model: an XGBoost or LightGBM booster or its scikit-learn face, or a scikit-learn estimator or
-        pipeline, fitted. features: names of its inputs, in order.
+    model: fitted: an XGBoost or LightGBM booster or its scikit-learn face, a scikit-learn estimator
+        or pipeline, a PyTorch module, or a Keras model.
+    features: names of its inputs, in order.
 
     Raises
     ------
@@ -75,9 +77,13 @@ def convert(model: Any, features: Sequence[str]) -> Conversion:
             )
         native = read_sklearn(model, names)
         return Conversion(native, export_sklearn(native))
+    if "torch" in packages:
+        return Conversion(*export_torch(model, names))
+    if packages & {"keras", "tensorflow"}:
+        return Conversion(*export_tensorflow(model, names))
     raise ContractViolation(
         f"a model of type {type(model).__module__}.{type(model).__qualname__}: expected one of "
-        "XGBoost, LightGBM or scikit-learn",
+        "XGBoost, LightGBM, scikit-learn, PyTorch or TensorFlow",
         hint="export it to ONNX by its own means, and register model.onnx with its schema",
     )
 
@@ -138,6 +144,7 @@ def _of_trees(native: XGBoostModel | LightGBMModel) -> Conversion:
         name=native.library,
         outputs=model.outputs,
         number=model.number,
+        probability=model.outputs == 1 and model.link.name == "sigmoid",
     )
     return Conversion(native, onnx)
 

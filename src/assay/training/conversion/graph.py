@@ -39,8 +39,12 @@ def write_model(
     outputs: int,
     number: Number,
     ml_opset: int = ML_OPSET,
+    probability: bool = False,
 ) -> bytes:
-    """The bytes of an ONNX file with ``X`` and ``prediction`` around the nodes."""
+    """The bytes of an ONNX file with ``X`` and ``prediction`` around the nodes.
+
+    ``probability`` says that it answers with the probability of a rise.
+    """
     import onnx  # takes over a second to import
     from onnx import TensorProto, helper
 
@@ -60,9 +64,15 @@ def write_model(
             helper.make_opsetid("ai.onnx.ml", ml_opset),
         ],
     )
-    helper.set_model_props(document, {"features": json.dumps(list(features))})
+    helper.set_model_props(document, properties(features, probability=probability))
     onnx.checker.check_model(document, full_check=True)
     return bytes(document.SerializeToString(deterministic=True))
+
+
+def properties(features: tuple[str, ...], *, probability: bool) -> dict[str, str]:
+    """What a file says about itself to whoever serves it."""
+    named = {"features": json.dumps(list(features))}
+    return {**named, "answer": "probability"} if probability else named
 
 
 def tree_nodes(

@@ -139,6 +139,7 @@ def export_sklearn(model: SklearnModel) -> bytes:
             name="sklearn",
             outputs=model.model.outputs,
             number=model.model.number,
+            probability=model.classes == 2,
         )
     number: Number
     failures: list[str] = []
@@ -170,6 +171,7 @@ def _converted(model: SklearnModel, before: Any, number: Number) -> bytes:
             name="sklearn",
             outputs=model.model.outputs,
             number=model.model.number,
+            probability=model.classes == 2,
         )
     outputs = model.predict(np.zeros((1, len(model.features)), dtype=np.float32)).shape[1]
     answer = graph.output[-1].name
@@ -189,6 +191,7 @@ def _converted(model: SklearnModel, before: Any, number: Number) -> bytes:
         outputs=outputs,
         number=number,
         ml_opset=ml_opset,
+        probability=model.classes == 2,
     )
 
 
