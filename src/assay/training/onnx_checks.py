@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from assay.training.onnx_export import INPUT, open_session
-from assay.training.trees import SplitNode, Tree, split_nodes
+from assay.training.trees import SplitNode, Tree, next_float, split_nodes
 
 Inputs = NDArray[np.float32]
 
@@ -117,21 +117,22 @@ def _compare(
     *,
     whole: bool,
 ) -> dict[str, Any]:
-    """What the documents says about differences; ``whole`` is whether all that must be is finite.
+    """What the document says about differences; ``whole`` is whether all that must be is finite.
 
     The pairs are the rows and the edges; ``places`` say what a row of each is.
     """
     native = np.concatenate([pair[0] for pair in pairs])
     converted = np.concatenate([pair[1] for pair in pairs])
     with np.errstate(invalid="ignore"):
-        difference = np.abs(native - converted).max(axis=1)
+        apart = np.abs(native - converted)
+    difference = apart.max(axis=1)
     # What is not a number differs most.
     order = np.argsort(-np.nan_to_num(difference, nan=np.inf), kind="stable")
     split = len(pairs[0][0])
 
     def at(row: int) -> dict[str, Any]:
         part = int(row >= split)
-        column = int(np.argmax(np.nan_to_num(np.abs(native[row] - converted[row]), nan=np.inf)))
+        column = int(np.argmax(np.nan_to_num(apart[row], nan=np.inf)))
         where = {"output": column} if native.shape[1] > 1 else {}
         return {
             "native": _number(native[row, column]),
@@ -140,16 +141,13 @@ def _compare(
             **places[part](row - part * split),
         }
 
-    with np.errstate(invalid="ignore"):
-        worst = [at(int(row)) for row in order[:WORST_ROWS] if difference[row] != 0.0]
+    worst = [at(int(row)) for row in order[:WORST_ROWS] if difference[row] != 0.0]
     largest = float(difference[order[0]])
     settled = whole and np.isfinite(largest)
     scale = np.maximum(np.abs(native), np.finfo(np.float32).tiny)
     return {
         "largest_difference": largest if settled else None,
-        "largest_relative_difference": (
-            float((np.abs(native - converted) / scale).max()) if settled else None
-        ),
+        "largest_relative_difference": (float((apart / scale).max()) if settled else None),
         "rows_unequal": int((difference != 0.0).sum()),
         "rows_beyond_limit": int((~(difference <= PARITY_LIMIT)).sum()),
         "at": at(int(order[0])),
@@ -216,12 +214,12 @@ def threshold_rows(splits: tuple[SplitNode, ...], rows: Inputs) -> Inputs:
                 # No number is above all numbers: only a missing value gets here.
                 block[:, feature] = np.nan
                 continue
-            inside = np.nextafter(high, np.float32(-np.inf)) if np.isfinite(high) else high
+            inside = next_float(high, upwards=False) if np.isfinite(high) else high
             block[:, feature] = np.clip(block[:, feature], low, inside)
         around = (
-            np.nextafter(split.threshold, np.float32(-np.inf)),
+            next_float(split.threshold, upwards=False),
             split.threshold,
-            np.nextafter(split.threshold, np.float32(np.inf)),
+            next_float(split.threshold),
         )
         # A split that parts missing values from all others has no finite number above it.
         block[:, split.feature] = np.clip(around, -_LARGEST, _LARGEST)

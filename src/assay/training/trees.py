@@ -108,7 +108,7 @@ def split_nodes(trees: tuple[Tree, ...]) -> Iterator[SplitNode]:
                 continue
             feature, threshold = int(tree.feature[node]), round_down(tree.threshold[node])
             yield SplitNode(number, node, feature, threshold, bounds)
-            first = np.nextafter(threshold, everything[1]) if tree.at_most else threshold
+            first = next_float(threshold) if tree.at_most else threshold
             low, high = bounds.get(feature, everything)
             left = {**bounds, feature: (low, min(high, first))}
             right = {**bounds, feature: (max(low, first), high)}
@@ -126,5 +126,11 @@ def round_down(value: float | np.floating[Any]) -> np.float32:
     with np.errstate(over="ignore"):
         near = np.float32(value)
     if float(near) > float(value):
-        near = np.nextafter(near, np.float32(-np.inf))
+        near = next_float(near, upwards=False)
     return np.float32(min(max(near, -limit), limit))
+
+
+def next_float(value: np.float32, *, upwards: bool = True) -> np.float32:
+    """The float32 beside ``value``; beside the last finite one stands infinity."""
+    with np.errstate(over="ignore"):
+        return np.float32(np.nextafter(value, np.float32(np.inf if upwards else -np.inf)))
