@@ -8,7 +8,7 @@ ONNX Runtime has the operators, and in float32 where it has not, which the parit
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -40,6 +40,7 @@ _FORESTS: Final = frozenset(
 _SINGLE: Final = frozenset(
     {"DecisionTreeRegressor", "DecisionTreeClassifier", "ExtraTreeRegressor", "ExtraTreeClassifier"}
 )
+_SCALERS: Final = frozenset({"StandardScaler", "MinMaxScaler", "MaxAbsScaler", "RobustScaler"})
 _GRADIENT: Final = frozenset({"GradientBoostingRegressor", "GradientBoostingClassifier"})
 _HISTOGRAM: Final = frozenset({"HistGradientBoostingRegressor", "HistGradientBoostingClassifier"})
 
@@ -73,12 +74,20 @@ class SklearnModel:
         return answer.reshape(len(inputs), -1)
 
     def trees(self) -> tuple[Tree, ...]:
-        """The trees that the inputs reach as they are; none behind a transformation."""
-        if _steps(self.estimator) is not None:
+        """The trees, with the thresholds that the inputs meet; none behind a transformation that
+        mixes or bends them.
+        """
+        columns = np.arange(len(self.features))
+        before = _steps(self.estimator)
+        if before is None:
+            if self.model is not None:
+                return self.model.trees
+            return tuple(_nested(_last(self.estimator), columns))
+        if self.model is None or not all(
+            type(step).__name__ in _SCALERS for _, step in before.steps
+        ):
             return ()
-        if self.model is not None:
-            return self.model.trees
-        return tuple(_nested(_last(self.estimator), np.arange(len(self.features))))
+        return tuple(_before_scaling(tree, before, len(self.features)) for tree in self.model.trees)
 
     def to_file(self) -> None:
         """None: scikit-learn writes pickles only, and the ONNX file is the model's file."""
@@ -254,6 +263,15 @@ def _nested(estimator: Any, columns: NDArray[np.int64]) -> Iterator[Tree]:
     for number, member in enumerate(members):
         if not isinstance(member, str):
             yield from _nested(member, columns if chosen is None else columns[chosen[number]])
+
+
+def _before_scaling(tree: Tree, scalers: Any, width: int) -> Tree:
+    """A tree with its thresholds as they stand ahead of scalers, column by column."""
+    rows = np.arange(len(tree))
+    table = np.zeros((len(tree), width))
+    table[rows, tree.feature] = np.where(np.isfinite(tree.threshold), tree.threshold, 0.0)
+    moved = scalers.inverse_transform(table)[rows, tree.feature]
+    return replace(tree, threshold=np.where(tree.left < 0, tree.threshold, moved))
 
 
 def _last(estimator: Any) -> Any:
