@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import lightgbm
 import numpy as np
 import polars as pl
 import pytest
+import xgboost
 from sklearn.linear_model import Ridge
 
 from assay.bootstrap import open_desk
@@ -18,6 +21,8 @@ from assay.delivery.activation import activate
 from assay.errors import AssayError
 from assay.orchestration.fitted import register_fitted
 from assay.orchestration.registering import register_files
+from assay.serving import Runtime
+from assay.serving.native_trees import SIZES
 from assay.testing.versions import AUTHOR
 
 BY = {"author": AUTHOR, "reason": "fitted elsewhere"}
@@ -117,3 +122,38 @@ def test_a_fitted_estimator_is_registered_from_python_and_many_outputs_are_not(
     assert not register_fitted(opened, ridge, rows, "ridge", "risk_model", **BY).created
     files = opened.registry.open_version("ridge", made.version).files
     assert not {name for name in files if name.startswith("model.")} - {"model.onnx"}
+
+
+def test_large_batches_go_through_the_registered_trees_with_the_same_bits(
+    desk: Path, shell: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(shell.home / "config"))
+    rng = np.random.default_rng(1)
+    inputs = rng.standard_normal((2_000, 3)).astype(np.float32)
+    settings = {"objective": "binary:logistic", "max_depth": 6, "nthread": 1}
+    booster = xgboost.train(settings, xgboost.DMatrix(inputs, inputs[:, 0] > 0.1), 60)
+    frame = pl.DataFrame(inputs, schema=["a", "b", "c"], orient="row")
+    opened = open_desk(desk)
+    made = register_fitted(opened, booster, frame, "rises", "alpha_weights", **BY)
+    answers = {}
+    for native in (False, True):
+        ready = activate(
+            opened.registry, "rises", made.version, monotonic=time.monotonic,
+            runtime=Runtime(native_batches=native),
+        )  # fmt: skip
+        # Whether it is faster is this machine's and this moment's business.
+        assert ready.loaded.native_from in {None, *(SIZES if native else ())}
+        if native and ready.loaded.native_from is None:
+            ready.loaded.use_native(
+                ready.version.onnx, ready.version.files, inputs[:50], always_faster()
+            )
+            assert ready.loaded.native_from == SIZES[0]
+        answers[native] = ready.loaded.predict(inputs)
+    assert np.array_equal(answers[True], answers[False])
+
+
+def always_faster() -> Callable[[], int]:
+    """A stopwatch by which the native trees, timed first, take less."""
+    took = itertools.cycle([1] * 5 + [9] * 5)
+    moments = itertools.chain.from_iterable((0, time) for time in took)
+    return lambda: next(moments)
