@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 DESK ?= fx-demo
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-long check registry-validate format bench lock proto clean
+.PHONY: help install demo test test-long test-frameworks check registry-validate format bench lock proto clean
 
 help: ## Show this list
 	@echo "Usage: make TARGET"
@@ -34,7 +34,16 @@ test: $(READY) ## The quick test suite
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 test-long: $(READY) ## Long property, fault and simulation runs as well (tens of minutes)
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "long or not long"
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not frameworks"
+
+# Each in an environment of its own: they are large, and their dependencies are not ours.
+test-frameworks: ## Conversions of PyTorch and TensorFlow models (downloads a gigabyte)
+	@for framework in torch tensorflow; do \
+		$(PYTHON) -m venv $(VENV)-$$framework && \
+		$(VENV)-$$framework/bin/python -m pip install --quiet --disable-pip-version-check \
+			--editable ".[$$framework]" pytest hypothesis && \
+		$(VENV)-$$framework/bin/python -m pytest -m frameworks tests/frameworks || exit 1; \
+	done
 
 check: $(READY) ## Lint, format, types and import contracts
 	$(BIN)/ruff check .
@@ -63,4 +72,4 @@ proto: ## Make the Python of windows.proto again (needs grpcio-tools)
 		src/assay/features/definition/windows.proto
 
 clean: ## Remove the environment, caches and the demo's folder
-	rm -rf $(VENV) $(DESK) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build
+	rm -rf $(VENV) $(VENV)-torch $(VENV)-tensorflow $(DESK) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build

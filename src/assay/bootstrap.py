@@ -87,7 +87,7 @@ def open_service(
 
     from assay.orchestration.features_in_use import DeskFeatures
     from assay.orchestration.service import ServingLayout, make_service
-    from assay.serving import Limits
+    from assay.serving import Limits, Runtime
 
     settings = load_settings(path, os.environ)
     serving = settings.serving
@@ -102,6 +102,7 @@ def open_service(
         feedback=serving.feedback,
         queue=serving.queue,
         feature_log_rate=serving.feature_log_rate,
+        runtime=Runtime(serving.model_threads, serving.cuda, serving.native_batches),
     )
     desk = _desk(path, settings, clock)
     sources = DeskFeatures(desk, canary=canary or serving.canary)

@@ -123,7 +123,8 @@ class ServingSettings:
     """``serving``: what the service accepts, where it writes, and whose key signs its record.
 
     ``champion`` names the desk's default model; none means the only one that is live. ``canary``
-    makes it read a manifest that only the canary takes, where there is one.
+    makes it read a manifest that only the canary takes, where there is one. ``model_threads``,
+    ``native_batches`` and ``cuda`` say how models are run.
     """
 
     champion: str | None = None
@@ -140,6 +141,9 @@ class ServingSettings:
     feedback: Path = Path("artifacts/feedback.jsonl")
     queue: int = field(default=20_000, metadata={"minimum": 0})
     feature_log_rate: float = field(default=1.0, metadata={"minimum": 0, "maximum": 1})
+    model_threads: int = field(default=1, metadata={"minimum": 1, "maximum": 256})
+    native_batches: bool = False
+    cuda: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,7 @@ order_vol = Recipe(
     view="fx_daily",
     request="order",
     label=LabelDeclaration("squared_log_return", horizon=1, entry=0),
-    estimator=VarianceCorrection("impact_vol", boosting=Boosting(rounds=5, depth=2)),
+    estimator=VarianceCorrection("impact_vol", learner=Boosting(rounds=5, depth=2)),
     features=("ewm_vol_94", "vol_20", "impact_vol", "log_size", "edge"),
     seeds=(1,),
     walk_forward=WalkForward(folds=3, initial_share=0.4, embargo_days=7),

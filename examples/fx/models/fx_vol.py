@@ -65,7 +65,7 @@ learned = Recipe(
     label=NEXT_SESSION_VARIANCE,
     estimator=VarianceCorrection(
         "ewm_vol_94",
-        boosting=Boosting(rounds=80, depth=3, learning_rate=0.06),
+        learner=Boosting(rounds=80, depth=3, learning_rate=0.06),
     ),
     exclude=PRICE_LEVELS,
     groups=GROUPS,

@@ -14,7 +14,13 @@ from assay.cli.output import Output
 
 def register(
     name: NameArgument,
-    files: Annotated[list[Path], typer.Argument(help="The files; model.onnx makes it a model.")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            help="The files; model.onnx makes it a model. With --rows, one native model: XGBoost's "
+            ".ubj or .json, or LightGBM's .txt."
+        ),
+    ],
     kind: Annotated[
         str, typer.Option("--kind", help="Such as factor_definitions; it chooses the policy.")
     ],
@@ -30,6 +36,13 @@ def register(
     ] = None,
     config: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A JSON object that is kept with it.")
+    ] = None,
+    rows: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Real inputs, Parquet or CSV: convert the native model, and compare both on them.",
+        ),
     ] = None,
     identity: IdentityOption = None,
     desk: DeskOption = HERE,
@@ -51,6 +64,7 @@ def register(
         version=version,
         schema=schema,
         config=config,
+        rows=rows,
     )
     state = "registered" if made.created else "known already, nothing added:"
     output.line(f"{state} {made.name} {made.version} ({made.stage}), digest {made.digest[:12]}")

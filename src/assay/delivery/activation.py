@@ -19,7 +19,7 @@ from assay.errors import AssayError, ContractViolation, IncompatibleVersion
 from assay.registry import ModelRegistry, VerifiedVersion
 from assay.registry.formats import check_files
 from assay.registry.sealed import GOLDEN
-from assay.serving import OnnxModel
+from assay.serving import OnnxModel, Runtime
 
 GOLDEN_TOLERANCE = 1e-5
 """Largest difference from a stored prediction: the ONNX parity bound, since machines differ."""
@@ -66,13 +66,20 @@ class Activation:
 
 
 def activate(
-    registry: ModelRegistry, name: str, version: str, *, monotonic: Callable[[], float]
+    registry: ModelRegistry,
+    name: str,
+    version: str,
+    *,
+    monotonic: Callable[[], float],
+    runtime: Runtime | None = None,
 ) -> Activation:
     """Verify, load and exercise a version; nothing is recorded and nothing goes live.
 
     Parameters
     ----------
     monotonic: seconds on a clock that never goes back, to measure with.
+    runtime: how the model is run; None for one thread of the processor. Native trees are used only
+        where golden rows came with the version, which prove that they answer alike.
 
     Raises
     ------
@@ -87,7 +94,8 @@ def activate(
         except ContractViolation as error:
             raise IncompatibleVersion(f"{name} {version}: {error.message}") from error
         return Activation(opened, None, 0, False, 0.0, monotonic() - started)
-    model = OnnxModel.from_bytes(opened.onnx, opened.schema)
+    run = runtime or Runtime()
+    model = OnnxModel.from_bytes(opened.onnx, opened.schema, runtime=run)
     stored = GOLDEN in opened.files
     try:
         if stored:
@@ -95,6 +103,8 @@ def activate(
         else:
             rows, expected = _made_up_rows(len(opened.schema.names)), None
         difference = _exercise(model, rows, expected)
+        if stored and run.native_batches:
+            model.use_native(opened.onnx, opened.files, rows, lambda: int(monotonic() * 1e9), run)
     except IncompatibleVersion:
         raise
     except AssayError as error:

@@ -15,7 +15,7 @@ from pathlib import Path
 from assay.delivery.activation import activate
 from assay.errors import IncompatibleVersion
 from assay.registry import ModelRegistry
-from assay.serving import LiveModel
+from assay.serving import LiveModel, Runtime
 
 
 class RegistryLiveSource:
@@ -29,6 +29,7 @@ class RegistryLiveSource:
     linked: whether it has such links, which only a registry with folders of versions has; without
         them the catalogue is asked.
     monotonic: seconds on a clock that never goes back.
+    runtime: how models are run; None for one thread of the processor.
     """
 
     def __init__(
@@ -38,11 +39,13 @@ class RegistryLiveSource:
         *,
         monotonic: Callable[[], float],
         linked: bool = True,
+        runtime: Runtime | None = None,
     ) -> None:
         self._open_registry = open_registry
         self._latest = os.fspath(root / "latest")
         self._monotonic = monotonic
         self._linked = linked
+        self._runtime = runtime
 
     def pointer(self) -> object:
         """Which ``latest`` links there are: each is replaced atomically by a promotion.
@@ -81,7 +84,9 @@ class RegistryLiveSource:
         registry = self._open_registry()
         record = registry.resolve(name)
         registry.verify_promoted(name, record.version)
-        ready = activate(registry, name, record.version, monotonic=self._monotonic)
+        ready = activate(
+            registry, name, record.version, monotonic=self._monotonic, runtime=self._runtime
+        )
         version = ready.version
         if version.digest != record.digest:
             raise IncompatibleVersion(f"{name} {record.version} is not the version in production")

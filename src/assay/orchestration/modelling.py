@@ -30,6 +30,7 @@ from assay.features.offline.training_sets import Spine, TrainingSet, get_trainin
 from assay.orchestration.building import current_gold
 from assay.orchestration.desk import Desk
 from assay.orchestration.environment import environment_of
+from assay.orchestration.golden import golden_rows
 from assay.orchestration.past_requests import past_requests, request_view_of
 from assay.orchestration.progress import Progress
 from assay.orchestration.provenance import GitState, git_state
@@ -39,7 +40,6 @@ from assay.storage.files import write_atomic
 from assay.training import Baseline, LabelDeclaration, Recipe, train
 from assay.training.run import TrainingResult
 
-GOLDEN_ROWS: Final = 16
 _RECORD: Final = "run.json"
 _BENCH: Final = "bench.json"
 _PATHS: Final = "paths.parquet"
@@ -398,15 +398,10 @@ def _write_run(
 
 
 def _golden(result: TrainingResult, training_set: TrainingSet) -> dict[str, Any]:
-    """Real rows, spread over history, with the native model's answers: what activation checks."""
-    from assay.serving import OnnxModel
-
+    """What activation checks, from the rows that the model was trained on."""
     names = list(result.schema.names)
     inputs = training_set.frame.select(names).to_numpy().astype(np.float32)
-    usable = inputs[np.isfinite(inputs).all(axis=1)]
-    chosen = usable[np.linspace(0, len(usable) - 1, min(GOLDEN_ROWS, len(usable))).astype(int)]
-    answers = OnnxModel.from_bytes(result.onnx_bytes, result.schema).predict(chosen)
-    return {"rows": chosen.astype(float).tolist(), "predictions": answers.tolist()}
+    return golden_rows(result.onnx_bytes, result.schema, inputs, result.probes)
 
 
 def _changes(recipe: Recipe, metadata: ModelMetadata) -> str:

@@ -14,9 +14,11 @@ from assay.domain.canonical import canonical_bytes
 from assay.domain.versions import InputSchema
 from assay.errors import ConfigurationError, ContractViolation, NotFound
 from assay.orchestration.desk import Desk
+from assay.orchestration.fitted import read_rows_file, register_fitted
 from assay.orchestration.provenance import git_revision
 from assay.registry import ModelMetadata, Registration, capture_environment
 from assay.registry.sealed import CHANGES, ONNX, Candidate
+from assay.training.conversion import read_native
 from assay.training.onnx_checks import bench_onnx
 
 _BENCH_ROWS = 64
@@ -33,6 +35,7 @@ def register_files(
     version: str | None = None,
     schema: Path | None = None,
     config: Path | None = None,
+    rows: Path | None = None,
 ) -> Registration:
     """Register files as the next version of a line, or under a number of its own.
 
@@ -44,6 +47,8 @@ def register_files(
     ----------
     reason: what it is and why it changed; kept in the log, and in CHANGES.md where none is given.
     config: a JSON object that is kept with the version, with its hash.
+    rows: real inputs, with which the one path is a native model, to be converted; their columns
+        are the model's inputs in order, unless ``schema`` names others.
 
     Raises
     ------
@@ -51,6 +56,19 @@ def register_files(
     ConfigurationError: two files have one name, or a model comes without a schema.
     """
     files = _read(paths)
+    if rows is not None:
+        return _register_native(
+            desk,
+            name,
+            kind,
+            files,
+            rows,
+            schema,
+            author=author,
+            reason=reason,
+            version=version,
+            config=config,
+        )
     files.setdefault(CHANGES, f"{reason}\n".encode())
     inputs = None
     if ONNX in files:
@@ -61,8 +79,8 @@ def register_files(
         inputs = _schema(schema)
         files.setdefault("parity.json", canonical_bytes({"compared": False}))
         if "bench.json" not in files:
-            rows = np.zeros((_BENCH_ROWS, len(inputs.names)), dtype=np.float32)
-            bench = bench_onnx(files[ONNX], rows, time.perf_counter_ns)
+            blank = np.zeros((_BENCH_ROWS, len(inputs.names)), dtype=np.float32)
+            bench = bench_onnx(files[ONNX], blank, time.perf_counter_ns)
             files["bench.json"] = canonical_bytes(bench)
     registry = desk.registry
     metadata = ModelMetadata(
@@ -77,6 +95,38 @@ def register_files(
     )
     candidate = Candidate(metadata, inputs, files, pickles=desk.layout.pickles)
     return registry.register(candidate, reason=reason)
+
+
+def _register_native(
+    desk: Desk,
+    name: str,
+    kind: str,
+    files: Mapping[str, bytes],
+    rows: Path,
+    schema: Path | None,
+    *,
+    author: str,
+    reason: str,
+    version: str | None,
+    config: Path | None,
+) -> Registration:
+    if len(files) != 1:
+        raise ConfigurationError(
+            f"{len(files)} files with rows to compare on: expected the native model alone"
+        )
+    ((file, data),) = files.items()
+    names = None if schema is None else _schema(schema).names
+    return register_fitted(
+        desk,
+        read_native(file, data),
+        read_rows_file(rows, names),
+        name,
+        kind,
+        author=author,
+        reason=reason,
+        version=version,
+        config=None if config is None else _object(config),
+    )
 
 
 def _read(paths: Sequence[Path]) -> dict[str, bytes]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 from abc import abstractmethod
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +36,7 @@ from assay.serving import (
     LiveModels,
     Predictor,
     RequestInputs,
+    Runtime,
     ServiceRecord,
     SourceRow,
     SourceState,
@@ -65,6 +66,7 @@ class ServingLayout:
     feedback: Path
     queue: int
     feature_log_rate: float
+    runtime: Runtime = field(default_factory=Runtime)
 
 
 class FollowedSources(Mapping[str, FeatureSource]):
@@ -115,6 +117,7 @@ def make_service(
         desk.layout.registry,
         monotonic=time.monotonic,
         linked=desk.has_links,
+        runtime=layout.runtime,
     )
     live = load_all(source, layout.champion)
     if not live.models:

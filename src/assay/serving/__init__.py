@@ -21,7 +21,7 @@
 from assay.serving.feature_source import FeatureSource, SourceRow, SourceState, states_of
 from assay.serving.kill_switch import Kill, KillSwitch
 from assay.serving.live_model import CHAMPION, LiveModel, LiveModels, LiveSource
-from assay.serving.onnx_model import OnnxModel
+from assay.serving.onnx_model import OnnxModel, Runtime
 from assay.serving.predictor import BatchPrediction, Limits, Prediction, Predictor
 from assay.serving.rejections import Kind, Rejected
 from assay.serving.request_inputs import RequestInputs
@@ -43,6 +43,7 @@ __all__ = [
     "Predictor",
     "Rejected",
     "RequestInputs",
+    "Runtime",
     "ServiceRecord",
     "SourceRow",
     "SourceState",

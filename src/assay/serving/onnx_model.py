@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -13,11 +13,84 @@ import numpy as np
 import numpy.typing as npt
 
 from assay.domain.versions import InputSchema
-from assay.errors import ContractViolation, IncompatibleVersion
+from assay.errors import ConfigurationError, ContractViolation, IncompatibleVersion
+from assay.serving.native_trees import NativeTrees, faster_from, open_native
 
 _REGRESSION = "regression"
 _CLASSIFICATION = "classification"
 _LARGEST = float(np.finfo(np.float64).max)
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """How models are run.
+
+    Attributes
+    ----------
+    threads: of ONNX Runtime, inside one prediction. With more than one, sums over trees may be
+        taken in another order, and an answer's last bits may differ from those of one thread.
+    cuda: run on a graphics card; refused where ONNX Runtime has no such provider, never replaced
+        by the processor in silence.
+    native_batches: let XGBoost itself predict large batches, where it is faster and its answers
+        have the same bits.
+    """
+
+    threads: int = 1
+    cuda: bool = False
+    native_batches: bool = False
+
+    def __post_init__(self) -> None:
+        if self.threads < 1:
+            raise ConfigurationError(f"models on {self.threads} threads: expected at least 1")
+
+    def session(self, onnx: bytes) -> Any:
+        """A session of ONNX Runtime over a model's bytes.
+
+        Raises
+        ------
+        ConfigurationError: a graphics card is asked for and there is none that it can use.
+        IncompatibleVersion: it cannot load the model.
+        """
+        import onnxruntime  # a tenth of a second, and only serving needs it
+
+        providers = ["CPUExecutionProvider"]
+        if self.cuda:
+            found = onnxruntime.get_available_providers()
+            if _CUDA not in found:
+                raise ConfigurationError(
+                    f"models are to run on CUDA, and ONNX Runtime {onnxruntime.__version__} has "
+                    f"{', '.join(found)}",
+                    hint="install onnxruntime-gpu on a machine with a card, or do without",
+                )
+            providers.insert(0, _CUDA)
+        try:
+            session = onnxruntime.InferenceSession(
+                onnx, sess_options=self.options(), providers=providers
+            )
+        except Exception as error:  # the runtime's errors share no base class of its own
+            raise IncompatibleVersion(f"the model cannot be loaded: {error}") from error
+        if self.cuda and _CUDA not in session.get_providers():
+            # It falls back by itself where the card's libraries do not load.
+            raise ConfigurationError(
+                "models are to run on CUDA, and ONNX Runtime could not start it",
+                hint="look at what onnxruntime-gpu needs of CUDA and cuDNN",
+            )
+        return session
+
+    def options(self) -> Any:
+        """The options of every session."""
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = self.threads
+        options.inter_op_num_threads = 1
+        options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+        options.log_severity_level = 4  # errors come back as exceptions
+        return options
+
+
+ONE_THREAD = Runtime()
+_CUDA = "CUDAExecutionProvider"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,10 +110,11 @@ class _Bound:
 class OnnxModel:
     """A loaded model: rows of float32 in the schema's column order, one number per row out.
 
-    One thread, sequential execution: the same bits for the same row on the same build, whatever
-    stands beside it in the batch is up to the model's operators. A regressor answers with its
-    value, a binary classifier with the probability of its second class (a rise);
-    ``gives_probability`` says which it is.
+    On one thread, which is how :class:`Runtime` runs it unless asked: the same bits for the same
+    row on the same build, whatever stands beside it in the batch is up to the model's operators. A
+    regressor answers with its value, a binary classifier with the probability of its second class;
+    ``gives_probability`` says which it is: a model with an output called ``probabilities``, or one
+    whose properties say ``answer: probability``.
 
     NaN is refused unless the model was made for missing values (``allow_missing``); infinities
     always are. An answer that is not a finite number is refused too: it must not reach an order.
@@ -56,31 +130,59 @@ class OnnxModel:
         self._outputs = [output]
         self._range = (0.0, 1.0) if self.gives_probability else (-_LARGEST, _LARGEST)
         self._bound = threading.local()
+        self._native: NativeTrees | None = None
+        self.native_from: int | None = None
 
     @classmethod
     def from_bytes(
-        cls, onnx: bytes, schema: InputSchema, *, allow_missing: bool = False
+        cls,
+        onnx: bytes,
+        schema: InputSchema,
+        *,
+        allow_missing: bool = False,
+        runtime: Runtime = ONE_THREAD,
     ) -> OnnxModel:
         """Load a model from memory.
 
         Raises
         ------
         IncompatibleVersion: the runtime cannot load it, or its input or output is not as declared.
+        ConfigurationError: the runtime is not as asked for.
         """
-        import onnxruntime  # a tenth of a second, and only serving needs it
+        return cls(runtime.session(onnx), schema, allow_missing=allow_missing)
 
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.inter_op_num_threads = 1
-        options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-        options.log_severity_level = 4  # errors come back as exceptions
-        try:
-            session = onnxruntime.InferenceSession(
-                onnx, sess_options=options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:  # the runtime's errors share no base class of its own
-            raise IncompatibleVersion(f"the model cannot be loaded: {error}") from error
-        return cls(session, schema, allow_missing=allow_missing)
+    def use_native(
+        self,
+        onnx: bytes,
+        files: Mapping[str, bytes],
+        rows: npt.NDArray[np.float32],
+        ticks: Callable[[], int],
+        runtime: Runtime = ONE_THREAD,
+    ) -> int | None:
+        """Let the version's native trees predict large batches, from ``native_from`` rows on.
+
+        They do where there are any, they give equal bits on every one of ``rows``, and they were
+        faster just now; otherwise nothing changes. Returns ``native_from``, None where they do not.
+
+        Parameters
+        ----------
+        files: of the version, verified. rows: its golden rows. ticks: a monotonic stopwatch.
+        """
+        native = open_native(onnx, files, runtime.options())
+        if native is None:
+            return None
+        (served,) = self._session.run(self._outputs, {self._input: rows})
+        answered = native.run(rows)
+        if answered.dtype != served.dtype or answered.tobytes() != served.tobytes():
+            return None
+        size = faster_from(
+            lambda batch: self._session.run(self._outputs, {self._input: batch}),
+            native.run,
+            rows,
+            ticks,
+        )
+        self._native, self.native_from = (None if size is None else native), size
+        return size
 
     def predict(self, rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
         """One number per row.
@@ -111,6 +213,8 @@ class OnnxModel:
         ------
         IncompatibleVersion: the model's answer has another shape or is not finite.
         """
+        if self._native is not None and len(rows) >= (self.native_from or 0):
+            return self._read(self._native.run(rows), len(rows))
         (answer,) = self._session.run(self._outputs, {self._input: rows})
         return self._read(answer, len(rows))
 
@@ -223,6 +327,8 @@ def _choose_output(session: Any) -> tuple[str, str]:
             f"the model has outputs {sorted(outputs)}: expected one, or 'probabilities'"
         )
     (output,) = outputs.values()
+    answer = session.get_modelmeta().custom_metadata_map.get("answer")
+    task = _CLASSIFICATION if answer == "probability" else _REGRESSION
     if output.type not in {"tensor(float)", "tensor(double)"}:
         raise IncompatibleVersion(f"the model answers {output.type}: expected floats")
-    return output.name, _REGRESSION
+    return output.name, task

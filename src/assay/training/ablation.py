@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -28,8 +28,16 @@ from assay.statistics.hac import LAG_RULE, MeanTest, mean_test
 from assay.statistics.panel import group_by_date
 from assay.statistics.statistic import Statistic, number
 from assay.training.dataset import TrainingRows, read_rows
-from assay.training.estimators import Learned, Predictions, fit
-from assay.training.recipe import Baseline, Recipe, RiseProbability
+from assay.training.estimators import Predictions
+from assay.training.fitting import fit_rows
+from assay.training.recipe import (
+    Baseline,
+    Learned,
+    Recipe,
+    Regression,
+    RiseProbability,
+    VarianceCorrection,
+)
 from assay.training.splits import Split, walk_forward
 
 MIN_COMMON: Final = 5
@@ -250,7 +258,7 @@ class _Folds:
     @property
     def anchor(self) -> str | None:
         """The feature without which the estimator is none."""
-        return None if isinstance(self.estimator, RiseProbability) else self.estimator.offset
+        return self.estimator.offset if isinstance(self.estimator, VarianceCorrection) else None
 
     def fitted(
         self, names: tuple[str, ...]
@@ -258,13 +266,10 @@ class _Folds:
         """Each fold with the model that was fitted on these features alone."""
         columns = [self.rows.features.index(name) for name in names]
         inputs = np.ascontiguousarray(self.rows.inputs[:, columns])
+        rows = replace(self.rows, features=names, inputs=inputs)
 
         def one(split: Split) -> Callable[[NDArray[np.float32]], Predictions]:
-            index = split.train_index
-            model = fit(
-                self.estimator, names, self.recipe.seeds, inputs[index], self.rows.labels[index]
-            )
-            return model.predict
+            return fit_rows(self.recipe, rows, split.train_index).model.predict
 
         with ThreadPoolExecutor(max_workers=self.threads) as pool:
             return list(zip(self.splits, pool.map(one, self.splits), strict=True))
@@ -311,11 +316,14 @@ def _rise(
 def _row_losses(
     estimator: Learned, labels: NDArray[np.float64], predicted: Predictions
 ) -> NDArray[np.float64]:
-    """QLIKE, or log loss; NaN where the label says nothing."""
+    """QLIKE, log loss or the regression's loss; NaN where the label says nothing."""
     with np.errstate(all="ignore"):
         if isinstance(estimator, RiseProbability):
             chance = np.where(labels > 0.0, predicted, 1.0 - predicted)
             loss = np.where(labels != 0.0, -np.log(chance), np.nan)
+        elif isinstance(estimator, Regression):
+            error = np.abs(labels - predicted)
+            loss = error if estimator.loss == "absolute_error" else error**2
         else:
             variance = predicted**2
             loss = np.log(variance) + labels / variance
@@ -323,7 +331,12 @@ def _row_losses(
 
 
 def _convention(recipe: Recipe) -> str:
-    loss = "log loss" if isinstance(recipe.estimator, RiseProbability) else "QLIKE"
+    loss = "QLIKE"
+    if isinstance(recipe.estimator, RiseProbability):
+        loss = "log loss"
+    elif isinstance(recipe.estimator, Regression):
+        absolute = recipe.estimator.loss == "absolute_error"
+        loss = "absolute error" if absolute else "squared error"
     return (
         "smallest p-value over the groups that the model loses less without it, times the number "
         f"of groups, at most 1: {loss} out of sample, refitted over the same purged folds and "

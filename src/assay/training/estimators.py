@@ -4,7 +4,8 @@ An ensemble has one booster per seed. Its margin is the mean, over seeds, of the
 the estimator's link turns the margin into a prediction:
 
 * ``variance_correction``: max(offset, floor) * exp(margin / 2), a volatility per session;
-* ``rise_probability``: 1 / (1 + exp(-margin)).
+* ``rise_probability``: 1 / (1 + exp(-margin));
+* ``regression``: the margin.
 
 A booster is fitted on one thread, always: sums of gradients then have one order, so a model does
 not depend on how many cores the machine has. Parallelism is over folds (see ``run``).
@@ -15,15 +16,24 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from assay.domain.canonical import canonical_bytes
 from assay.errors import ContractViolation
-from assay.training.recipe import Baseline, Boosting, RiseProbability, VarianceCorrection
+from assay.training.learners import Boosting
+from assay.training.recipe import (
+    Baseline,
+    Learned,
+    Regression,
+    RiseProbability,
+    VarianceCorrection,
+    estimator_json,
+)
 from assay.training.trees import Tree, read_trees
 
 if TYPE_CHECKING:
@@ -31,8 +41,12 @@ if TYPE_CHECKING:
 
 Inputs: TypeAlias = NDArray[np.float32]
 Predictions: TypeAlias = NDArray[np.float64]
-Learned: TypeAlias = VarianceCorrection | RiseProbability
 
+_LOSSES: Final = {
+    "squared_error": "reg:squarederror",
+    "absolute_error": "reg:absoluteerror",
+    "huber": "reg:pseudohubererror",
+}
 _FORMAT = "assay-xgboost-ensemble/1"
 # Fixed, so that equal ensembles have equal bytes.
 _ZIP_TIME = (1980, 1, 1, 0, 0, 0)
@@ -55,6 +69,8 @@ class Ensemble:
     seeds: tuple[int, ...]
     boosters: tuple[xgboost.Booster, ...]
 
+    model_file = "model.zip"
+
     def margins(self, inputs: Inputs) -> Predictions:
         """Mean over seeds of the sum of the trees, shape (rows,)."""
         total = np.zeros(len(inputs), dtype=np.float64)
@@ -64,19 +80,11 @@ class Ensemble:
 
     def predict(self, inputs: Inputs) -> Predictions:
         """Predictions of float32 ``inputs`` of shape (rows, features), shape (rows,)."""
-        margins = self.margins(inputs)
-        match self.estimator:
-            case VarianceCorrection() as estimator:
-                return self._offsets(estimator, inputs) * np.exp(0.5 * margins)
-            case RiseProbability():
-                return 1.0 / (1.0 + np.exp(-margins))
+        return linked(self.estimator, self.features, inputs, self.margins(inputs))
 
     def trees(self) -> tuple[Tree, ...]:
         """All trees of all seeds, seed by seed."""
         return tuple(tree for booster in self.boosters for tree in read_trees(booster))
-
-    def _offsets(self, estimator: VarianceCorrection, inputs: Inputs) -> Predictions:
-        return offsets(inputs, self.features, estimator.offset, estimator.floor)
 
     def to_bytes(self) -> bytes:
         """A zip archive: ``ensemble.json`` and one XGBoost UBJSON file per seed. No pickle.
@@ -85,18 +93,37 @@ class Ensemble:
         """
         settings = {
             "format": _FORMAT,
-            "estimator": asdict(self.estimator),
+            "estimator": estimator_json(self.estimator),
             "features": list(self.features),
             "seeds": list(self.seeds),
         }
         members = {"ensemble.json": canonical_bytes(settings)}
         for seed, booster in zip(self.seeds, self.boosters, strict=True):
             members[_member(seed)] = bytes(booster.save_raw("ubj"))
-        buffer = io.BytesIO()
-        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-            for name, data in members.items():
-                archive.writestr(zipfile.ZipInfo(name, _ZIP_TIME), data)
-        return buffer.getvalue()
+        return pack(members)
+
+
+def pack(members: Mapping[str, bytes]) -> bytes:
+    """A zip archive whose bytes depend on nothing but its members."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for name, data in members.items():
+            archive.writestr(zipfile.ZipInfo(name, _ZIP_TIME), data)
+    return buffer.getvalue()
+
+
+def linked(
+    estimator: Learned, features: tuple[str, ...], inputs: Inputs, margins: Predictions
+) -> Predictions:
+    """What the estimator's link makes of margins, shape (rows,)."""
+    match estimator:
+        case VarianceCorrection():
+            start = offsets(inputs, features, estimator.offset, estimator.floor)
+            return start * np.exp(0.5 * margins)
+        case RiseProbability():
+            return 1.0 / (1.0 + np.exp(-margins))
+        case Regression():
+            return margins
 
 
 def read_ensemble(data: bytes) -> Ensemble:
@@ -133,9 +160,13 @@ def read_ensemble(data: bytes) -> Ensemble:
 
 def _read_estimator(document: dict[str, Any]) -> Learned:
     boosting = Boosting(**document["boosting"])
-    if document["name"] == "rise_probability":
-        return RiseProbability(boosting)
-    return VarianceCorrection(document["offset"], boosting, document["floor"])
+    match document["name"]:
+        case "rise_probability":
+            return RiseProbability(boosting)
+        case "regression":
+            return Regression(boosting, document["loss"])
+        case _:
+            return VarianceCorrection(document["offset"], boosting, document["floor"])
 
 
 def _member(seed: int) -> str:
@@ -148,6 +179,8 @@ def fit(
     seeds: tuple[int, ...],
     inputs: Inputs,
     labels: NDArray[np.float64],
+    *,
+    rounds: tuple[int, ...] | None = None,
 ) -> Ensemble:
     """Fit one booster per seed.
 
@@ -155,7 +188,8 @@ def fit(
     ----------
     inputs: float32, shape (rows, features), finite.
     labels: float64, shape (rows,): squared returns for a variance correction, signed forward
-        returns for a rise probability.
+        returns for a rise probability, anything for a regression.
+    rounds: trees per seed; None for as many as are declared.
 
     Raises
     ------
@@ -163,28 +197,70 @@ def fit(
     """
     import xgboost  # takes over a second to import
 
-    target, base, keep = _target(estimator, features, inputs, labels)
-    settings = estimator.boosting
-    matrix = xgboost.QuantileDMatrix(
-        inputs[keep] if keep is not None else inputs,
-        label=target,
-        base_margin=base,
-        max_bin=settings.bins,
-        nthread=1,
-    )
+    settings = boosting_of(estimator)
+    target = target_of(estimator, features, inputs, labels)
+    matrix = _matrix(xgboost, settings, target)
     boosters = tuple(
-        xgboost.train(_parameters(estimator, seed), matrix, settings.rounds) for seed in seeds
+        xgboost.train(_parameters(estimator, settings, target, seed), matrix, count)
+        for seed, count in zip(seeds, rounds or (settings.rounds,) * len(seeds), strict=True)
     )
     return Ensemble(estimator, features, seeds, boosters)
 
 
-def _target(
+def best_rounds(
+    estimator: Learned,
+    features: tuple[str, ...],
+    seeds: tuple[int, ...],
+    train: tuple[Inputs, NDArray[np.float64]],
+    held_back: tuple[Inputs, NDArray[np.float64]],
+    patience: int,
+) -> tuple[int, ...]:
+    """For each seed, the number of trees with the least loss on rows that were held back."""
+    import xgboost
+
+    settings = boosting_of(estimator)
+    target = target_of(estimator, features, *train)
+    judged = target_of(estimator, features, *held_back)
+    matrix = _matrix(xgboost, settings, target)
+    tail = xgboost.DMatrix(judged.inputs, label=judged.labels, base_margin=judged.start, nthread=1)
+    return tuple(
+        xgboost.train(
+            _parameters(estimator, settings, target, seed),
+            matrix,
+            settings.rounds,
+            evals=[(tail, "tail")],
+            early_stopping_rounds=patience,
+            verbose_eval=False,
+        ).best_iteration
+        + 1
+        for seed in seeds
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Target:
+    """What trees are fitted to: the rows that count, their labels, and the margins they start from.
+
+    ``start`` is None where they start from one number for all rows.
+    """
+
+    inputs: Inputs
+    labels: NDArray[np.float64]
+    start: NDArray[np.float64] | None
+
+
+def target_of(
     estimator: Learned,
     features: tuple[str, ...],
     inputs: Inputs,
     labels: NDArray[np.float64],
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_] | None]:
-    """What the trees are fitted to, the margin they start from, and the rows that count."""
+) -> Target:
+    """What an estimator makes of the labels.
+
+    Raises
+    ------
+    ContractViolation: a squared return is negative, or no label says anything about direction.
+    """
     match estimator:
         case VarianceCorrection():
             if labels.min() < 0.0:
@@ -192,23 +268,46 @@ def _target(
                     f"label {labels.min():g}: a variance correction expects squared returns, >= 0"
                 )
             start = 2.0 * np.log(offsets(inputs, features, estimator.offset, estimator.floor))
-            return np.maximum(labels, estimator.floor**2), start, None
+            return Target(inputs, np.maximum(labels, estimator.floor**2), start)
         case RiseProbability():
             moved = labels != 0.0
             if not moved.any():
                 raise ContractViolation("every label is zero: expected some rises or falls")
             rise = (labels[moved] > 0.0).astype(np.float64)
-            return rise, np.zeros(len(rise)), None if moved.all() else moved
+            return Target(inputs if moved.all() else inputs[moved], rise, np.zeros(len(rise)))
+        case Regression():
+            return Target(inputs, labels, None)
 
 
-def _parameters(estimator: Learned, seed: int) -> dict[str, Any]:
-    settings = estimator.boosting
+def boosting_of(estimator: Learned) -> Boosting:
+    """The settings of an estimator that XGBoost fits."""
+    assert isinstance(estimator.learner, Boosting)
+    return estimator.learner
+
+
+def _matrix(xgboost: Any, settings: Boosting, target: Target) -> Any:
+    return xgboost.QuantileDMatrix(
+        target.inputs,
+        label=target.labels,
+        base_margin=target.start,
+        max_bin=settings.bins,
+        nthread=1,
+    )
+
+
+def _parameters(
+    estimator: Learned, settings: Boosting, target: Target, seed: int
+) -> dict[str, Any]:
     # The base scores are those whose margin is zero, so that a booster is its trees and no more.
     match estimator:
         case VarianceCorrection():
             objective = {"objective": "reg:gamma", "base_score": 1.0}
         case RiseProbability():
             objective = {"objective": "binary:logistic", "base_score": 0.5}
+        case Regression():
+            # Trees as small as ours would take many rounds to reach the level of the labels.
+            level = float(np.float32(target.labels.mean()))
+            objective = {"objective": _LOSSES[estimator.loss], "base_score": level}
     return {
         **objective,
         "tree_method": "hist",
@@ -241,6 +340,8 @@ class BaselineForecast:
 
     estimator: Baseline
     features: tuple[str, ...]
+
+    model_file = "model.json"
 
     def predict(self, inputs: Inputs) -> Predictions:
         """The feature itself, floored, shape (rows,)."""

@@ -2,8 +2,8 @@
 
 Input ``X``: float32, shape (rows, features). Output ``prediction``: float32, shape (rows, 1).
 
-All trees of all seeds stand in one ``TreeEnsembleRegressor``, written from the float32 thresholds
-and leaves of the native model. Around it stand the few nodes of the estimator's link::
+XGBoost's trees of all seeds stand in one ``TreeEnsembleRegressor``, written from the float32
+thresholds and leaves of the native model. Around it stand the few nodes of the estimator's link::
 
     variance_correction   X -> trees -> * 1/(2 seeds) -> exp ----------> * -> prediction
                           X -> gather offset -> max floor ---------------^
@@ -12,18 +12,35 @@ and leaves of the native model. Around it stand the few nodes of the estimator's
 
 offset * exp(margin / 2) is sqrt(exp(log(offset^2) + margin)) without squaring small numbers and
 taking their logarithm, which would cost digits in float32.
+
+LightGBM's trees stand in one ensemble of float64 with the same link, and their output is float64.
+scikit-learn's estimators are converted one by one and averaged; a regression is the mean of its
+trees; a calibration stands behind everything else.
 """
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Any, assert_never
+from typing import TYPE_CHECKING, Any, TypeAlias, assert_never
 
 import numpy as np
 from numpy.typing import NDArray
 
+from assay.training.calibration import CalibratedModel, append_map
+from assay.training.conversion.graph import (
+    cast,
+    constant,
+    node,
+    properties,
+    tree_nodes,
+    write_model,
+)
+from assay.training.conversion.sklearn_models import export_sklearn
+from assay.training.conversion.tree_model import Link, Number, mean_of
+from assay.training.conversion.xgboost_models import read_xgboost
 from assay.training.estimators import BaselineForecast, Ensemble
-from assay.training.recipe import Baseline, RiseProbability, VarianceCorrection
+from assay.training.lightgbm_ensemble import LightGBMEnsemble
+from assay.training.recipe import Baseline, Regression, RiseProbability, VarianceCorrection
+from assay.training.sklearn_ensemble import SklearnEnsemble
 from assay.training.trees import Tree
 
 if TYPE_CHECKING:
@@ -32,12 +49,103 @@ if TYPE_CHECKING:
 INPUT = "X"
 OUTPUT = "prediction"
 
+Model: TypeAlias = (
+    Ensemble | LightGBMEnsemble | SklearnEnsemble | CalibratedModel | BaselineForecast
+)
+
 # Old enough for every ONNX Runtime since 1.16, new enough for each operator used.
 _OPSET, _ML_OPSET, _IR_VERSION = 17, 3, 8
 
 
-def export_onnx(model: Ensemble | BaselineForecast) -> bytes:
+def export_onnx(model: Model) -> bytes:
     """The model as the bytes of an ONNX file; equal models give equal bytes."""
+    match model:
+        case CalibratedModel():
+            inner = model.model
+            assert isinstance(inner, Ensemble | LightGBMEnsemble | SklearnEnsemble)
+            return append_map(export_onnx(inner), model.map)
+        case LightGBMEnsemble():
+            return _export_lightgbm(model)
+        case SklearnEnsemble():
+            return _mean_of_graphs([export_sklearn(member) for member in model.members])
+        case Ensemble(estimator=Regression()):
+            return _export_regression(model)
+        case _:
+            return _export_linked(model)
+
+
+def _export_regression(model: Ensemble) -> bytes:
+    read = [read_xgboost(booster, model.features).model for booster in model.boosters]
+    trees = mean_of(read, link=Link())
+    nodes, constants = tree_nodes(trees, INPUT, OUTPUT)
+    return write_model(
+        nodes,
+        constants,
+        model.features,
+        name=model.estimator.name,
+        outputs=1,
+        number=trees.number,
+    )
+
+
+def _export_lightgbm(model: LightGBMEnsemble) -> bytes:
+    read = [member.model for member in model.members]
+    estimator = model.estimator
+    link = Link("sigmoid") if isinstance(estimator, RiseProbability) else Link()
+    if isinstance(estimator, VarianceCorrection):
+        trees = mean_of(read, link=Link("exp"), share=0.5)
+        nodes, constants = tree_nodes(trees, INPUT, "ratio")
+        column = np.asarray([model.features.index(estimator.offset)], dtype=np.int64)
+        constants += [
+            _constant("column", column),
+            # As float32 in the other graphs, and so in the native formula.
+            constant("floor", np.float32(estimator.floor), np.float64),
+        ]
+        nodes += [
+            node("Gather", [INPUT, "column"], "narrow", axis=1),
+            cast("narrow", "raw", np.float64),
+            node("Max", ["raw", "floor"], "volatility"),
+            node("Mul", ["volatility", "ratio"], OUTPUT),
+        ]
+    else:
+        nodes, constants = tree_nodes(mean_of(read, link=link), INPUT, OUTPUT)
+    return write_model(
+        nodes,
+        constants,
+        model.features,
+        name=estimator.name,
+        outputs=1,
+        number=np.float64,
+        probability=isinstance(estimator, RiseProbability),
+    )
+
+
+def _mean_of_graphs(members: list[bytes]) -> bytes:
+    """Several graphs of one kind over one input, their outputs averaged."""
+    import onnx
+    from onnx.compose import add_prefix
+
+    if all(data == members[0] for data in members):
+        return members[0]  # chance had no part in fitting
+    first, *_ = documents = [
+        add_prefix(onnx.load_from_string(data), f"m{number}_", rename_inputs=False)
+        for number, data in enumerate(members)
+    ]
+    graph = first.graph
+    for other in documents[1:]:
+        graph.node.extend(other.graph.node)
+        graph.initializer.extend(other.graph.initializer)
+    outputs = [document.graph.output[0].name for document in documents]
+    double = graph.output[0].type.tensor_type.elem_type == onnx.TensorProto.DOUBLE
+    number: Number = np.float64 if double else np.float32
+    graph.initializer.append(constant("share", 1.0 / len(members), number))
+    graph.node.extend([node("Sum", outputs, "sum"), node("Mul", ["sum", "share"], OUTPUT)])
+    graph.output[0].name = OUTPUT
+    onnx.checker.check_model(first, full_check=True)
+    return bytes(first.SerializeToString(deterministic=True))
+
+
+def _export_linked(model: Ensemble | BaselineForecast) -> bytes:
     import onnx  # takes over a second to import
     from onnx import TensorProto, helper
 
@@ -58,7 +166,8 @@ def export_onnx(model: Ensemble | BaselineForecast) -> bytes:
             helper.make_opsetid("ai.onnx.ml", _ML_OPSET),
         ],
     )
-    helper.set_model_props(document, {"features": json.dumps(list(model.features))})
+    rises = isinstance(model.estimator, RiseProbability)
+    helper.set_model_props(document, properties(model.features, probability=rises))
     onnx.checker.check_model(document, full_check=True)
     return bytes(document.SerializeToString(deterministic=True))
 
@@ -81,6 +190,8 @@ def _graph(model: Ensemble | BaselineForecast) -> tuple[list[Any], list[Any]]:
         case RiseProbability():
             trees, constants = _scaled_trees(model, share=1.0)
             return [*trees, _node("Sigmoid", ["margin"], OUTPUT)], constants
+        case Regression():
+            raise AssertionError("a regression is exported on its own")
         case _ as unreachable:
             assert_never(unreachable)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -17,6 +17,14 @@ from assay.domain.canonical import content_hash
 from assay.domain.versions import check_name
 from assay.errors import DefinitionError, did_you_mean
 from assay.features.definition.declarations import load_declarations
+from assay.training.learners import (
+    Boosting,
+    Calibration,
+    EarlyStopping,
+    Learner,
+    LightGBM,
+    SklearnEstimator,
+)
 from assay.training.splits import CombinatorialPurged, WalkForward
 
 DEFAULT_FLOOR = 1e-5
@@ -53,49 +61,6 @@ class LabelDeclaration:
 
 
 @dataclass(frozen=True, slots=True)
-class Boosting:
-    """Settings of the gradient-boosted trees; declared up front and never searched.
-
-    Attributes
-    ----------
-    rounds, depth: trees per seed, and levels per tree.
-    learning_rate: share of each tree's correction that is kept.
-    min_child_weight: least sum of second derivatives in a leaf.
-    row_share, column_share: share of rows and of features that each tree is offered.
-    bins: histogram bins per feature.
-    l2: ridge penalty on leaf values.
-    """
-
-    rounds: int = 80
-    depth: int = 3
-    learning_rate: float = 0.06
-    min_child_weight: float = 200.0
-    row_share: float = 0.7
-    column_share: float = 0.5
-    bins: int = 64
-    l2: float = 1.0
-
-    def __post_init__(self) -> None:
-        whole = {"rounds": self.rounds, "depth": self.depth, "bins": self.bins - 1}
-        shares = {
-            "learning_rate": self.learning_rate,
-            "row_share": self.row_share,
-            "column_share": self.column_share,
-        }
-        penalties = {"min_child_weight": self.min_child_weight, "l2": self.l2}
-        wrong = [
-            *(name for name, value in whole.items() if value < 1),
-            *(name for name, value in shares.items() if not 0.0 < value <= 1.0),
-            *(n for n, value in penalties.items() if not (math.isfinite(value) and value >= 0.0)),
-        ]
-        if wrong:
-            raise DefinitionError(
-                f"boosting with {', '.join(f'{name}={getattr(self, name)}' for name in wrong)}: "
-                "expected rounds and depth >= 1, bins >= 2, shares in (0, 1], penalties >= 0"
-            )
-
-
-@dataclass(frozen=True, slots=True)
 class Baseline:
     """Forecast one feature's own value: volatility = max(feature, floor). Nothing is learned."""
 
@@ -114,31 +79,65 @@ class VarianceCorrection:
     In variances: h = offset^2 * exp(trees(x)). The label is a squared return y, floored at
     floor^2. Gamma deviance of y around h is the QLIKE loss y/h - log(y/h) - 1 up to its factor of
     two (A. Patton, "Volatility forecast comparison using imperfect volatility proxies", Journal of
-    Econometrics 160, 2011), so the trees learn only what the offset's forecast misses.
+    Econometrics 160, 2011), so the trees learn only what the offset's forecast misses. The learner
+    must be able to start from a forecast: XGBoost's trees or LightGBM's.
     """
 
     offset: str
-    boosting: Boosting = field(default_factory=Boosting)
+    learner: Boosting | LightGBM = field(default_factory=Boosting)
     floor: float = DEFAULT_FLOOR
     name: Literal["variance_correction"] = field(default="variance_correction", init=False)
 
     def __post_init__(self) -> None:
         _check_floor(self.floor)
+        _check_learner(self.name, self.learner, (Boosting, LightGBM))
 
 
 @dataclass(frozen=True, slots=True)
 class RiseProbability:
-    """Probability that the label, a forward return, is positive: logistic loss over trees.
+    """Probability that the label, a forward return, is positive: logistic loss over trees, or any
+    scikit-learn classifier that gives probabilities.
 
     An unchanged price says nothing about direction: rows whose label is exactly zero are not
     trained on, and are still predicted out of sample.
     """
 
-    boosting: Boosting = field(default_factory=Boosting)
+    learner: Learner = field(default_factory=Boosting)
     name: Literal["rise_probability"] = field(default="rise_probability", init=False)
 
+    def __post_init__(self) -> None:
+        _check_learner(self.name, self.learner, (Boosting, LightGBM, SklearnEstimator))
 
-Estimator: TypeAlias = Baseline | VarianceCorrection | RiseProbability
+
+@dataclass(frozen=True, slots=True)
+class Regression:
+    """The label itself, by the loss that is named; a scikit-learn regressor brings its own.
+
+    ``huber`` is LightGBM's Huber loss, and XGBoost's smooth version of it.
+    """
+
+    learner: Learner = field(default_factory=Boosting)
+    loss: Literal["squared_error", "absolute_error", "huber"] = "squared_error"
+    name: Literal["regression"] = field(default="regression", init=False)
+
+    def __post_init__(self) -> None:
+        _check_learner(self.name, self.learner, (Boosting, LightGBM, SklearnEstimator))
+        known = {"squared_error", "absolute_error", "huber"}
+        if self.loss not in known:
+            raise DefinitionError(
+                f"regression with loss {self.loss!r}: expected one of {', '.join(sorted(known))}",
+                hint=did_you_mean(str(self.loss), sorted(known)),
+            )
+        if isinstance(self.learner, SklearnEstimator) and self.loss != "squared_error":
+            raise DefinitionError(
+                f"regression with loss {self.loss!r} and {self.learner.path}: its loss is a "
+                "setting of the estimator",
+                hint='SklearnEstimator(..., {"loss": ...}) where it has one',
+            )
+
+
+Learned: TypeAlias = VarianceCorrection | RiseProbability | Regression
+Estimator: TypeAlias = Baseline | Learned
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +152,8 @@ class Recipe:
     request: request view whose features join the view's; empty for none. Then a row of the
         training set is a past request, and a prediction needs what a request brings.
     label: what is forecast.
-    estimator: :class:`Baseline`, :class:`VarianceCorrection` or :class:`RiseProbability`.
+    estimator: :class:`Baseline`, :class:`VarianceCorrection`, :class:`RiseProbability` or
+        :class:`Regression`.
     description: one or two sentences for people.
     model: line of models that versions of this recipe join; the recipe's name when empty.
     features: input features in order, or ``"all"`` for every feature of the view, then of the
@@ -165,6 +165,9 @@ class Recipe:
         spread of what the paths earn becomes evidence. None trains the walk-forward alone.
     groups: name -> features that are left out together to see what they are worth; one group per
         view when empty. It changes no model.
+    early_stopping: chooses the number of rounds inside each fold's training rows; the learner's
+        ``rounds`` are then the most. None fits them all.
+    calibration: of a rise probability; None leaves it as it is.
     """
 
     name: str
@@ -181,6 +184,8 @@ class Recipe:
     request: str = ""
     robustness: CombinatorialPurged | None = None
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
+    early_stopping: EarlyStopping | None = None
+    calibration: Calibration | None = None
 
     def __post_init__(self) -> None:
         check_name(self.name)
@@ -188,9 +193,11 @@ class Recipe:
         check_name(self.kind)
         for part, wanted in (
             ("label", LabelDeclaration),
-            ("estimator", Baseline | VarianceCorrection | RiseProbability),
+            ("estimator", Baseline | VarianceCorrection | RiseProbability | Regression),
             ("walk_forward", WalkForward),
             ("robustness", CombinatorialPurged | None),
+            ("early_stopping", EarlyStopping | None),
+            ("calibration", Calibration | None),
         ):
             value = getattr(self, part)
             if not isinstance(value, wanted):
@@ -204,6 +211,7 @@ class Recipe:
             )
         self._check_selection()
         self._check_groups()
+        self._check_refinements()
         whole = all(type(seed) is int and 0 <= seed < 2**31 for seed in self.seeds)
         if not self.seeds or not whole or len(set(self.seeds)) != len(self.seeds):
             raise DefinitionError(
@@ -249,6 +257,21 @@ class Recipe:
         named = {check_name(name): tuple(group) for name, group in groups.items()}
         object.__setattr__(self, "groups", named)
 
+    def _check_refinements(self) -> None:
+        learner = getattr(self.estimator, "learner", None)
+        if self.early_stopping is not None and not isinstance(learner, (Boosting, LightGBM)):
+            raise DefinitionError(
+                f"recipe {self.name}: early stopping adds trees one by one, and "
+                f"{self.estimator.name} has no learner that does",
+                hint="expected Boosting or LightGBM",
+            )
+        if self.calibration is not None and not isinstance(self.estimator, RiseProbability):
+            raise DefinitionError(
+                f"recipe {self.name}: calibration is of probabilities, and {self.estimator.name} "
+                "gives none",
+                hint="expected estimator=RiseProbability(...)",
+            )
+
     def select_features(self, available: Sequence[str]) -> tuple[str, ...]:
         """The input features in order, chosen from those of the view and the request view.
 
@@ -283,14 +306,18 @@ class Recipe:
         return chosen
 
     def to_json(self) -> dict[str, Any]:
-        """A canonical JSON object with every field; ``request``, ``robustness`` and ``groups`` only
-        where there are any, so that recipes without keep the hash that they had before there were.
+        """A canonical JSON object with every field; those that came later only where they are
+        used, so that recipes without keep the hash that they had before.
         """
         asked: dict[str, Any] = {"request": self.request} if self.request else {}
         if self.robustness is not None:
             asked["robustness"] = self.robustness.to_json()
         if self.groups:
             asked["groups"] = {name: list(group) for name, group in self.groups.items()}
+        if self.early_stopping is not None:
+            asked["early_stopping"] = asdict(self.early_stopping)
+        if self.calibration is not None:
+            asked["calibration"] = asdict(self.calibration)
         return {
             "format": "assay-recipe/1",
             "name": self.name,
@@ -301,7 +328,7 @@ class Recipe:
             "features": self.features if self.features == "all" else list(self.features),
             "exclude": list(self.exclude),
             "label": self.label.to_json(),
-            "estimator": asdict(self.estimator),
+            "estimator": estimator_json(self.estimator),
             "seeds": list(self.seeds),
             "walk_forward": self.walk_forward.to_json(),
             "description": self.description,
@@ -313,13 +340,38 @@ class Recipe:
         return content_hash(self.to_json())
 
 
+def estimator_json(estimator: Estimator) -> dict[str, Any]:
+    """A canonical JSON object with every field of an estimator and its learner.
+
+    XGBoost's settings stand under ``boosting``, as they did when there was no other learner.
+    """
+    learner = getattr(estimator, "learner", None)
+    if learner is None:
+        return asdict(estimator)
+    others = {
+        item.name: getattr(estimator, item.name)
+        for item in fields(estimator)
+        if item.name != "learner"
+    }
+    key = "boosting" if isinstance(learner, Boosting) else "learner"
+    return {**others, key: learner.to_json()}
+
+
+def _check_learner(what: str, learner: object, wanted: tuple[type, ...]) -> None:
+    if not isinstance(learner, wanted):
+        raise DefinitionError(
+            f"{what} with learner {learner!r}: expected "
+            f"{' or '.join(one.__name__ for one in wanted)}"
+        )
+
+
 def _anchor(estimator: Estimator) -> str | None:
     match estimator:
         case Baseline(feature=name):
             return name
         case VarianceCorrection(offset=name):
             return name
-        case RiseProbability():
+        case RiseProbability() | Regression():
             return None
 
 

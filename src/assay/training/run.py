@@ -16,7 +16,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -27,17 +27,12 @@ from assay.domain.instants import Instant, render
 from assay.domain.versions import InputSchema
 from assay.errors import DefinitionError
 from assay.training.dataset import TrainingRows, read_rows
-from assay.training.estimators import (
-    BaselineForecast,
-    Ensemble,
-    Learned,
-    Predictions,
-    fit,
-    offsets,
-)
-from assay.training.onnx_checks import bench_onnx, check_parity
-from assay.training.onnx_export import export_onnx
-from assay.training.recipe import Baseline, Recipe, RiseProbability, VarianceCorrection
+from assay.training.estimators import BaselineForecast, Predictions, offsets
+from assay.training.fitting import FittedModel, fit_rows
+from assay.training.onnx_checks import Inputs, bench_onnx, check_parity, probe_rows
+from assay.training.onnx_export import Model, export_onnx
+from assay.training.recipe import Baseline, Recipe, Regression, RiseProbability, VarianceCorrection
+from assay.training.sklearn_ensemble import one_thread
 from assay.training.splits import (
     CombinatorialPurged,
     Split,
@@ -67,6 +62,7 @@ class TrainingResult:
     paths: the same columns with ``path`` instead of ``fold``, every row once on each path of the
         recipe's robustness scheme; None where it has none.
     parity, bench: contents of ``parity.json`` and ``bench.json``.
+    probes: a few inputs that sit on split thresholds and beside them, float32; none without trees.
     metrics: finite numbers by name: row counts and losses over ``predictions``.
     config: what determined the model besides the rows, as a JSON object.
     """
@@ -80,6 +76,7 @@ class TrainingResult:
     paths: pl.DataFrame | None
     parity: dict[str, Any]
     bench: dict[str, Any]
+    probes: Inputs
     metrics: dict[str, float]
     config: dict[str, Any]
 
@@ -123,13 +120,20 @@ def train(
     scheme = recipe.robustness
     crossed = () if scheme is None else combinatorial_purged(rows.times, scheme)
     steps = _Steps(progress, len(splits) + len(crossed) + 4)
-    out_of_sample, final = _fit_all(recipe, estimator, rows, splits, threads, steps, final=True)
-    assert final is not None
-    paths = None
-    if scheme is not None:
-        made, _ = _fit_all(recipe, estimator, rows, crossed, threads, steps, final=False)
-        paths = _paths(rows, scheme, crossed, made)
-    return _assemble(recipe, rows, splits, out_of_sample, final, cut_off, steps, timer, paths=paths)
+    with one_thread(estimator):
+        folds, final = _fit_all(recipe, rows, splits, threads, steps, final=True)
+        assert final is not None
+        paths = None
+        if scheme is not None:
+            others, _ = _fit_all(recipe, rows, crossed, threads, steps, final=False)
+            answers = {number: answer for number, (answer, _) in others.items()}
+            paths = _paths(rows, scheme, crossed, answers)
+        out_of_sample = {number: answer for number, (answer, _) in folds.items()}
+        made = _assemble(
+            recipe, rows, splits, out_of_sample, final.model, cut_off, steps, timer, paths=paths
+        )
+    chosen = _chosen(recipe, final, [fold for _, fold in folds.values()])
+    return replace(made, config={**made.config, **chosen})
 
 
 def train_baseline(
@@ -172,26 +176,26 @@ class _Steps:
 
 def _fit_all(
     recipe: Recipe,
-    estimator: Learned,
     rows: TrainingRows,
     splits: Sequence[Split],
     threads: int,
     steps: _Steps,
     *,
     final: bool,
-) -> tuple[dict[int, Predictions], Ensemble | None]:
-    """Out-of-sample predictions by fold, and where it is wanted the ensemble over all rows."""
+) -> tuple[dict[int, tuple[Predictions, FittedModel]], FittedModel | None]:
+    """By split what was predicted and by what, and where it is wanted the model over all rows."""
 
-    def fitted(index: NDArray[np.int64] | slice) -> Ensemble:
-        return fit(estimator, rows.features, recipe.seeds, rows.inputs[index], rows.labels[index])
+    def fitted(index: NDArray[np.int64]) -> FittedModel:
+        return fit_rows(recipe, rows, index)
 
-    def fold(split: Split) -> Predictions:
-        return fitted(split.train_index).predict(rows.inputs[split.test_index])
+    def fold(split: Split) -> tuple[Predictions, FittedModel]:
+        made = fitted(split.train_index)
+        return made.model.predict(rows.inputs[split.test_index]), made
 
     with ThreadPoolExecutor(max_workers=threads) as pool:
         # The largest first, so that the last worker to finish has the least left to do. XGBoost
         # lets go of the interpreter lock while it works.
-        whole = pool.submit(fitted, slice(None)) if final else None
+        whole = pool.submit(fitted, np.arange(len(rows))) if final else None
         folds = {
             split.fold: pool.submit(fold, split)
             for split in sorted(splits, key=lambda split: -len(split.train_index))
@@ -210,8 +214,21 @@ def _fit_all(
             # Without this, leaving the pool would first fit every fold that still waits.
             pool.shutdown(cancel_futures=True)
             raise
-    made = {number: future.result() for number, future in folds.items()}
-    return made, None if whole is None else whole.result()
+    done = {number: future.result() for number, future in sorted(folds.items())}
+    return done, None if whole is None else whole.result()
+
+
+def _chosen(recipe: Recipe, final: FittedModel, folds: Sequence[FittedModel]) -> dict[str, Any]:
+    """What fitting chose by itself, for the record of the run."""
+    chosen: dict[str, Any] = {}
+    if recipe.early_stopping is not None:
+        chosen["rounds"] = {
+            "final": list(final.rounds),
+            "folds": [list(made.rounds) for made in folds],
+        }
+    if recipe.calibration is not None:
+        chosen["calibration"] = final.calibration
+    return chosen
 
 
 def _assemble(
@@ -219,7 +236,7 @@ def _assemble(
     rows: TrainingRows,
     splits: Sequence[Split],
     out_of_sample: dict[int, Predictions],
-    model: Ensemble | BaselineForecast,
+    model: Model,
     cut_off: Instant | None,
     steps: _Steps,
     timer: Callable[[], int],
@@ -238,13 +255,14 @@ def _assemble(
     return TrainingResult(
         recipe=recipe,
         schema=schema,
-        model_file="model.json" if isinstance(model, BaselineForecast) else "model.zip",
+        model_file=model.model_file,
         model_bytes=model.to_bytes(),
         onnx_bytes=onnx,
         predictions=_predictions(rows, splits, tested, predicted),
         paths=paths,
         parity=parity,
         bench=bench,
+        probes=probe_rows(model, rows.inputs),
         metrics={
             "rows": float(len(rows)),
             **{f"rows_dropped_{reason}": float(count) for reason, count in rows.dropped.items()},
@@ -323,9 +341,16 @@ def _losses(
         case VarianceCorrection() as estimator:
             start = offsets(rows.inputs[tested], rows.features, estimator.offset, estimator.floor)
             return {"qlike": _qlike(labels, predicted), "qlike_offset": _qlike(labels, start)}
+        case Regression():
+            return {
+                "squared_error": float(((labels - predicted) ** 2).mean()),
+                "absolute_error": float(np.abs(labels - predicted).mean()),
+            }
         case RiseProbability():
             moved = labels != 0.0
             chance = np.where(labels > 0.0, predicted, 1.0 - predicted)[moved]
+            # A forest can be certain, and wrong.
+            chance = np.maximum(chance, np.finfo(np.float64).eps)
             if not len(chance):
                 return {}
             return {
