@@ -91,7 +91,7 @@ def test_a_feature_that_no_tree_can_use_makes_no_difference_and_does_no_harm(
     frame = direction_frame.with_columns(still=pl.lit(1.0))
     everything = replace(
         direction_recipe.estimator,
-        boosting=replace(direction_recipe.estimator.boosting, column_share=1.0),  # type: ignore[union-attr]
+        learner=replace(direction_recipe.estimator.learner, column_share=1.0),  # type: ignore[union-attr]
     )
     found = ablate(
         replace(direction_recipe, estimator=everything),
