@@ -10,14 +10,18 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from assay.domain.canonical import canonical_bytes
+from assay.errors import ContractViolation
 from assay.statistics.calibration import brier, calibration_line, log_loss
 from assay.statistics.coverage import christoffersen, kupiec, value_at_risk_coverage
+from assay.statistics.deflated import Trials, deflated_sharpe
+from assay.statistics.difference import mean_difference, sharpe_difference
 from assay.statistics.discrimination import auc
 from assay.statistics.distances import kolmogorov_smirnov, missing_difference, scaled_wasserstein
 from assay.statistics.effective import autocorrelation_time
 from assay.statistics.forecasts import diebold_mariano, mincer_zarnowitz, qlike_difference
 from assay.statistics.information import information_coefficient, paired_information_difference
 from assay.statistics.multiplicity import benjamini_hochberg, benjamini_yekutieli, holm
+from assay.statistics.overfitting import probability_of_overfitting
 from assay.statistics.performance import (
     annualised_return,
     annualised_volatility,
@@ -30,8 +34,10 @@ from assay.statistics.performance import (
 from assay.statistics.profile import Profile, drift, profile
 from assay.statistics.reliability import calibration_error, reliability_curve
 from assay.statistics.sequential import Side, advance, begin, frozen_variance, reading
+from assay.statistics.sharpe import annualised_sharpe, minimum_track_record, psr, sharpe
 from assay.statistics.stability import population_stability
 from assay.statistics.statistic import Statistic
+from assay.statistics.superior import superior_ability
 from assay.validation.records import evidence_of
 
 ANYTHING = st.one_of(
@@ -170,3 +176,70 @@ def test_shares_of_missing_rows(m1, n1, m2, n2):
             current_rows=m2 + n2,
         )
     )
+
+
+FOREIGN = {
+    "text": ["a"] * 40,
+    "numbers as text": ["0.1"] * 40,
+    "a text among objects": np.array([0.1] * 39 + ["0.1"], dtype=object),
+    "ragged": [[1.0, 2.0], [3.0]],
+    "complex": np.ones(40) + 1j,
+    "beyond floats": [10**400] * 40,
+    "times": np.arange(40).astype("datetime64[ns]"),
+    "durations": np.arange(40).astype("timedelta64[ns]"),
+    "masked": np.ma.masked_array(np.arange(40.0), mask=np.arange(40) % 2 == 0),
+    "nothing": None,
+    "a generator": (x for x in [1.0, 2.0]),
+}
+ONE_COLUMN = {
+    "sharpe": sharpe,
+    "annualised_sharpe": lambda x: annualised_sharpe(x, periods_per_year=252),
+    "psr": psr,
+    "minimum_track_record": minimum_track_record,
+    "deflated_sharpe": lambda x: deflated_sharpe(x, trials=Trials(5)),
+    "sharpe_difference": lambda x: sharpe_difference(x, x, generator=np.random.default_rng(0)),
+    "mean_difference": lambda x: mean_difference(x, x, generator=np.random.default_rng(0)),
+    "probability_of_overfitting": probability_of_overfitting,
+    "superior_ability": lambda x: superior_ability(x, generator=np.random.default_rng(0)),
+    "brier": lambda x: brier(x, x),
+    "auc": lambda x: auc(x, x),
+    "kupiec": lambda x: kupiec(x, level=0.05),
+    "value_at_risk_coverage": lambda x: value_at_risk_coverage(
+        np.arange(40), realised=x, forecast=x
+    ),
+    "diebold_mariano": lambda x: diebold_mariano(x, x),
+    "information_coefficient": lambda x: information_coefficient(
+        np.arange(40), label=x, prediction=x
+    ),
+    "kolmogorov_smirnov": lambda x: kolmogorov_smirnov(x, x),
+    "population_stability": lambda x: population_stability(x, x),
+    "profile": profile,
+    "max_drawdown": max_drawdown,
+    "turnover": lambda x: turnover(x, x),
+    "holm": holm,
+    "frozen_variance": frozen_variance,
+    "autocorrelation_time": autocorrelation_time,
+}
+
+
+@pytest.mark.parametrize("values", FOREIGN.values(), ids=list(FOREIGN))
+@pytest.mark.parametrize("measure", ONE_COLUMN.values(), ids=list(ONE_COLUMN))
+def test_what_is_no_column_of_numbers_is_refused_and_never_guessed(measure, values):
+    with pytest.raises(ContractViolation):
+        measure(values)
+
+
+@pytest.mark.parametrize("scale", [1e-150, 1e-162, 1e-200, 5e-324])
+def test_returns_whose_squares_vanish_have_no_ratio(scale):
+    tiny = np.random.default_rng(1).normal(0, 0.01, 300) * scale
+    plain = np.random.default_rng(2).normal(0, 0.01, 300)
+    for found in (
+        sharpe(tiny),
+        annualised_sharpe(tiny, periods_per_year=252),
+        psr(tiny),
+        minimum_track_record(tiny),
+        deflated_sharpe(tiny, trials=Trials(5)),
+        sharpe_difference(plain, tiny, generator=np.random.default_rng(0), resamples=9),
+    ):
+        check(found)
+        assert found.value is None

@@ -110,7 +110,14 @@ def _of_model(registry: ModelRegistry, policy: Policy, name: str) -> Iterable[Re
             champion = Champion(against, then.champion_digest, evidence)
         evidence = _evidence_at(history, record.version, entry.seq)
         try:
-            now = evaluate(policy, then.policy, evidence, now=entry.at, champion=champion)
+            now = evaluate(
+                policy,
+                then.policy,
+                evidence,
+                now=entry.at,
+                champion=champion,
+                digest=record.digest,
+            )
         except NotFound as error:
             yield Rejudged(
                 name, record.version, entry.at, then.policy, then.outcome, None, (), error.message

@@ -2,7 +2,8 @@
 
 A gate passes or fails only on a finite value from a large enough sample. Everything else is
 INDETERMINATE and says why: evidence that is missing, undefined, too small, too old, from a replay
-that does not count, against another champion than today's, or there twice with different content.
+that does not count, about another version, against another champion than today's, or there twice
+with different content.
 The value decides, not its interval: a rule that anyone can check by hand. When the interval reaches
 across the threshold the reason says so, for the people who approve.
 
@@ -103,6 +104,7 @@ def evaluate(
     *,
     now: Instant | None = None,
     champion: Champion | None = None,
+    digest: str | None = None,
 ) -> GateReport:
     """Judge a candidate's evidence under the gates for a kind of model or a named policy.
 
@@ -112,6 +114,8 @@ def evaluate(
     ----------
     now: the moment of judging; without it no gate with ``expires_days`` can decide.
     champion: the version in production, None while the line has none.
+    digest: SHA-256 of the candidate; a record that says it is about another one decides nothing.
+        None trusts the caller that all of it is about the candidate.
 
     Raises
     ------
@@ -121,7 +125,8 @@ def evaluate(
     gates = policy.gates(name)
     documents = _by_name(evidence)
     applied = [gate for gate in gates if gate.enabled and not _waived(gate, champion)]
-    judging = _Judging(now, champion, {} if champion is None else _by_name(champion.evidence))
+    theirs = {} if champion is None else _by_name(champion.evidence)
+    judging = _Judging(now, champion, theirs, digest)
     results = tuple(
         judging.judge(gate, list(documents.get(gate.evidence, {}).values())) for gate in applied
     )
@@ -169,6 +174,7 @@ class _Judging:
     now: Instant | None
     champion: Champion | None
     theirs: dict[str, dict[str, Evidence]]
+    digest: str | None
 
     def judge(self, gate: Gate, pieces: list[Evidence]) -> GateResult:
         if len(pieces) != 1:
@@ -181,7 +187,10 @@ class _Judging:
             return _result(gate, None, None, Verdict.INDETERMINATE, reason)
         (piece,) = pieces
         problem = (
-            _unusable(gate, piece) or self._expired(gate, piece) or self._other_champion(piece)
+            _unusable(gate, piece)
+            or _about_another(piece, self.digest)
+            or self._expired(gate, piece)
+            or self._other_champion(piece)
         )
         if problem is not None:
             return _result(gate, piece, piece.value, Verdict.INDETERMINATE, problem)
@@ -239,7 +248,7 @@ class _Judging:
         if len(same) != 1:
             return f"{whose} has {len(same) or 'no'} records of {gate.evidence}: expected one"
         (other,) = same
-        problem = _unusable(gate, other)
+        problem = _unusable(gate, other) or _about_another(other, self.champion.digest)
         if problem is not None or other.value is None:
             return f"{whose}: {problem}"
         if piece.provenance is None or other.provenance is None:
@@ -265,6 +274,14 @@ def _unusable(gate: Gate, piece: Evidence) -> str | None:
     if replayed and gate.replayed is Replayed.REFUSE:
         return "measured on a replay, which this policy does not count"
     return None
+
+
+def _about_another(piece: Evidence, digest: str | None) -> str | None:
+    # Records of before that was kept do not say about whom.
+    if digest is None or piece.provenance is None or piece.provenance.model_digest == digest:
+        return None
+    measured = piece.provenance.model_digest[:12]
+    return f"measured on the version with digest {measured}, this one is {digest[:12]}"
 
 
 def _verb(gate: Gate, *, passes: bool) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from assay.delivery.gates import Champion, GateReport, evaluate
 from assay.delivery.policy import Policy
-from assay.domain.verdicts import Severity, Verdict
+from assay.domain.verdicts import Outcome, Severity, Verdict
 from assay.registry import GateRecord, ModelRegistry, PromotionGateError
 from assay.registry.records import evidence_digest
 
@@ -45,6 +45,7 @@ def judge(
         evidence,
         now=registry.now(),
         champion=held_against(registry, name, version),
+        digest=registry.get(name, version).digest,
     )
     registry.record_gates(
         name,
@@ -60,37 +61,41 @@ def judge(
     return report
 
 
-def require_unexpired(registry: ModelRegistry, policy: Policy, record: GateRecord) -> None:
-    """Refuse a version whose gates passed on evidence that has expired since.
+def require_promotable(registry: ModelRegistry, policy: Policy, record: GateRecord) -> None:
+    """Refuse a version whose recorded evidence does not pass the gates now, whatever was recorded.
+
+    Evidence may have expired since, and a record of verdicts is only what somebody wrote down: the
+    gates that apply now are asked once more.
 
     Raises
     ------
-    PromotionGateError: a hard gate of the record passed and could not be decided now.
+    PromotionGateError: another set of gates applies, or they do not say PROMOTABLE.
     """
-    sets = {**policy.kinds, **policy.named}
-    passed = {one.name for one in record.results if one.verdict is Verdict.PASS}
-    expiring = {
-        gate.name
-        for gate in sets.get(record.policy, ())
-        if gate.expires_days is not None and gate.severity is Severity.HARD and gate.name in passed
-    }
-    if not expiring:
-        return
     name, version = record.name, record.version
-    again = evaluate(
+    chosen = gate_set(registry, policy, name, version)
+    again = "then approve again"
+    if record.policy != chosen:
+        raise PromotionGateError(
+            f"{name} {version} was judged by the gates of {record.policy or 'nobody'}, now those "
+            f"of {chosen} apply",
+            hint=f"assay gates check {name} {version}, {again}",
+        )
+    report = evaluate(
         policy,
-        record.policy,
+        chosen,
         registry.evidence(name, version),
         now=registry.now(),
         champion=held_against(registry, name, version),
+        digest=record.version_digest,
     )
-    stopped = [
-        f"{one.name}: {one.reason}"
-        for one in again.results
-        if one.name in expiring and one.verdict is not Verdict.PASS
-    ]
-    if stopped:
+    if report.outcome is not Outcome.PROMOTABLE:
+        stopped = "; ".join(
+            f"{one.name}: {one.reason}"
+            for one in report.results
+            if one.severity is Severity.HARD and one.verdict is not Verdict.PASS
+        )
         raise PromotionGateError(
-            f"{name} {version} passed its gates and would not now: {'; '.join(stopped)}",
-            hint=f"assay gates check {name} {version}, then approve again",
+            f"{name} {version} passed its gates and would not now: "
+            f"{stopped or 'no hard gate is switched on'}",
+            hint=f"assay gates check {name} {version}, {again}",
         )

@@ -23,7 +23,7 @@ from typing import Any
 from assay.access import AccessDenied, AccessPolicy, Denial, Scope
 from assay.delivery.activation import Activation, activate
 from assay.delivery.approvals import require_approvals
-from assay.delivery.judging import require_unexpired
+from assay.delivery.judging import require_promotable
 from assay.delivery.policy import Policy
 from assay.domain.canonical import canonical_bytes
 from assay.domain.clock import Clock
@@ -170,7 +170,7 @@ def prepare_promotion(
             hint=f"assay gates check {name} {version}, then approve again",
         )
     if policy is not None:
-        require_unexpired(registry, policy, record)
+        require_promotable(registry, policy, record)
     # A clock that was set back must not make a promotion end before its own entry.
     now = max(clock.now(), registry.now())
     count = require_approvals(

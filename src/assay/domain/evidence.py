@@ -19,7 +19,8 @@ class Evidence:
     name: what was measured, in snake case, for example ``rank_ic``.
     value: the number, or None when it could not be computed. Never NaN or infinite: the reason
         stands in ``details["undefined"]`` instead.
-    sample_size: independent units behind the number (dates, rows); 0 when nothing was measured.
+    sample_size: independent units behind the number (dates, rows); 0 when nothing was measured, or
+        when what was given is no whole number.
     convention: the exact definition, units and source, in one sentence.
     interval: lower and upper bound at ``details["level"]`` when one was computed.
     details: further numbers and words, JSON values only; a NaN or infinite number becomes None.
@@ -41,6 +42,9 @@ class Evidence:
             undefined = f"computed value was {_in_words(self.value)}"
             object.__setattr__(self, "details", {**self.details, "undefined": undefined})
             object.__setattr__(self, "value", None)
+        if type(self.sample_size) is not int or self.sample_size < 0:
+            # None is compared with nothing, and a text would stop every later judgement.
+            object.__setattr__(self, "sample_size", 0)
         if self.interval is not None and not all(_is_number(end) for end in self.interval):
             object.__setattr__(self, "interval", None)
         object.__setattr__(self, "details", _finite(dict(self.details)))
@@ -76,9 +80,12 @@ class Evidence:
 
 
 def _is_number(value: Any) -> bool:
-    """Whether a value can be compared as a float: no NaN, no infinity, no integer beyond one."""
+    """Whether a value can be compared as a float: no NaN, no infinity, no integer beyond one.
+
+    True and False are answers, not measurements.
+    """
     try:
-        return math.isfinite(value)
+        return not isinstance(value, bool) and math.isfinite(value)
     except (OverflowError, TypeError):
         return False
 

@@ -74,6 +74,7 @@ def assess_version(
         after.values(),
         now=registry.now(),
         champion=held_against(registry, name, version),
+        digest=registry.get(name, version).digest,
     )
     return Judgement(name, version, tuple(evidence), report)
 

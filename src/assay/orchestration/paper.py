@@ -13,22 +13,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import polars as pl
 
+from assay.domain.canonical import sha256_hex
 from assay.domain.evidence import Evidence
 from assay.domain.instants import Instant, parse
+from assay.domain.provenance import Provenance
 from assay.domain.versions import ALPHA_WEIGHTS
-from assay.errors import ConfigurationError, NotFound
+from assay.errors import ConfigurationError, NotFound, Tampered
 from assay.features.offline.labels import PriceTable
 from assay.orchestration.desk import Desk
 from assay.orchestration.evidence import one_date_per_session
+from assay.orchestration.evidence.code import measuring_code
 from assay.orchestration.modelling import price_table, recorded_prices, sealed_run
 from assay.orchestration.progress import Progress
+from assay.orchestration.provenance import git_revision
 from assay.portfolio import (
     Decision,
     Limits,
@@ -44,9 +48,11 @@ from assay.portfolio import (
     rates_into,
     read_journal,
     read_record,
+    verify,
 )
 from assay.registry import VersionRecord
 from assay.validation import Costs
+from assay.validation.catalogue import CATALOGUE
 
 LIVE: Final = "journal.jsonl"
 REPLAY: Final = "replay.jsonl"
@@ -351,5 +357,38 @@ def paper_record(desk: Desk, name: str, version: str | None, *, replay: bool) ->
 
 
 def record_paper(desk: Desk, run: PaperRun, *, initiated_by: str) -> None:
-    """Record hours and profit with the version, for its gates."""
-    desk.registry.record_evidence(run.name, run.version, run.evidence, initiated_by=initiated_by)
+    """Record hours and profit with the version, for its gates, and what they were taken from.
+
+    Live hours are dated to the last price that the account has seen: an account that nobody feeds
+    grows old. A replay is dated to now, and marked for gates that do not count replays.
+
+    Raises
+    ------
+    Tampered: the account is not what it was written as.
+    ContractViolation: it is the account of another version.
+    """
+    problems = verify(run.journal)
+    if problems:
+        raise Tampered(
+            f"{run.journal} is not as it was written: {problems[0]}",
+            hint=f"assay paper show {run.name} {run.version} --verify",
+        )
+    metadata = desk.registry.metadata(run.name, run.version)
+    terms, marks, now = run.record.terms, run.record.marks, desk.clock.now()
+    live = marks and not terms.replayed
+    origin = Provenance(
+        measured_at=min(now, int(marks[-1]["at"])) if live else now,
+        convention_id="",
+        model_digest=terms.subject["digest"],
+        run=metadata.parent_run,
+        inputs_digest=sha256_hex(run.journal.read_bytes()),
+        manifest=metadata.manifest_hash,
+        code=measuring_code(),
+        commit=git_revision(desk.layout.root),
+        replayed=terms.replayed,
+    )
+    traced = [
+        replace(one, provenance=replace(origin, convention_id=CATALOGUE[one.name].convention_id))
+        for one in run.evidence
+    ]
+    desk.registry.record_evidence(run.name, run.version, traced, initiated_by=initiated_by)

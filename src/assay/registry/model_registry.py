@@ -142,12 +142,26 @@ class ModelRegistry(RegistryReader):
         """Add measurements; of two with one name the later counts. Return the evidence's digest.
 
         Recording what is there already writes nothing.
+
+        Raises
+        ------
+        ContractViolation: one name twice, or a measurement says that it is about another version.
         """
         check_identity(initiated_by)
         if len({item.name for item in evidence}) != len(evidence):
             raise ContractViolation("two measurements with one name: expected distinct names")
         with self._journal.locked():
             record = self.get(name, version)
+            for item in evidence:
+                measured = (
+                    record.digest if item.provenance is None else item.provenance.model_digest
+                )
+                if measured != record.digest:
+                    raise ContractViolation(
+                        f"{item.name} was measured on the version with digest {measured[:12]}: "
+                        f"expected {record.digest[:12]}, {name} {record.version}",
+                        hint=f"assay gates check {name} {record.version} measures this one",
+                    )
             before = {item.name: item for item in self.evidence(name, record.version)}
             after = before | {item.name: item for item in evidence}
             digest = evidence_digest(tuple(after.values()))

@@ -80,7 +80,8 @@ def value_at_risk_coverage(
     if returns is None and horizon > 1:
         reason = f"labels span {horizon} sessions: the signed returns are needed"
         return Statistic(value=None, sample_size=0, convention=convention, undefined=reason)
-    columns = columns_of(realised=realised, forecast=forecast, returns=returns)
+    given = {} if returns is None else {"returns": returns}
+    columns = columns_of(realised=realised, forecast=forecast, **given)
     realised_, candidate = columns["realised"], columns["forecast"]
     stamps = dates_of(dates, len(realised_))
     known = known_outcomes(realised_)

@@ -166,8 +166,9 @@ def effective_trials_by_eigenvalues(returns: FloatArray) -> float:
     """
     standard, still = _standardised(returns)
     size, trials = standard.shape
-    if trials == 0:
-        return float(still)
+    if trials == 0 or size < 3:
+        # Over two dates every trial is a copy of another, or its mirror image: nothing to go by.
+        return float(still + trials)
     # The squares of the N x N and of the T x T product have the same sum: take the smaller.
     product = standard.T @ standard if trials <= size else standard @ standard.T
     squares = float(np.square(product).sum())
@@ -195,6 +196,8 @@ def _standardised(returns: FloatArray) -> tuple[FloatArray, int]:
     """Trials that vary, centred and of length 1, shape (T, moving); and how many never vary."""
     moves = varying(returns)
     moving = returns[:, moves]
+    if not moving.size:
+        return moving, int((~moves).sum())
     moving = moving / np.abs(moving).max(axis=0, initial=0.0)
     moving = moving - moving.mean(axis=0)
     return moving / np.sqrt(np.square(moving).sum(axis=0)), int((~moves).sum())

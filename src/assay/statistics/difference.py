@@ -18,7 +18,7 @@ from scipy.special import ndtr
 
 from assay.errors import ContractViolation
 from assay.statistics.hac import MeanTest, long_run_variance, mean_test, newey_west_lag
-from assay.statistics.panel import FloatArray
+from assay.statistics.panel import FloatArray, numbers_of
 from assay.statistics.resampling import block_lengths, circular_indices
 from assay.statistics.samples import ROUNDING, matrix_of, varying
 from assay.statistics.sharpe import sharpe_influence
@@ -251,7 +251,7 @@ def _pair(
     challenger: npt.ArrayLike, champion: npt.ArrayLike, what: str
 ) -> tuple[FloatArray, FloatArray] | str:
     """Both sides as float64 of shape (T,), or why they cannot be compared. Either may be still."""
-    sides = np.asarray(challenger, dtype=np.float64), np.asarray(champion, dtype=np.float64)
+    sides = numbers_of(challenger, what=what), numbers_of(champion, what=what)
     if sides[0].shape != sides[1].shape or sides[0].ndim != 1:
         raise ContractViolation(
             f"challenger {sides[0].shape} and champion {sides[1].shape}: expected (T,) twice"

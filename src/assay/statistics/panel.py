@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -50,17 +50,42 @@ class Panel:
         return np.repeat(per_date, self.counts)
 
 
-def columns_of(**named: npt.ArrayLike | None) -> dict[str, FloatArray]:
-    """The named columns as float64 arrays; None entries are left out.
+def numbers_of(values: npt.ArrayLike, *, what: str) -> FloatArray:
+    """``values`` as float64 of whatever shape they have; None among them becomes NaN.
 
     Raises
     ------
-    ContractViolation: a column is not one-dimensional or lengths differ.
+    ContractViolation: not real numbers (text, dates, complex), of no shape, too large for a float,
+        or masked: a mask would be forgotten on the way, and what it hides would count.
+    """
+    problem = None
+    if isinstance(values, np.ma.MaskedArray):
+        problem = "a masked array: fill it with NaN"
+    else:
+        try:
+            array = np.asarray(values)
+            if array.dtype.kind not in "biufO" or _holds_text(array):
+                problem = f"{array.dtype}"
+            else:
+                return array.astype(np.float64, copy=False)
+        except (TypeError, ValueError, OverflowError) as error:
+            problem = str(error)
+    raise ContractViolation(f"{what} are no real numbers: {problem}, expected float64 or integers")
+
+
+def _holds_text(array: npt.NDArray[Any]) -> bool:
+    return array.dtype.kind == "O" and any(isinstance(one, str | bytes) for one in array.flat)
+
+
+def columns_of(**named: npt.ArrayLike) -> dict[str, FloatArray]:
+    """The named columns as float64 arrays of equal length.
+
+    Raises
+    ------
+    ContractViolation: a column is not one-dimensional, no numbers, or lengths differ.
     """
     arrays = {
-        name: np.asarray(values, dtype=np.float64)
-        for name, values in named.items()
-        if values is not None
+        name: numbers_of(values, what=f"the values of {name!r}") for name, values in named.items()
     }
     for name, array in arrays.items():
         if array.ndim != 1:
@@ -78,7 +103,10 @@ def dates_of(dates: npt.ArrayLike, rows: int) -> IntArray:
     ------
     ContractViolation: not integers (floats cannot hold nanoseconds), or not of shape (rows,).
     """
-    array = np.asarray(dates)
+    try:
+        array = np.asarray(dates)
+    except ValueError as error:
+        raise ContractViolation(f"dates are no column: {error}, expected ({rows},)") from None
     if array.shape != (rows,):
         raise ContractViolation(f"dates have shape {array.shape}: expected ({rows},)")
     if rows and not np.issubdtype(array.dtype, np.integer):

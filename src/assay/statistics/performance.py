@@ -21,7 +21,7 @@ from scipy.special import ndtri
 
 from assay.errors import ContractViolation
 from assay.statistics.hac import constant
-from assay.statistics.panel import FloatArray, columns_of
+from assay.statistics.panel import FloatArray, columns_of, numbers_of
 from assay.statistics.statistic import LEVEL, Statistic, number, overflow_becomes_undefined
 
 MIN_RETURNS = 2
@@ -231,8 +231,8 @@ def turnover(weights: npt.ArrayLike, returns: npt.ArrayLike) -> Curve:
         "mean over periods of sum |w_t - drifted w_(t-1)|, both sides, shares of equity; the first "
         "period buys the whole book"
     )
-    book = np.asarray(weights, dtype=np.float64)
-    moves = np.asarray(returns, dtype=np.float64)
+    book = numbers_of(weights, what="weights")
+    moves = numbers_of(returns, what="returns")
     if book.ndim != 2 or book.shape != moves.shape:
         raise ContractViolation(
             f"weights of shape {book.shape} and returns of shape {moves.shape}: expected the same "

@@ -11,10 +11,12 @@ import numpy.typing as npt
 
 from assay.errors import ContractViolation
 from assay.statistics.hac import MIN_DATES
-from assay.statistics.panel import BoolArray, FloatArray
+from assay.statistics.panel import BoolArray, FloatArray, numbers_of
 
 ROUNDING = 64 * float(np.finfo(np.float64).eps)
 """Values that differ by no more than this share of their size differ by rounding only."""
+
+_SMALLEST = 1e-200
 
 
 def series_of(values: npt.ArrayLike, *, what: str = "returns") -> FloatArray | str:
@@ -25,9 +27,9 @@ def series_of(values: npt.ArrayLike, *, what: str = "returns") -> FloatArray | s
 
     Raises
     ------
-    ContractViolation: not one-dimensional.
+    ContractViolation: not one-dimensional, or no numbers.
     """
-    array = np.asarray(values, dtype=np.float64)
+    array = numbers_of(values, what=what)
     if array.ndim != 1:
         raise ContractViolation(f"{what} have shape {array.shape}: expected (T,)")
     problem = _problem(array[:, None], what)
@@ -45,9 +47,9 @@ def matrix_of(values: npt.ArrayLike, *, what: str) -> FloatArray | str:
 
     Raises
     ------
-    ContractViolation: not two-dimensional.
+    ContractViolation: not two-dimensional, or no numbers.
     """
-    array = np.asarray(values, dtype=np.float64)
+    array = numbers_of(values, what=what)
     if array.ndim != 2:
         raise ContractViolation(f"{what} have shape {array.shape}: expected (T dates, N)")
     if array.shape[1] == 0:
@@ -60,8 +62,8 @@ def varying(matrix: FloatArray) -> BoolArray:
     size = np.abs(matrix).max(axis=0, initial=0.0)
     spread = np.ptp(matrix, axis=0) if len(matrix) else np.zeros(matrix.shape[1])
     with np.errstate(over="ignore", under="ignore"):
-        # The second condition: so small that their squares are zero.
-        return np.asarray((spread > ROUNDING * size) & (spread * spread > 0.0))
+        # The second condition: so small that their squares vanish, or have no digits left.
+        return np.asarray((spread > ROUNDING * size) & (spread * spread > _SMALLEST))
 
 
 def _problem(array: FloatArray, what: str) -> str | None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from assay.delivery.approvals import approve
 from assay.delivery.dry_run import dry_run
+from assay.delivery.gates import evaluate
 from assay.delivery.judging import judge
 from assay.delivery.policy import Policy
 from assay.delivery.policy_files import parse_policy
@@ -16,7 +18,7 @@ from assay.delivery.promotion import promote
 from assay.domain.evidence import Evidence
 from assay.domain.provenance import Provenance
 from assay.domain.verdicts import Outcome, Verdict
-from assay.errors import NotFound
+from assay.errors import ContractViolation, NotFound
 from assay.registry import ModelRegistry, PromotionGateError
 from assay.testing.clocks import FixedClock
 from assay.testing.versions import (
@@ -47,8 +49,18 @@ def measured(name: str, value: float, at: int) -> Evidence:
     return Evidence(name, value, 500, "a convention", provenance=origin)
 
 
+def record(registry: ModelRegistry, version: str, *pieces: Evidence) -> None:
+    digest = registry.get("fx_vol", version).digest
+    own = [
+        one if one.provenance is None
+        else replace(one, provenance=replace(one.provenance, model_digest=digest))
+        for one in pieces
+    ]  # fmt: skip
+    registry.record_evidence("fx_vol", version, own, initiated_by=AUTHOR)
+
+
 def judged(registry: ModelRegistry, version: str, under: Policy, *pieces: Evidence) -> Outcome:
-    registry.record_evidence("fx_vol", version, pieces, initiated_by=AUTHOR)
+    record(registry, version, *pieces)
     return judge(registry, under, "fx_vol", version, initiated_by=AUTHOR).outcome
 
 
@@ -99,8 +111,7 @@ def test_versions_are_judged_as_they_were_then_with_the_champion_and_the_evidenc
     assert judged(registry, "1.1.0", compared, measured("ic", 0.05, T0)) is Outcome.PROMOTABLE
     # What happens later changes nothing about then: a new champion, better evidence, old age.
     break_glass(registry, "fx_vol", "1.1.0")
-    later = measured("ic", 0.9, T0)
-    registry.record_evidence("fx_vol", "1.0.0", [later], initiated_by=AUTHOR)
+    record(registry, "1.0.0", measured("ic", 0.9, T0))
     first, second = dry_run(registry, compared, "fx_vol")
     assert (first.differs, second.differs) == (False, False)
     narrower = policy(better={"evidence": "ic", "compare": "champion", "rule": ">",
@@ -145,3 +156,65 @@ def test_evidence_that_expires_between_judging_and_promotion_stops_the_promotion
     ):
         go(aging)
     assert registry.current("fx_vol") is None
+
+
+def test_verdicts_that_do_not_follow_from_the_evidence_promote_nothing(
+    registry: ModelRegistry,
+) -> None:
+    in_force = policy(ic=above(0.02))
+    piece = measured("ic", 0.01, T0)
+    assert judged(registry, "1.0.0", in_force, piece) is Outcome.REFUSED
+    honest = registry.gate_record("fx_vol", "1.0.0")
+    assert honest is not None
+    registry.record_gates(
+        "fx_vol",
+        "1.0.0",
+        [replace(one, verdict=Verdict.PASS) for one in honest.results],
+        Outcome.PROMOTABLE,
+        in_force.digest,
+        initiated_by=AUTHOR,
+        policy=honest.policy,
+    )
+    for person in (FIRST_APPROVER, SECOND_APPROVER):
+        approve(registry, "fx_vol", "1.0.0", person, clock=registry.clock)
+
+    def go(now_in_force: Policy) -> None:
+        promote(
+            registry, "fx_vol", "1.0.0", initiated_by=AUTHOR, clock=registry.clock,
+            monotonic=time.monotonic, policy=now_in_force,
+        )  # fmt: skip
+
+    with pytest.raises(PromotionGateError, match=r"would not now: ic: 0\.01 is not > 0\.02"):
+        go(in_force)
+    assert registry.current("fx_vol") is None
+
+
+def test_verdicts_of_another_set_of_gates_promote_nothing(registry: ModelRegistry) -> None:
+    document = {
+        "kinds": {"risk_model": {"gates": {"ic": above(0.02)}}},
+        "policies": {"easy": {"gates": {"ic": above(-1.0)}}},
+    }
+    in_force = parse_policy(document, source="gates.yaml")
+    assert judged(registry, "1.0.0", in_force, measured("ic", 0.01, T0)) is Outcome.REFUSED
+    report = evaluate(in_force, "easy", registry.evidence("fx_vol", "1.0.0"))
+    registry.record_gates(
+        "fx_vol", "1.0.0", report.results, report.outcome, in_force.digest,
+        initiated_by=AUTHOR, policy="easy",
+    )  # fmt: skip
+    for person in (FIRST_APPROVER, SECOND_APPROVER):
+        approve(registry, "fx_vol", "1.0.0", person, clock=registry.clock)
+    with pytest.raises(PromotionGateError, match="by the gates of easy, now those of risk_model"):
+        promote(
+            registry, "fx_vol", "1.0.0", initiated_by=AUTHOR, clock=registry.clock,
+            monotonic=time.monotonic, policy=in_force,
+        )  # fmt: skip
+    assert registry.current("fx_vol") is None
+
+
+def test_evidence_of_one_version_cannot_be_recorded_for_another(registry: ModelRegistry) -> None:
+    in_force = policy(ic=above(0.02))
+    assert judged(registry, "1.0.0", in_force, measured("ic", 0.05, T0)) is Outcome.PROMOTABLE
+    borrowed = registry.evidence("fx_vol", "1.0.0")
+    with pytest.raises(ContractViolation, match="ic was measured on the version with digest"):
+        registry.record_evidence("fx_vol", "1.1.0", borrowed, initiated_by=AUTHOR)
+    assert registry.evidence("fx_vol", "1.1.0") == ()

@@ -228,7 +228,7 @@ NO_DEEPER = {
 
 
 def against(*theirs, mine=None, gate=NO_DEEPER):
-    champion = Champion("1.0.0", "c1", theirs)
+    champion = Champion("1.0.0", "m", theirs)
     pieces = [mine or traced(0.12)]
     return only(evaluate(policy(no_deeper=gate), "p", pieces, champion=champion))
 
@@ -255,6 +255,7 @@ def test_the_value_minus_the_champions_is_judged_by_the_margin():
         ([traced(0.1, snapshots={})], traced(0.1, snapshots={}), "measured on other data"),
         ([traced(0.1, convention_id="max_drawdown/2")], None, "by another convention"),
         ([traced(0.1, replayed=True)], None, "measured on a replay"),
+        ([traced(0.1, model_digest="x")], None, "measured on the version with digest x"),
         ([evidence("max_drawdown", 0.1)], None, "is not recorded"),
         ([traced(0.1)], evidence("max_drawdown", 0.1), "is not recorded"),
         ([traced(-1.7e308)], traced(1.7e308), "overflowed"),
@@ -311,6 +312,16 @@ def test_what_was_measured_on_a_replay_counts_only_where_the_policy_says_so():
 
 def judged_drawdown(gate, piece):
     return only(evaluate(policy(max_drawdown=gate), "p", [piece]))
+
+
+def test_evidence_about_another_version_decides_nothing():
+    gates = policy(max_drawdown=hard("<=", 0.2))
+    own = only(evaluate(gates, "p", [traced(0.1)], digest="m"))
+    assert own.verdict is Verdict.PASS
+    borrowed = evaluate(gates, "p", [traced(0.1)], digest="another")
+    assert borrowed.outcome is Outcome.NOT_YET
+    assert only(borrowed).verdict is Verdict.INDETERMINATE
+    assert "measured on the version with digest m, this one is another" in only(borrowed).reason
 
 
 def test_evidence_against_a_former_champion_says_nothing_about_its_successor():

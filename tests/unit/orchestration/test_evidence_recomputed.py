@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from assay.orchestration.trials import trials_of
 from typer.testing import CliRunner
 
 from assay.bootstrap import open_desk
@@ -19,6 +18,7 @@ from assay.domain.instants import parse
 from assay.orchestration.desk import Desk
 from assay.orchestration.evidence import recompute_evidence
 from assay.orchestration.evidence.recomputing import Answer, Recomputed
+from assay.orchestration.evidence.trials import trials_of
 from assay.orchestration.judging import judge_version
 from assay.orchestration.modelling import register_run, train_recipe
 from assay.testing.clocks import FixedClock
@@ -104,7 +104,7 @@ def test_other_code_with_other_numbers_cannot_tell_and_with_the_same_says_so(des
     assert unknown.recomputed == slope.value
 
 
-@pytest.mark.parametrize("change", [{"model_digest": "x"}, {"seeds": (1,)}, {"inputs_digest": "x"}])
+@pytest.mark.parametrize("change", [{"seeds": (1,)}, {"inputs_digest": "x"}])
 def test_a_record_of_something_else_cannot_be_measured_again(desk: Desk, change: object) -> None:
     slope = judged(desk)["calibration_slope"]
     assert slope.provenance is not None
@@ -187,6 +187,38 @@ def test_a_run_that_nobody_registered_is_a_trial_with_the_returns_that_evidence_
     assert trial.hyperparameters["estimator"]["boosting"]["depth"] == 3
     assert pieces["sharpe_vs_champion"].value is None
     assert pieces["max_drawdown"].value is not None
+    assert pieces["spa"].value is not None
+    register_run(
+        fresh,
+        train_recipe(fresh, "fx_direction", Silent(), known_by=parse("2021-02-01T00:00Z")),
+        author="quant",
+    )
+    (other,) = (one for one in found.trials if one.id != trial.id)
+    document = fresh.layout.runs / other.id / "run.json"
+    document.write_text(document.read_text().replace('"format":1', '"format":1,"x":1', 1))
+    (bent,) = (one for one in trials_of(fresh, "fx_direction").trials if one.changed)
+    assert bent.id == other.id
+    judge_version(fresh, made.name, made.version, initiated_by="quant", progress=Silent())
+    pieces = {one.name: one for one in fresh.registry.evidence(made.name, made.version)}
+    for name in ("deflated_sharpe", "pbo", "spa"):
+        assert pieces[name].value is None
+        assert f"trial {bent.id} cannot be told" in pieces[name].details["undefined"]
+
+
+def test_a_champion_without_returns_leaves_the_test_of_all_trials_undecided(desk: Desk) -> None:
+    shutil.copy(ROOT / "examples/fx/models/fx_direction.py", desk.layout.recipes)
+    fresh = open_desk(desk.layout.root, clock=FixedClock(NOW))
+    glass = {"initiated_by": "quant", "reason": "a test", "clock": fresh.clock}
+    early = train_recipe(fresh, "fx_direction", Silent(), known_by=parse("2021-02-01T00:00Z"))
+    first = register_run(fresh, early, author="quant")
+    break_glass(fresh.registry, first.name, first.version, monotonic=lambda: 0.0, **glass)
+    made = register_run(fresh, train_recipe(fresh, "fx_direction", Silent()), author="quant")
+    shutil.rmtree(early.folder)
+    judge_version(fresh, made.name, made.version, initiated_by="quant", progress=Silent())
+    pieces = {one.name: one for one in fresh.registry.evidence(made.name, made.version)}
+    assert pieces["spa"].value is None
+    assert f"the champion {first.version} has no returns" in pieces["spa"].details["undefined"]
+    assert pieces["deflated_sharpe"].details["trials"] == 2
 
 
 def test_the_command_exits_0_1_or_3_as_everything_differs_or_cannot_be_told(desk: Desk) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,12 @@ from typer.testing import CliRunner
 
 from assay.bootstrap import open_desk
 from assay.cli.app import app
+from assay.delivery.gates import evaluate
+from assay.delivery.policy_files import parse_policy
+from assay.domain.evidence import Evidence
 from assay.domain.instants import parse, render
-from assay.errors import ConfigurationError, Conflict, NotFound
+from assay.domain.verdicts import GateResult, Verdict
+from assay.errors import ConfigurationError, Conflict, ContractViolation, NotFound, Tampered
 from assay.orchestration.judging import judge_version
 from assay.orchestration.modelling import price_table, register_run, sealed_run, train_recipe
 from assay.orchestration.paper import (
@@ -30,6 +35,8 @@ from assay.testing.clocks import FixedClock
 
 NOW = parse("2024-06-01T12:00Z")
 NAME, VERSION = "fx_direction", "1.0.0"
+HOURS = "paper_trading_hours"
+DAY = 86_400 * 10**9
 ROOT = Path(__file__).parents[3]
 
 
@@ -182,6 +189,52 @@ def test_what_is_on_paper_becomes_evidence_of_the_version(desk_folder: Path) -> 
     recorded = {one.name: one for one in desk.registry.evidence(NAME, VERSION)}
     assert recorded["paper_trading_hours"].value == done.record.hours
     assert recorded["paper_pnl_after_costs"].value == done.record.profit
+    hours = recorded["paper_trading_hours"]
+    assert hours.provenance is not None
+    assert hours.provenance.model_digest == desk.registry.get(NAME, VERSION).digest
+    assert hours.provenance.measured_at == marks_of(done.journal)[-1]["at"] <= NOW
+    fresh, stale = (hours.provenance.measured_at + days * DAY for days in (7, 8))
+    assert hours_gate(hours, now=fresh, expires_days=7).verdict is Verdict.PASS
+    assert hours_gate(hours, now=stale, expires_days=7).verdict is Verdict.INDETERMINATE
+
+
+def hours_gate(hours: Evidence, **more: Any) -> GateResult:
+    now = more.pop("now", None)
+    rule = {"rule": ">=", "threshold": 24, "severity": "hard", **more}
+    gates = parse_policy({"policies": {"p": {"gates": {HOURS: rule}}}}, source="s")
+    return evaluate(gates, "p", [hours], now=now).results[0]
+
+
+def test_replayed_hours_count_only_where_the_policy_says_so(desk_folder: Path) -> None:
+    desk = opened(desk_folder)
+    done = run_paper(desk, NAME, VERSION, Silent(), predictions=None)
+    record_paper(desk, done, initiated_by="quant")
+    (hours,) = (one for one in desk.registry.evidence(NAME, VERSION) if one.name == HOURS)
+    assert hours.value is not None
+    assert hours.value > 24
+    refused = hours_gate(hours)
+    assert refused.verdict is Verdict.INDETERMINATE
+    assert "on a replay" in refused.reason
+    assert hours_gate(hours, replayed="allow").verdict is Verdict.PASS
+
+
+def test_an_account_that_was_changed_by_hand_or_is_anothers_is_no_evidence(
+    desk_folder: Path,
+) -> None:
+    desk = opened(desk_folder)
+    done = run_paper(desk, NAME, VERSION, Silent(), predictions=log_of(desk_folder, 10))
+    other = replace(done.record.terms, subject={**done.record.terms.subject, "digest": "0" * 64})
+    with pytest.raises(ContractViolation, match="measured on the version with digest 000000000000"):
+        record_paper(
+            desk, replace(done, record=replace(done.record, terms=other)), initiated_by="quant"
+        )
+    text = done.journal.read_text()
+    profit = next(mark["profit"] for mark in marks_of(done.journal) if mark["profit"])
+    done.journal.write_text(text.replace(f'"profit":{profit!r}', '"profit":1e9', 1))
+    assert done.journal.read_text() != text
+    with pytest.raises(Tampered, match="not as it was written"):
+        record_paper(desk, done, initiated_by="quant")
+    assert HOURS not in {one.name for one in desk.registry.evidence(NAME, VERSION)}
 
 
 def test_the_paths_of_a_robust_recipe_become_evidence_when_it_is_judged(desk_folder: Path) -> None:

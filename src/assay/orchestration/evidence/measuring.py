@@ -47,6 +47,7 @@ from assay.validation.artefacts import (
 from assay.validation.catalogue import CATALOGUE
 from assay.validation.luck import Attempts, luck_evidence
 from assay.validation.probabilities import probability_evidence
+from assay.validation.records import undefined
 from assay.validation.robustness import path_evidence
 
 SHUFFLE_SEED: Final = 20_260_101
@@ -187,7 +188,29 @@ def _of_luck(measured: Measured, table: pl.DataFrame, horizon: int) -> list[Evid
     rival = measured.champion_run
     theirs = None if rival is None else measured.trials.returns(rival.id, matrix.dates)
     attempts = Attempts(net_returns(table)[1], matrix.values, measured.trials.raw, theirs)
-    return luck_evidence(attempts, generator=np.random.default_rng(BOOTSTRAP_SEED), horizon=horizon)
+    generator = np.random.default_rng(BOOTSTRAP_SEED)
+    found = luck_evidence(attempts, generator=generator, horizon=horizon)
+    withheld = _withheld(measured, champion_has_returns=theirs is not None)
+    return [
+        undefined(one.name, one.convention, withheld[one.name], sample_size=one.sample_size)
+        if one.name in withheld
+        else one
+        for one in found
+    ]
+
+
+def _withheld(measured: Measured, *, champion_has_returns: bool) -> dict[str, str]:
+    """Which statistics of all trials would flatter, by name, and why."""
+    assert measured.trials is not None
+    for one in measured.trials.trials:
+        if one.changed:
+            # To go on without it would let anyone choose which trials are counted.
+            return dict.fromkeys(_OF_TRIALS, f"trial {one.id} cannot be told: {one.without}")
+    if measured.champion is not None and not champion_has_returns:
+        # Cash alone would be the easier benchmark.
+        version = measured.champion.version
+        return {"spa": f"the champion {version} has no returns on the dates of the trials"}
+    return {}
 
 
 def _of_probabilities(run: TrainingRun, table: pl.DataFrame) -> list[Evidence]:

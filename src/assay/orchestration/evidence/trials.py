@@ -41,6 +41,7 @@ class Trial:
         scores would have earned on each after costs, shape (T,). Both None where there is no such
         series; ``without`` says why.
     digest: SHA-256 of the run's record, None where no run is recorded here.
+    changed: whether the run is another one than its version's signature vouches for.
     """
 
     id: str
@@ -52,6 +53,7 @@ class Trial:
     returns: npt.NDArray[np.float64] | None = None
     without: str | None = None
     digest: str | None = None
+    changed: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object without the series, which stay where they are."""
@@ -223,6 +225,7 @@ def _trial(desk: Desk, run: TrainingRun, versions: dict[str, str], problem: str 
         returns=returns,
         without=without,
         digest=run.seal,
+        changed=problem is not None,
     )
 
 
