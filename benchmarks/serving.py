@@ -63,6 +63,7 @@ class StoreSource:
 
     names = NAMES
     manifest = MANIFEST
+    may_wait = False
 
     def __init__(self, store: SqliteStore) -> None:
         self._store = store

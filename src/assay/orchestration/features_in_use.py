@@ -247,6 +247,11 @@ class FeaturesInUse:
         """Hash of the set of the manifest: what models and requests name."""
         return self._digest
 
+    @property
+    def may_wait(self) -> bool:
+        """Whether the rows are on another machine."""
+        return self._desk.stores.is_remote
+
     def rows(self, entities: Sequence[str], as_of: Instant) -> list[SourceRow | None]:
         """The newest row of each entity that had happened and was known at ``as_of``."""
         now = self._pointer.now

@@ -212,6 +212,11 @@ class StoreFeatures:
         """Hash of the set of the view's manifest: what models and requests name."""
         return self._manifest
 
+    @property
+    def may_wait(self) -> bool:
+        """Whether the rows are on another machine."""
+        return self._desk.stores.is_remote
+
     def rows(self, entities: Sequence[str], as_of: Instant) -> list[SourceRow | None]:
         """The newest row of each entity that had happened and was known at ``as_of``."""
         calendar = self._sessions.calendar
@@ -291,6 +296,7 @@ class GoldFeatures(StoreFeatures):
     """The newest rows of a view's gold table, kept in memory."""
 
     origin = "gold"
+    may_wait = False  # in memory
 
     def __init__(self, desk: Desk, view: FeatureView) -> None:
         super().__init__(desk, view, MemoryStore(max_versions=_FROM_GOLD))

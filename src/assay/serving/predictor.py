@@ -14,19 +14,21 @@ from numpy.typing import NDArray
 
 from assay.domain.clock import Clock
 from assay.domain.instants import MAX_INSTANT, MIN_INSTANT, Instant, from_datetime, render
-from assay.errors import ContractViolation, IncompatibleVersion
-from assay.serving.feature_source import FeatureSource
+from assay.errors import ContractViolation, IncompatibleVersion, did_you_mean
+from assay.serving.feature_source import FeatureSource, SourceRow
 from assay.serving.kill_switch import KillSwitch
 from assay.serving.live_model import CHAMPION, LiveModel, LiveModels
 from assay.serving.rejections import (
     BATCH_TOO_LARGE,
     FEATURE_COUNT,
     FUTURE_TIMESTAMP,
+    INPUT_NAMES,
     INVALID_TIMESTAMP,
     MANIFEST_MISMATCH,
     MANIFEST_MISSING,
     MODEL_FAILED,
     NO_FEATURES,
+    NO_INSTRUMENTS,
     Rejected,
 )
 from assay.serving.request_inputs import RequestInputs
@@ -103,6 +105,35 @@ class BatchPrediction(msgspec.Struct, frozen=True, gc=False):
     features: NDArray[np.float64]
     at: Instant
     elapsed: int
+
+
+class Question(msgspec.Struct, frozen=True, gc=False):
+    """A request that was found to be in order, before anything was read for it.
+
+    Attributes
+    ----------
+    instruments: whose features are read, together. moment: as of which they are read.
+    brought: what the request brings for each of them.
+    may_wait: whether reading may wait for another machine.
+    started: when it was asked, on the predictor's ticks.
+    """
+
+    model: LiveModel
+    wiring: Wiring
+    instruments: tuple[str, ...]
+    moment: Instant
+    brought: tuple[dict[str, float] | None, ...]
+    may_wait: bool
+    started: int
+
+    def read(self) -> list[SourceRow | None]:
+        """The stored rows, in one round trip; the only step that may wait.
+
+        Raises
+        ------
+        Rejected: the store cannot be read.
+        """
+        return self.wiring.rows(self.instruments, self.moment)
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +232,55 @@ class Predictor:
         ------
         Rejected: nothing was predicted; ``kind`` says why.
         """
+        asked = self.ask((instrument,), as_of, request, model=model, manifest=manifest)
+        return self.answer(asked, asked.read())
+
+    def predict_many(
+        self,
+        instruments: Sequence[str],
+        as_of: Instant | datetime | None = None,
+        *,
+        requests: Mapping[str, Mapping[str, float]] | None = None,
+        model: str = CHAMPION,
+        manifest: str | None = None,
+    ) -> list[Prediction | Rejected]:
+        """Predict for several instruments as :meth:`predict` does for one: one moment, one version,
+        one round trip to the store.
+
+        Each answer has the bits that :meth:`predict` gives, in the order of the instruments; in the
+        place of one that cannot be given stands why.
+
+        Parameters
+        ----------
+        requests: what the request brings, by instrument.
+
+        Raises
+        ------
+        Rejected: no instrument can be answered, for a reason that none of them is the cause of.
+        """
+        asked = self.ask_many(instruments, as_of, requests, model=model, manifest=manifest)
+        return self.answer_many(asked, asked.read())
+
+    # -- in steps: for callers that do not want to wait while rows are read ------------------------
+
+    def ask(
+        self,
+        instruments: tuple[str, ...],
+        as_of: Instant | datetime | None,
+        *requests: Mapping[str, float] | None,
+        model: str,
+        manifest: str | None,
+    ) -> Question:
+        """Check everything about a request that can be checked before its rows are read.
+
+        Parameters
+        ----------
+        requests: what the request brings for each instrument.
+
+        Raises
+        ------
+        Rejected: it cannot be answered.
+        """
         started = self._ticks()
         if self._switch is not None:
             self._switch.check()
@@ -226,8 +306,81 @@ class Predictor:
                 expected=sorted(self.sources),
                 hint="send the features to /inference/predict",
             )
-        brought = wiring.read(request)
-        row = wiring.row(instrument, moment, refuse_stale=self.limits.refuse_stale)
+        brought = tuple(map(wiring.read, requests))
+        may_wait = wiring.source.may_wait
+        return Question(chosen, wiring, instruments, moment, brought, may_wait, started)
+
+    def ask_many(
+        self,
+        instruments: Sequence[str],
+        as_of: Instant | datetime | None,
+        requests: Mapping[str, Mapping[str, float]] | None,
+        *,
+        model: str,
+        manifest: str | None,
+    ) -> Question:
+        """:meth:`ask` for several instruments, with what the request brings by instrument.
+
+        Raises
+        ------
+        Rejected: none of them can be answered.
+        """
+        count = len(instruments)
+        if not 1 <= count <= self.limits.batch_rows:
+            raise Rejected(
+                BATCH_TOO_LARGE if count else NO_INSTRUMENTS,
+                f"the request names {count} instruments: expected 1 to {self.limits.batch_rows}",
+                found=count,
+                expected=f"1 to {self.limits.batch_rows}",
+                hint="send several smaller requests" if count else None,
+            )
+        given = requests or {}
+        for name in given:
+            if name not in instruments:
+                raise Rejected(
+                    INPUT_NAMES,
+                    f"requests has {name[:80]!r}, which is not among the instruments",
+                    found=name,
+                    expected=list(instruments),
+                    hint=did_you_mean(name[:80], instruments),
+                )
+        brought = (given.get(name) for name in instruments)
+        return self.ask(tuple(instruments), as_of, *brought, model=model, manifest=manifest)
+
+    def answer(self, asked: Question, rows: Sequence[SourceRow | None]) -> Prediction:
+        """The answer to a question about one instrument, from what its :meth:`~Question.read` gave.
+
+        Raises
+        ------
+        Rejected: nothing was predicted.
+        """
+        return self._answer(asked, asked.instruments[0], rows[0], asked.brought[0])
+
+    def answer_many(
+        self, asked: Question, rows: Sequence[SourceRow | None]
+    ) -> list[Prediction | Rejected]:
+        """The answers to a question about several instruments; see :meth:`predict_many`."""
+        made: list[Prediction | Rejected] = []
+        for instrument, row, brought in zip(asked.instruments, rows, asked.brought, strict=True):
+            try:
+                # One by one, though a batch would be quicker: the bits of a row must not depend on
+                # which others were asked about, and one that fails must not fail the others.
+                made.append(self._answer(asked, instrument, row, brought))
+            except Rejected as problem:
+                made.append(problem)
+        return made
+
+    def _answer(
+        self,
+        asked: Question,
+        instrument: str,
+        stored: SourceRow | None,
+        brought: dict[str, float] | None,
+    ) -> Prediction:
+        wiring, chosen = asked.wiring, asked.model
+        row = wiring.fit(
+            stored, instrument, asked.moment, refuse_stale=self.limits.refuse_stale
+        )
         features = wiring.features(row, brought)
         value = self._run_one(chosen, features, stored=True)
         direction, confidence = judge(chosen, value)
@@ -237,12 +390,12 @@ class Predictor:
             confidence,
             chosen,
             features,
-            moment,
+            asked.moment,
             instrument,
             row.event_time,
             row.known_time,
             row.stale,
-            self._ticks() - started,
+            self._ticks() - asked.started,
             brought,
         )
 

@@ -94,6 +94,7 @@ class Rows:
     refreshed: int = 0
     names: tuple[str, ...] = ("vol_20", "unused", "ret_1", "vol_5")
     manifest: str = MANIFEST
+    may_wait: bool = False
 
     def put(self, entity: str, *values: float, event: int = NOW - 2 * HOUR, known: int = NOW - HOUR,
             manifest: str = MANIFEST, stale: bool = False) -> None:  # fmt: skip

@@ -22,6 +22,7 @@ class RedisStores:
     """
 
     kind = "redis"
+    is_remote = True
 
     def __init__(self, url: str, *, retention: int | None) -> None:
         self._url = url
