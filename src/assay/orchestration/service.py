@@ -42,7 +42,8 @@ from assay.serving import (
 )
 from assay.serving.metrics import Sample
 from assay.serving.reloading import load_all
-from assay.serving.service import Service, ServiceFiles
+from assay.serving.service import Operation, Service, ServiceFiles
+from assay.serving.worker_board import WorkerBoard
 
 _NANOS_PER_DAY = 86_400 * NANOS_PER_SECOND
 _FROM_GOLD = 500  # sessions per entity that are kept where no online store is fed
@@ -57,14 +58,11 @@ class ServingLayout:
 
     champion: str | None
     limits: Limits
-    body_bytes: int
-    poll_seconds: float
+    operation: Operation
     kill_file: Path
     record: Path
     predictions: Path
     feedback: Path
-    queue: int
-    feature_log_rate: float
 
 
 class FollowedSources(Mapping[str, FeatureSource]):
@@ -92,6 +90,7 @@ def make_service(
     process: int,
     server: str = "",
     identity: str | None = None,
+    board: WorkerBoard | None = None,
     version: str,
 ) -> Service:
     """A service over everything that is in production, ready to be run.
@@ -102,6 +101,7 @@ def make_service(
     killed: begin with the kill switch on. process, server: the number and the machine that its
         record carries.
     identity: whose key signs its record; None for nobody's.
+    board: what the processes of one service know of each other; None for the only one.
     version: of the package.
 
     Raises
@@ -151,10 +151,8 @@ def make_service(
         desk.clock,
         registry_state,
         version=version,
-        body_bytes=layout.body_bytes,
-        queue=layout.queue,
-        feature_log_rate=layout.feature_log_rate,
-        poll_seconds=layout.poll_seconds,
+        operation=layout.operation,
+        board=board,
         follow=sources.follow,
     )
     service.metrics.ask(sources.samples)

@@ -1,16 +1,76 @@
-"""Connections whose answers leave in one piece.
+"""Connections whose answers leave in one piece, and whose number and patience are bounded.
 
 uvicorn writes an answer's head and its body one after the other, and each write is a call into the
 kernel that wakes the client. Written together they cost one, the client wakes once, and the answers
 to requests that came together are made one after the other before the first of them is sent.
+
+A request that comes while too many are under way is marked when its head has been read, so that it
+is refused in its turn for little; connections beyond a number are refused before anything is read.
+Once in a while all connections are looked at, and those that keep a part of a request back, or do
+not take their answer, are closed. The requests themselves do nothing for it.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from time import perf_counter_ns
 from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from assay.serving.asgi import LATE
+from assay.serving.reception import ARRIVED, REFUSED
+
+_LOOK_SECONDS = 0.25
+_FULL = (
+    b"HTTP/1.1 429 Too Many Requests\r\ncontent-type: application/problem+json\r\n"
+    b"retry-after: 1\r\nconnection: close\r\ncontent-length: %d\r\n\r\n%s"
+)
+_FULL_BODY = (
+    b'{"type":"urn:assay:problem:over-capacity","title":"More requests are under way than are '
+    b'taken","status":429,"detail":"too many connections","found":null,"expected":"fewer '
+    b'connections, each used for many requests"}'
+)
+
+
+@dataclass(slots=True)
+class Gate:
+    """How much is let in to one server, and how long it may take to come in.
+
+    Attributes
+    ----------
+    capacity: requests under way. connections: open ones.
+    part_seconds: that a head or a body may take to come whole.
+    idle_seconds: that a new connection may say nothing.
+    answer_seconds: from a request's arrival until its client has taken the answer.
+    ticks: nanoseconds on a clock that never goes back.
+    """
+
+    capacity: int = 256
+    connections: int = 1_024
+    part_seconds: float = 10.0
+    idle_seconds: float = 75.0
+    answer_seconds: float = 60.0
+    ticks: Callable[[], int] = perf_counter_ns
+    _looking: bool = field(default=False, init=False)
+
+    def look(self, loop: asyncio.AbstractEventLoop, connections: set[Any]) -> None:
+        """Look after a server's connections from now on."""
+        if not self._looking:
+            self._looking = True
+            loop.call_later(_LOOK_SECONDS, self._look, loop, connections)
+
+    def _look(self, loop: asyncio.AbstractEventLoop, connections: set[Any]) -> None:
+        now = self.ticks()
+        for one in list(connections):
+            if isinstance(one, Connection):
+                one.look_after(now)
+        if connections:
+            loop.call_later(_LOOK_SECONDS, self._look, loop, connections)
+        else:
+            self._looking = False
 
 
 class JoinedWrites:
@@ -47,14 +107,63 @@ class JoinedWrites:
 
 
 class Connection(HttpToolsProtocol):
-    """One connection of the service's HTTP server: ``uvicorn.Config(http=Connection)``."""
+    """One connection of the service's HTTP server.
+
+    ``uvicorn.Config(http=Connection)``, or ``http=partial(Connection, gate=Gate(...))``.
+    """
+
+    def __init__(self, *given: Any, gate: Gate | None = None, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self._gate = gate or Gate()
+        self._capacity = self._gate.capacity
+        self._ticks = self._gate.ticks
+        self._flush: Callable[[], None] = lambda: None
+        self._part: object = None
+        self._part_since = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin."""
+        """Begin, or refuse to."""
+        if len(self.connections) >= self._gate.connections:
+            self.transport = transport
+            transport.write(_FULL % (len(_FULL_BODY), _FULL_BODY))
+            transport.close()
+            return
+        self._gate.look(self.loop, self.connections)
         joined = JoinedWrites(transport, self.loop)
         self._flush = joined.flush
         super().connection_made(cast("asyncio.Transport", joined))
 
+    def on_headers_complete(self) -> None:
+        """Mark a request with the time, and with how many there were if it is too many."""
+        self.scope[ARRIVED] = self._ticks()  # type: ignore[typeddict-unknown-key]
+        under_way = len(self.tasks)
+        if under_way >= self._capacity:
+            self.scope[REFUSED] = (under_way, self._capacity)  # type: ignore[typeddict-unknown-key]
+        super().on_headers_complete()
+
     def eof_received(self) -> None:
         """The client will send no more; the event loop closes the connection after this."""
         self._flush()
+
+    def look_after(self, now: int) -> None:
+        """Tell a request that its body is late; close a connection whose client is."""
+        gate, cycle = self._gate, self.cycle
+        if cycle is not None and not cycle.response_complete:
+            scope = cast("dict[str, Any]", cycle.scope)
+            age = (now - scope.get(ARRIVED, now)) / 1e9
+            if age > gate.answer_seconds:
+                self.transport.abort()
+            elif cycle.more_body and age > gate.part_seconds and LATE not in scope:
+                scope[LATE] = gate.part_seconds
+                cycle.message_event.set()
+            return
+        # A scope has a path from when the head is whole.
+        part: object = self if self.scope is None else self.scope
+        if self.scope is not None and "path" in self.scope:
+            self._part = None
+        elif part is not self._part:
+            self._part, self._part_since = part, now
+        elif now - self._part_since > 1e9 * (
+            gate.idle_seconds if part is self else gate.part_seconds
+        ):
+            self.transport.close()

@@ -204,6 +204,16 @@ class Predictor:
         """
         self._wire_one(model)
 
+    def check_switch(self) -> None:
+        """Refuse while predictions are switched off.
+
+        Raises
+        ------
+        Rejected: they are.
+        """
+        if self._switch is not None:
+            self._switch.check()
+
     def inputs_of(self, name: str) -> RequestInputs | None:
         """What a request for a live model has to bring; None for nothing."""
         wiring = self._loaded.wiring.get(name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable
 from itertools import count
@@ -53,16 +52,16 @@ class Reception:
 
     Parameters
     ----------
+    instance: begins the ids that are made here; no other process has the same.
     deadline_ms: how long a request may take at most; a caller may ask for less.
     ticks: nanoseconds on a clock that never goes back, the one that stamps arrivals.
     """
 
-    def __init__(self, *, deadline_ms: float, ticks: Callable[[], int]) -> None:
+    def __init__(self, instance: str, *, deadline_ms: float, ticks: Callable[[], int]) -> None:
         self.deadline_ms = deadline_ms
         self._allowed = round(deadline_ms * 1e6)
         self._ticks = ticks
-        # Unique over processes and restarts without asking anybody for each request.
-        self._prefix = os.urandom(6).hex().encode() + b"-%x"
+        self._prefix = instance.encode("ascii") + b"-%x"
         self._numbers = count(1)
 
     def read(self, scope: Scope) -> Head:
@@ -78,7 +77,7 @@ class Reception:
         asked = headers.get(DEADLINE_HEADER)
         if asked is not None:
             known = _MILLISECONDS.fullmatch(asked)
-            allowed = min(allowed, round(float(asked) * 1e6)) if known else -1
+            allowed = (min(allowed, round(float(asked) * 1e6)) if known else 0) or -1
         return Head(
             given if given is not None and _ID.fullmatch(given) else self.new_id(),
             headers.get(b"content-type", b""),
