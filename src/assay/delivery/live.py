@@ -29,6 +29,7 @@ class RegistryLiveSource:
     linked: whether it has such links, which only a registry with folders of versions has; without
         them the catalogue is asked.
     monotonic: seconds on a clock that never goes back.
+    warm_up: rows that a model predicts, alone and together, before it is handed over.
     """
 
     def __init__(
@@ -38,7 +39,9 @@ class RegistryLiveSource:
         *,
         monotonic: Callable[[], float],
         linked: bool = True,
+        warm_up: int = 0,
     ) -> None:
+        self._warm_up = warm_up
         self._open_registry = open_registry
         self._latest = os.fspath(root / "latest")
         self._monotonic = monotonic
@@ -85,6 +88,8 @@ class RegistryLiveSource:
         version = ready.version
         if version.digest != record.digest:
             raise IncompatibleVersion(f"{name} {record.version} is not the version in production")
+        if self._warm_up:
+            ready.loaded.warm_up(self._warm_up)
         return LiveModel(
             name=name,
             version=version.version,

@@ -53,12 +53,14 @@ _FROM_GOLD = 500  # sessions per entity that are kept where no online store is f
 class ServingLayout:
     """What a service of the desk accepts, and where it writes; every path is absolute.
 
-    ``champion`` is the default model; None means the only one that is live.
+    ``champion`` is the default model; None means the only one that is live. ``warm_up`` is the
+    number of rows that a model is warmed up with when it is loaded; 0 means not at all.
     """
 
     champion: str | None
     limits: Limits
     operation: Operation
+    warm_up: int
     kill_file: Path
     record: Path
     predictions: Path
@@ -115,6 +117,7 @@ def make_service(
         desk.layout.registry,
         monotonic=time.monotonic,
         linked=desk.has_links,
+        warm_up=layout.warm_up,
     )
     live = load_all(source, layout.champion)
     if not live.models:

@@ -34,7 +34,7 @@ ARROW = b"application/vnd.apache.arrow.stream"
 _CONTINUES = 0xFFFFFFFF
 _SCHEMA, _RECORD_BATCH = 1, 3
 _FLOATING_POINT = 3
-_FLOATS = {1: np.dtype("<f4"), 2: np.dtype("<f8")}
+_FLOATS: dict[int, np.dtype[np.floating]] = {1: np.dtype("<f4"), 2: np.dtype("<f8")}
 _MOST_COLUMNS = 10_000
 _MOST_BATCHES = 256
 """Empty ones are short: a body could hold thousands, and each costs time."""
@@ -187,7 +187,8 @@ class _Stream:
 def _read_schema(schema: _Table) -> tuple[list[str], list[np.dtype[np.floating]]]:
     if schema.scalar(0, "<h") != 0:
         raise ValueError("its numbers are big-endian: expected little-endian")
-    names, kinds = [], []
+    names: list[str] = []
+    kinds: list[np.dtype[np.floating]] = []
     for one in schema.tables(1):
         name = one.text(0)
         precision = -1

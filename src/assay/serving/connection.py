@@ -135,10 +135,11 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Mark a request with the time, and with how many there were if it is too many."""
-        self.scope[ARRIVED] = self._ticks()  # type: ignore[typeddict-unknown-key]
+        scope = cast("dict[str, Any]", self.scope)
+        scope[ARRIVED] = self._ticks()
         under_way = len(self.tasks)
         if under_way >= self._capacity:
-            self.scope[REFUSED] = (under_way, self._capacity)  # type: ignore[typeddict-unknown-key]
+            scope[REFUSED] = (under_way, self._capacity)
         super().on_headers_complete()
 
     def eof_received(self) -> None:
@@ -147,9 +148,11 @@ class Connection(HttpToolsProtocol):
 
     def look_after(self, now: int) -> None:
         """Tell a request that its body is late; close a connection whose client is."""
-        gate, cycle = self._gate, self.cycle
+        gate = self._gate
+        # None before the first request, whatever their types say.
+        cycle, begun = cast("Any", self.cycle), cast("Any", self.scope)
         if cycle is not None and not cycle.response_complete:
-            scope = cast("dict[str, Any]", cycle.scope)
+            scope: dict[str, Any] = cycle.scope
             age = (now - scope.get(ARRIVED, now)) / 1e9
             if age > gate.answer_seconds:
                 self.transport.abort()
@@ -158,12 +161,12 @@ class Connection(HttpToolsProtocol):
                 cycle.message_event.set()
             return
         # A scope has a path from when the head is whole.
-        part: object = self if self.scope is None else self.scope
-        if self.scope is not None and "path" in self.scope:
+        part: object = self if begun is None else begun
+        if begun is not None and "path" in begun:
             self._part = None
         elif part is not self._part:
             self._part, self._part_since = part, now
-        elif now - self._part_since > 1e9 * (
-            gate.idle_seconds if part is self else gate.part_seconds
-        ):
-            self.transport.close()
+        else:
+            limit = gate.idle_seconds if begun is None else gate.part_seconds
+            if now - self._part_since > limit * 1e9:
+                self.transport.close()

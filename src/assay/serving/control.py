@@ -289,11 +289,18 @@ class ControlPlane:
             ("predictions_logged_total", "counter", "Lines written.", log.written),
             ("predictions_dropped_total", "counter", "Lines that were not written.", log.dropped),
             ("predictions_waiting", "gauge", "Lines that wait to be written.", log.waiting),
-            ("store_failing", "gauge", "1 while reads of the online store fail in a row.",
-             int(self._reads.failing)),
-            ("store_refused_total", "counter",
-             "Requests refused at once because the online store had just failed.",
-             self._reads.refused),
+            (
+                "store_failing",
+                "gauge",
+                "1 while reads of the online store fail in a row.",
+                int(self._reads.failing),
+            ),
+            (
+                "store_refused_total",
+                "counter",
+                "Requests refused at once because the online store had just failed.",
+                self._reads.refused,
+            ),
         ):
             yield f"assay_{name}", kind, what, {}, value
 

@@ -176,7 +176,9 @@ class Inference:
                 model=request.model, manifest=head.manifest,
             )  # fmt: skip
         except Rejected as problem:
-            return self._off(problem, request.model, lambda it: it.for_instrument(request.instrument))
+            return self._off(
+                problem, request.model, lambda it: it.for_instrument(request.instrument)
+            )
         if asked.may_wait:
             return Asked(asked, lambda rows: self._answer_one(asked, rows, head))
         return self._answer_one(asked, asked.read(), head)

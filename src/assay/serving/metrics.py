@@ -46,9 +46,7 @@ def merged(several: Iterable[Families]) -> Families:
                 if before is None:
                     into.values[key] = value
                 else:
-                    into.values[key] = (
-                        max(before, value) if one.kind == _GAUGE else before + value
-                    )
+                    into.values[key] = max(before, value) if one.kind == _GAUGE else before + value
     return found
 
 

@@ -43,9 +43,7 @@ class OpenRoutes:
         )
 
     def server(self) -> Response:
-        return _json(
-            {"name": "assay", "version": self._version, "extensions": list(EXTENSIONS)}
-        )
+        return _json({"name": "assay", "version": self._version, "extensions": list(EXTENSIONS)})
 
     def live(self) -> Response:
         return _json({"live": True})

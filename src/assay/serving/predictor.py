@@ -388,9 +388,7 @@ class Predictor:
         brought: dict[str, float] | None,
     ) -> Prediction:
         wiring, chosen = asked.wiring, asked.model
-        row = wiring.fit(
-            stored, instrument, asked.moment, refuse_stale=self.limits.refuse_stale
-        )
+        row = wiring.fit(stored, instrument, asked.moment, refuse_stale=self.limits.refuse_stale)
         features = wiring.features(row, brought)
         value = self._run_one(chosen, features, stored=True)
         direction, confidence = judge(chosen, value)

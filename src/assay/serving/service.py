@@ -64,6 +64,7 @@ class Operation:
     store_threads: reads of a store on another machine that may be under way at once.
     kill_policy: ``refuse`` or ``neutral``; see :mod:`~assay.serving.neutral`.
     p99_ms: the target that ``GET /health`` and metrics hold the 99th percentile against.
+    capacity, connections: requests under way and open connections at most, in this process.
     instance: begins the ids of its requests; no other process has the same.
     """
 
@@ -75,6 +76,8 @@ class Operation:
     store_threads: int = 16
     kill_policy: str = REFUSE
     p99_ms: float = 50.0
+    capacity: int = 256
+    connections: int = 1_024
     instance: str = "local"
 
 
@@ -125,9 +128,7 @@ class Service:
         self._record = record
         self._board = board
         self._ticks = ticks
-        self._reception = Reception(
-            chosen.instance, deadline_ms=chosen.deadline_ms, ticks=ticks
-        )
+        self._reception = Reception(chosen.instance, deadline_ms=chosen.deadline_ms, ticks=ticks)
         self._reads = StoreReads(self._reception, threads=chosen.store_threads, ticks=ticks)
         self._inference = Inference(
             predictor, self.predictions, self.metrics, self._reception, self._reads,
@@ -206,9 +207,7 @@ class Service:
     async def _failed(self, path: str, scope: Scope, error: Exception, send: Send) -> None:
         head = self._reception.read(scope)
         told = {"route": self._route(path), "request_id": head.id.decode("ascii")}
-        _LOG.error(
-            "%s %s: a defect", scope["method"], path, exc_info=error, extra={"fields": told}
-        )
+        _LOG.error("%s %s: a defect", scope["method"], path, exc_info=error, extra={"fields": told})
         self.metrics.observe(self._route(path), 500, self._ticks() - head.arrived)
         problem = Rejected(
             INTERNAL,

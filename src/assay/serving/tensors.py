@@ -29,7 +29,7 @@ from assay.serving.rejections import (
 FEATURES = "features"
 """The name of the one tensor that holds all columns in the model's order."""
 PREDICTION = "prediction"
-_FORMS = {"FP32": np.dtype("<f4"), "FP64": np.dtype("<f8")}
+_FORMS: dict[str, np.dtype[np.floating]] = {"FP32": np.dtype("<f4"), "FP64": np.dtype("<f8")}
 _SIZE = "binary_data_size"
 _MOST_INPUTS = 10_000
 Size = Annotated[int, msgspec.Meta(ge=0, le=2**40)]
@@ -195,9 +195,7 @@ def _by_name(
     return rows
 
 
-def _parts(
-    given: Sequence[Tensor], rest: memoryview
-) -> list[tuple[Tensor, memoryview | None]]:
+def _parts(given: Sequence[Tensor], rest: memoryview) -> list[tuple[Tensor, memoryview | None]]:
     """Each tensor with its bytes, None where its numbers stand in the JSON."""
     found: list[tuple[Tensor, memoryview | None]] = []
     start = 0

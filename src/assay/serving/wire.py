@@ -129,11 +129,11 @@ class EntityAnswer(msgspec.Struct, frozen=True):
 
     instrument: str
     prediction: float | msgspec.UnsetType = msgspec.UNSET
-    direction: str | None | msgspec.UnsetType = msgspec.UNSET
-    confidence: float | None | msgspec.UnsetType = msgspec.UNSET
+    direction: str | msgspec.UnsetType | None = msgspec.UNSET
+    confidence: float | msgspec.UnsetType | None = msgspec.UNSET
     features_used: dict[str, float] | msgspec.UnsetType = msgspec.UNSET
     feature_times: FeatureTimes | msgspec.UnsetType = msgspec.UNSET
-    stale: bool | None | msgspec.UnsetType = msgspec.UNSET
+    stale: bool | msgspec.UnsetType | None = msgspec.UNSET
     problem: Problem | msgspec.UnsetType = msgspec.UNSET
 
 
