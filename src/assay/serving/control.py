@@ -164,33 +164,36 @@ class ControlPlane:
         fresh = all(state.fresh for state in stores.values())
         able = killed is None and bool(live.models) and store_ok
         well = able and fresh and registry["ok"] and self._reloader.trouble is None
+        dependencies: dict[str, Any] = {
+            "online_store": {
+                "ok": store_ok,
+                "detail": {key: state.to_json() for key, state in stores.items()},
+            },
+            "registry": registry,
+            "model_loaded": {
+                "ok": bool(live.models) and self._reloader.trouble is None,
+                "detail": self._reloader.trouble or {m.name: m.label for m in _models(live)},
+            },
+            "features_fresh": {
+                "ok": fresh,
+                "detail": "within their time to live" if fresh else "stale",
+            },
+            "latency": self._target.to_json(),
+            "prediction_log": {
+                "ok": self._predictions.trouble is None,
+                "detail": self._predictions.trouble
+                or {"written": self._predictions.written, "dropped": self._predictions.dropped},
+            },
+        }
+        if self._board is not None:
+            dependencies["workers"] = self._workers(self._board)
         document = {
             "status": "killed" if killed else "ok" if well else "degraded" if able else "down",
             "version": self._version,
             "time": render(now),
-            "dependencies": {
-                "online_store": {
-                    "ok": store_ok,
-                    "detail": {key: state.to_json() for key, state in stores.items()},
-                },
-                "registry": registry,
-                "model_loaded": {
-                    "ok": bool(live.models) and self._reloader.trouble is None,
-                    "detail": self._reloader.trouble or {m.name: m.label for m in _models(live)},
-                },
-                "features_fresh": {"ok": fresh, "detail": "within their time to live"
-                                   if fresh else "stale"},
-                "latency": self._target.to_json(),
-                "prediction_log": {
-                    "ok": self._predictions.trouble is None,
-                    "detail": self._predictions.trouble
-                    or {"written": self._predictions.written, "dropped": self._predictions.dropped},
-                },
-            },
+            "dependencies": dependencies,
             "killed": None if killed is None else {"by": killed.by, "reason": killed.reason},
-        }  # fmt: skip
-        if self._board is not None:
-            document["dependencies"]["workers"] = self._workers(self._board)
+        }
         return _json(document, 200 if able else 503)
 
     @staticmethod

@@ -48,7 +48,7 @@ class LatencyTarget:
             self._looks.append((now, self._counts()))
 
     def p99_ms(self) -> float | None:
-        """The 99th percentile in milliseconds; None without an answer, 10 s where it is over one."""
+        """The 99th percentile in milliseconds; None without an answer, 10 s where over one."""
         before = self._looks[0][1] if self._looks else ()
         now = self._counts()
         recent = [n - m for n, m in zip(now, before or [0] * len(now), strict=True)]

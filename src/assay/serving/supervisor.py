@@ -160,7 +160,7 @@ class Supervisor:
             self._spawn()
 
     def _spawn(self) -> None:
-        process = subprocess.Popen(
+        process = subprocess.Popen(  # noqa: S603 - the command is ours
             self._command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -13,6 +13,7 @@ error.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -56,10 +57,8 @@ def run_worker(make: Callable[[Mapping[str, Any]], Made]) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
-    try:
+    with contextlib.suppress(Rejected):  # recorded; what it has goes on, as in other processes
         service.reloader.reload()  # what became live while it waited
-    except Rejected:
-        pass  # recorded; what it has goes on, as in every other process
     server = HttpServer(service, started=lambda: _begin(out))
     threading.Thread(target=_follow, args=(orders_in,), daemon=True).start()
     try:

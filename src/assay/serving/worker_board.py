@@ -98,7 +98,7 @@ class WorkerBoard:
     def asked_to_reload(self) -> object:
         """Compares unequal after :meth:`ask_to_reload`; costs a look at a file."""
         try:
-            return os.stat(self._folder / _RELOAD).st_mtime_ns
+            return (self._folder / _RELOAD).stat().st_mtime_ns
         except FileNotFoundError:
             return None
 
