@@ -234,6 +234,7 @@ class Supervisor:
     def _stop(self) -> None:
         """Have every worker answer what is under way and end; kill those that do not."""
         self._stopping = True
+        self._listening.close()  # whoever comes now is refused, and does not wait for nobody
         for one in self._workers:
             one.process.terminate()
         deadline = self._monotonic() + self._patience.stop
