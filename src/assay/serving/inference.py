@@ -21,7 +21,7 @@ from assay.serving.neutral import NeutralAnswer
 from assay.serving.open_inference import OpenInference
 from assay.serving.prediction_log import PredictionLog
 from assay.serving.predictor import BatchPrediction, Prediction, Predictor, Question
-from assay.serving.reception import REQUEST_ID, Head, Reception
+from assay.serving.reception import REFUSED, REQUEST_ID, Head, Reception
 from assay.serving.refusals import Refusals
 from assay.serving.rejections import KILLED, MANIFEST_MISMATCH, Rejected
 from assay.serving.store_reads import StoreReads
@@ -100,11 +100,13 @@ class Inference:
         """Answer a POST to one of :attr:`routes`."""
         head = self._reception.read(scope)
         try:
-            self._reception.admit(scope, head)
+            if REFUSED in scope or head.deadline < head.arrived:
+                self._reception.admit(scope, head)
             if head.kind != JSON:
                 check_kind(head.kind, _JSON_OR_ARROW if path == "/inference/batch" else (JSON,))
             body = await read_body(scope, receive, self._body_bytes)
-            self._reception.in_time(head)
+            if self._ticks() > head.deadline:
+                raise self._reception.too_late(head)
             made = self.routes[path](body, head)
             if isinstance(made, Asked):
                 made = await self._read_on(made, head)
@@ -152,7 +154,8 @@ class Inference:
 
     def _note(self, made: Prediction | BatchPrediction, head: Head, count: int = 1) -> None:
         """Count a prediction and have it written down, if it is in time."""
-        self._reception.in_time(head)
+        if self._ticks() > head.deadline:
+            raise self._reception.too_late(head)
         self._keep(made, head, count)
 
     def _keep(self, made: Prediction | BatchPrediction, head: Head, count: int = 1) -> None:

@@ -23,6 +23,7 @@ from assay.errors import AssayError
 from assay.serving.feature_rate import FeatureRate, asked_of_store, asked_with_features
 from assay.serving.predictor import BatchPrediction, Prediction
 from assay.serving.rejections import NO_PREDICTION, Rejected
+from assay.serving.wire import render_again
 from assay.storage.files import append_line, drop_torn_tail
 from assay.storage.locks import FileLock
 
@@ -346,8 +347,8 @@ def _line_of(
         made.direction,
         made.instrument,
         made.confidence,
-        render(made.event_time),
-        render(made.known_time),
+        render_again(made.event_time),
+        render_again(made.known_time),
         made.stale,
         msgspec.UNSET if made.request is None else made.request,
     )

@@ -6,6 +6,7 @@ import json
 import math
 import re
 import struct
+from functools import lru_cache
 from itertools import chain
 from typing import Annotated, Any
 
@@ -170,6 +171,8 @@ class BatchAnswer(msgspec.Struct, frozen=True):
 
 
 encode = msgspec.json.Encoder().encode
+render_again = lru_cache(maxsize=4_096)(render)
+"""For the times of rows, each of which answers many requests."""
 decode_predict = msgspec.json.Decoder(PredictRequest).decode
 decode_predict_many = msgspec.json.Decoder(PredictManyRequest).decode
 decode_inference = msgspec.json.Decoder(InferenceRequest).decode
@@ -205,7 +208,7 @@ def predict_answer(made: Prediction) -> bytes:
             model.name,
             model.label,
             model.manifest,
-            FeatureTimes(render(made.event_time), render(made.known_time)),
+            FeatureTimes(render_again(made.event_time), render_again(made.known_time)),
             bool(made.stale),
             render(made.at),
             made.elapsed / 1e6,
@@ -230,7 +233,7 @@ def predict_many_answer(asked: Question, made: list[Prediction | Rejected]) -> b
                 one.direction,
                 one.confidence,
                 dict(zip(names, one.features, strict=True)),
-                FeatureTimes(render(one.event_time), render(one.known_time)),
+                FeatureTimes(render_again(one.event_time), render_again(one.known_time)),
                 one.stale,
             )
         )
