@@ -17,10 +17,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
-import pytest
 
 from assay.domain.clock import SystemClock
 from assay.domain.versions import RISK_MODEL, InputSchema
@@ -132,7 +131,7 @@ class Load:
         self.slowest = 0.0
         self.errors: list[Exception] = []
 
-    def __enter__(self) -> Load:
+    def __enter__(self) -> Self:
         for thread in self._threads:
             thread.start()
         return self

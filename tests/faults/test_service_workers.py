@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
@@ -55,11 +55,13 @@ class Service:
 
     def metric(self, name: str) -> float:
         text = self.ask("GET", "/metrics")[1]
-        return sum(float(one) for one in re.findall(rf"^{re.escape(name)} (\S+)$", text, re.M))
+        return sum(
+            float(one) for one in re.findall(rf"^{re.escape(name)} (\S+)$", text, re.MULTILINE)
+        )
 
     def predicted(self) -> float:
         text = self.ask("GET", "/metrics")[1]
-        lines = re.findall(r"^assay_predictions_total{.*} (\S+)$", text, re.M)
+        lines = re.findall(r"^assay_predictions_total{.*} (\S+)$", text, re.MULTILINE)
         return sum(map(float, lines))
 
     def recorded(self) -> list[dict[str, Any]]:
@@ -141,7 +143,7 @@ class Load:
         self.lost = 0
         self.wrong: list[Any] = []
 
-    def __enter__(self) -> Load:
+    def __enter__(self) -> Self:
         for thread in self._threads:
             thread.start()
         return self
@@ -155,9 +157,7 @@ class Load:
         connection = self._service.connect()
         while not self._done.is_set():
             try:
-                status, answer = ask(
-                    connection, "POST", "/inference/predict", {"features": ROW}
-                )
+                status, answer = ask(connection, "POST", "/inference/predict", {"features": ROW})
             except LOST:
                 self.lost += 1
                 connection.close()

@@ -42,9 +42,7 @@ def test_nested_and_flat_json_mean_the_same(stage: Any, data: Any) -> None:
 
 def test_columns_by_name_are_put_into_the_models_order(stage: Any) -> None:
     columns = {"vol_20": [3.0, 6.0], "ret_1": [[1.0], [4.0]], "vol_5": [2.0, 5.0]}
-    inputs = [
-        tensor(data, name=name, shape=list(np.shape(data))) for name, data in columns.items()
-    ]
+    inputs = [tensor(data, name=name, shape=list(np.shape(data))) for name, data in columns.items()]
     answer = stage.ask("POST", INFER, {"inputs": inputs})
     assert answer.json()["outputs"][0]["data"] == [321.0, 654.0]
 

@@ -59,9 +59,7 @@ def test_a_deadline_that_is_no_time_is_refused(stage: Any, text: str) -> None:
     assert (answer.status, answer.json()["type"]) == (422, "urn:assay:problem:invalid-header")
 
 
-def test_what_comes_after_its_deadline_is_refused_and_not_logged(
-    stage: Any, tmp_path: Any
-) -> None:
+def test_what_comes_after_its_deadline_is_refused_and_not_logged(stage: Any, tmp_path: Any) -> None:
     run = stage.service.predictor._run_one
 
     def slow(*given: Any, **named: Any) -> Any:

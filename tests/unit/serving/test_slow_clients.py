@@ -88,10 +88,11 @@ def test_a_client_that_takes_no_answers_is_cut_off(stage: Any) -> None:
             other.sendall(HEAD + BODY)
             assert status(other) == 200
         connection.settimeout(30)
-        with pytest.raises(ConnectionError):
+        try:
             while connection.recv(2**20):
                 pass
-            raise ConnectionError  # closed in order, where the rest had been taken
+        except ConnectionError:
+            pass  # cut off, and not closed in order
 
 
 def test_while_the_slow_are_waited_for_the_others_are_answered(stage: Any) -> None:

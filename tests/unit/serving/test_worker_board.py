@@ -75,8 +75,10 @@ def test_a_service_of_several_tells_what_they_have_loaded(staged: Any, tmp_path:
         assert len(workers["detail"]) == 2
         stage.ask("POST", "/inference/predict", {"features": [1.0, 2.0, 3.0]})
         text = stage.ask("GET", "/metrics").body.decode()
-        assert re.search(r'^a_total\{route="/x"\} 3', text, re.M)
-        assert re.search(r'^assay_requests_total\{route="/inference/predict".* 1', text, re.M)
+        assert re.search(r'^a_total\{route="/x"\} 3', text, re.MULTILINE)
+        assert re.search(
+            r'^assay_requests_total\{route="/inference/predict".* 1', text, re.MULTILINE
+        )
     finally:
         stage.service.stop()
 
