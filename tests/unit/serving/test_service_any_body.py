@@ -72,7 +72,9 @@ def requests(draw: st.DrawFn, document: dict[str, Any]) -> tuple[str, bytes, str
     operation = posts[path]
     content = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
     body = draw(bodies(content.get("schema", {}), document["components"]["schemas"]))
-    damage = draw(st.sampled_from(["none", "none", "none", "none", "field", "field", "value", "cut", "bytes"]))
+    damage = draw(
+        st.sampled_from(["none", "none", "none", "none", "field", "field", "value", "cut", "bytes"])
+    )
     if damage == "field" and isinstance(body, dict):
         keys = [*body, draw(st.text(max_size=8))]
         body = {**body, draw(st.sampled_from(keys)): draw(ANYTHING)}
