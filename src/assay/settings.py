@@ -343,7 +343,8 @@ def _with_overrides(document: dict[str, Any], environment: Mapping[str, str]) ->
     merged = {key: dict(value) if isinstance(value, dict) else value
               for key, value in document.items()}  # fmt: skip
     short = sorted(name for name in environment if name.startswith(tuple(SHORT)))
-    for name in (*short, *sorted(environment)):
+    long = sorted(name for name in environment if name.startswith(PREFIX))
+    for name in (*short, *long):
         place = _place_of(name)
         if place is None:
             continue

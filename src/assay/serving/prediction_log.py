@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import struct
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,8 @@ class Answered(msgspec.Struct, frozen=True, gc=False):
     version: str
     prediction: float
     direction: str | None
+    instrument: str
+    at: Instant
 
 
 class _Written(msgspec.Struct, frozen=True, gc=False):
@@ -137,6 +139,8 @@ class PredictionLog:
         self._waiting: list[bytes] = []
         self._size = 0
         self._queue = threading.Lock()
+        # What is asked thousands of times a second puts it down; what is asked rarely sorts it.
+        self._fresh: deque[Answered] = deque(maxlen=_REMEMBERED)
         self._recent: OrderedDict[tuple[str, Instant], tuple[Answered, ...]] = OrderedDict()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -159,8 +163,11 @@ class PredictionLog:
         """Take a prediction to be written, with the id of its request; never waits."""
         if isinstance(made, Prediction) and made.instrument is not None:
             model = made.model
-            answered = Answered(model.name, model.label, made.value, made.direction)
-            self._remember(made.instrument, made.at, answered)
+            self._fresh.append(
+                Answered(
+                    model.name, model.label, made.value, made.direction, made.instrument, made.at
+                )
+            )
         line = _encode(_line_of(made, self._rate, request_id))
         with self._queue:
             if len(self._waiting) < self.capacity and self._size + len(line) <= _MOST_BYTES:
@@ -203,22 +210,26 @@ class PredictionLog:
         return found
 
     def _find(self, instrument: str, at: Instant, model: str | None) -> tuple[Answered, ...]:
-        return tuple(
-            one
-            for one in self._recent.get((instrument, at), ())
-            if model is None or one.model == model
-        )
+        with self._reading:
+            while self._fresh:
+                self._remember(self._fresh.popleft())
+            known = self._recent.get((instrument, at), ())
+        return tuple(one for one in known if model is None or one.model == model)
 
     def _read_on(self) -> None:
         """Remember what the file has behind what was read of it last."""
         with self._reading:
             for line in self._last_lines():
                 if line.instrument is not None and line.prediction is not None:
-                    answered = Answered(line.model, line.version, line.prediction, line.direction)
-                    self._remember(line.instrument, parse(line.timestamp), answered)
+                    self._remember(
+                        Answered(
+                            line.model, line.version, line.prediction, line.direction,
+                            line.instrument, parse(line.timestamp),
+                        )
+                    )  # fmt: skip
 
-    def _remember(self, instrument: str, at: Instant, answered: Answered) -> None:
-        key = (instrument, at)
+    def _remember(self, answered: Answered) -> None:
+        key = (answered.instrument, answered.at)
         earlier = tuple(one for one in self._recent.get(key, ()) if one.model != answered.model)
         self._recent[key] = (*earlier, answered)
         while len(self._recent) > _REMEMBERED:
