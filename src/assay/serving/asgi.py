@@ -98,6 +98,17 @@ async def answer(
     await send({"type": "http.response.body", "body": body})
 
 
+async def answer_whole(
+    send: Send, status: int, body: bytes, kind: bytes, request_id: bytes
+) -> None:
+    """:func:`answer` with the id of the request and no further header: in one step, where the
+    server can.
+    """
+    whole = getattr(getattr(send, "__self__", None), "send_whole", None)
+    if whole is None or not whole(status, body, kind, request_id):
+        await answer(send, status, body, kind, (b"x-request-id", request_id))
+
+
 async def refuse(
     send: Send, problem: Rejected, *more: tuple[bytes, bytes], body: bytes | None = None
 ) -> None:

@@ -18,7 +18,11 @@ from dataclasses import dataclass, field
 from time import perf_counter_ns
 from typing import Any, cast
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 
 from assay.serving.asgi import LATE
 from assay.serving.reception import ARRIVED, REFUSED
@@ -106,6 +110,40 @@ class JoinedWrites:
         self._transport.close()
 
 
+class Exchange(RequestResponseCycle):
+    """One request and its answer. A whole answer of ours leaves without being taken apart first:
+    its headers need none of the checks that those of any application do.
+    """
+
+    def send_whole(self, status: int, body: bytes, kind: bytes, request_id: bytes) -> bool:
+        """Send an answer; False where it has to go the long way.
+
+        Parameters
+        ----------
+        request_id: checked before, as nothing else that a client sent gets into a head.
+        """
+        if self.response_started or self.waiting_for_100_continue or self.flow.write_paused:
+            return False
+        if self.disconnected:
+            return True
+        parts = [STATUS_LINE[status]]
+        for name, value in self.default_headers:
+            parts += (name, b": ", value, b"\r\n")
+        parts.append(
+            b"content-type: %b\r\ncontent-length: %d\r\nx-request-id: %b\r\n"
+            % (kind, len(body), request_id)
+        )
+        parts.append(b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n")
+        parts.append(body)
+        self.transport.write(b"".join(parts))
+        self.response_started = self.response_complete = True
+        self.message_event.set()
+        if not self.keep_alive:
+            self.transport.close()
+        self.on_response()
+        return True
+
+
 class Connection(HttpToolsProtocol):
     """One connection of the service's HTTP server.
 
@@ -141,6 +179,9 @@ class Connection(HttpToolsProtocol):
         if under_way >= self._capacity:
             scope[REFUSED] = (under_way, self._capacity)
         super().on_headers_complete()
+        # None where another protocol was asked for. uvicorn leaves no other way to its class.
+        if self.cycle is not None:
+            self.cycle.__class__ = Exchange
 
     def eof_received(self) -> None:
         """The client will send no more; the event loop closes the connection after this."""

@@ -13,7 +13,17 @@ from typing import Any, TypeAlias
 import msgspec
 
 from assay.serving.arrow import ARROW, read_stream, write_stream
-from assay.serving.asgi import JSON, Receive, Scope, Send, answer, check_kind, read_body, refuse
+from assay.serving.asgi import (
+    JSON,
+    Receive,
+    Scope,
+    Send,
+    answer,
+    answer_whole,
+    check_kind,
+    read_body,
+    refuse,
+)
 from assay.serving.live_model import LiveModel
 from assay.serving.metrics import Metrics
 from assay.serving.neutral import HEADER as NEUTRAL_HEADER
@@ -114,7 +124,10 @@ class Inference:
         except Rejected as problem:
             await self._refuse(path, head, problem, send)
             return
-        await answer(send, 200, content, kind, (REQUEST_ID, head.id), *more)
+        if more:
+            await answer(send, 200, content, kind, (REQUEST_ID, head.id), *more)
+        else:
+            await answer_whole(send, 200, content, kind, head.id)
         self._metrics.observe(path, 200, self._ticks() - head.arrived)
 
     async def serve_open(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
