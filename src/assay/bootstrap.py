@@ -349,7 +349,7 @@ def _ledger(settings: Settings) -> Ledger | None:
     return PostgresLedger(settings.registry.catalogue, former=log_file(root))
 
 
-def _stores(settings: Settings, seconds: float) -> OnlineStores:
+def _stores(settings: Settings, seconds: float = 5.0) -> OnlineStores:
     """What opens the online store that the settings name; a server may take ``seconds``."""
     from assay.orchestration.stores import SqliteStores
 

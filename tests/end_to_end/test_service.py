@@ -320,3 +320,11 @@ def test_a_public_client_of_the_protocol_gets_its_numbers(shell: Any, desk: Path
         with pytest.raises(Exception, match="manifest"):
             client.infer("fx_vol", [tensor])
         client.close()
+
+
+def test_a_gpu_that_is_asked_for_is_not_done_without_in_silence(shell: Any, desk: Path) -> None:
+    result = shell.run(
+        "serve", "--port", "0", "--desk", str(desk), environment={"INFER_GPU_ENABLED": "true"}
+    )
+    assert result.returncode == 1
+    assert "inference.gpu_enabled is true" in result.stderr
