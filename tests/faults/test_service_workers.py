@@ -193,6 +193,7 @@ def test_a_worker_killed_under_load_costs_its_requests_in_flight_and_is_replaced
     assert service.process.returncode == 0
 
 
+@pytest.mark.long
 def test_every_worker_follows_what_is_live_and_each_records_its_own_loads(
     tmp_path: Path, registry: ModelRegistry
 ) -> None:
