@@ -30,7 +30,8 @@ from assay.serving.neutral import HEADER as NEUTRAL_HEADER
 from assay.serving.neutral import NeutralAnswer
 from assay.serving.open_inference import OpenInference
 from assay.serving.prediction_log import PredictionLog
-from assay.serving.predictor import BatchPrediction, Prediction, Predictor, Question
+from assay.serving.predictions import BatchPrediction, Prediction, Question
+from assay.serving.predictor import Predictor
 from assay.serving.reception import REFUSED, REQUEST_ID, Head, Reception
 from assay.serving.refusals import Refusals
 from assay.serving.rejections import KILLED, MANIFEST_MISMATCH, Rejected

@@ -15,7 +15,8 @@ import numpy as np
 
 from assay.serving.asgi import JSON, check_kind
 from assay.serving.live_model import LiveModel
-from assay.serving.predictor import BatchPrediction, Predictor
+from assay.serving.predictions import BatchPrediction
+from assay.serving.predictor import Predictor
 from assay.serving.reception import Head
 from assay.serving.rejections import NOT_JSON, TENSOR, UNKNOWN_PATH, Rejected
 from assay.serving.tensors import (

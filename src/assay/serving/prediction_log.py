@@ -21,7 +21,7 @@ from assay.domain.clock import Clock
 from assay.domain.instants import Instant, parse, render
 from assay.errors import AssayError
 from assay.serving.feature_rate import FeatureRate, asked_of_store, asked_with_features
-from assay.serving.predictor import BatchPrediction, Prediction
+from assay.serving.predictions import BatchPrediction, Prediction
 from assay.serving.rejections import NO_PREDICTION, Rejected
 from assay.serving.wire import render_again
 from assay.storage.files import append_line, drop_torn_tail

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from assay.serving.feature_source import SourceRow
-from assay.serving.predictor import Question
+from assay.serving.predictions import Question
 from assay.serving.reception import Head, Reception
 from assay.serving.rejections import UNAVAILABLE, Rejected
 

@@ -16,7 +16,7 @@ import numpy as np
 from assay.domain.instants import Instant, parse, render
 from assay.errors import ContractViolation
 from assay.serving.live_model import CHAMPION, LiveModel
-from assay.serving.predictor import BatchPrediction, Prediction, Question
+from assay.serving.predictions import BatchPrediction, Prediction, Question
 from assay.serving.rejections import (
     FEATURE_TYPE,
     FEATURE_VALUE,
