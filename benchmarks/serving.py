@@ -63,6 +63,7 @@ class StoreSource:
 
     names = NAMES
     manifest = MANIFEST
+    may_wait = False
 
     def __init__(self, store: SqliteStore) -> None:
         self._store = store
@@ -182,9 +183,15 @@ def serve(kind: str, folder: Path, pipe: Connection) -> None:
         "FastAPI": framework,
     }[kind]()
     listening = socket.create_server(("127.0.0.1", 0))
+    if kind == "ours":
+        from assay.serving.http_server import HttpServer
+
+        pipe.send(listening.getsockname()[1])
+        HttpServer(application).run_on(listening)
+        return
     config = uvicorn.Config(
         application, loop="uvloop", http="httptools" if kind == "plain uvicorn" else OneWrite,
-        log_level="warning", access_log=False, lifespan="on" if kind == "ours" else "off",
+        log_level="warning", access_log=False, lifespan="off",
     )  # fmt: skip
     gc.collect()
     gc.freeze()  # as `assay serve` does

@@ -23,7 +23,7 @@ from assay.domain.clock import Clock, SystemClock
 from assay.domain.instants import NANOS_PER_SECOND
 from assay.errors import ConfigurationError, Conflict, Unavailable
 from assay.orchestration.desk import AccessLayout, Desk, DeskLayout, OnlineStores
-from assay.settings import FILE, Settings, load_settings
+from assay.settings import FILE, InferenceSettings, Settings, load_settings
 
 if TYPE_CHECKING:
     from assay.adapters.duckdb import SqlAnswer
@@ -68,6 +68,7 @@ def open_service(
     champion: str | None = None,
     canary: bool = False,
     killed: bool = False,
+    board: Path | None = None,
     clock: Clock | None = None,
 ) -> Service:
     """The prediction service of the desk in ``path``, loaded and verified, not started.
@@ -77,6 +78,8 @@ def open_service(
     champion: the default model instead of ``serving.champion``.
     canary: read the manifests that the canary takes, as with ``serving.canary``.
     killed: begin with the kill switch on.
+    board: the folder in which the processes of one service know of each other; None for the only
+        one.
 
     Raises
     ------
@@ -88,23 +91,38 @@ def open_service(
     from assay.orchestration.features_in_use import DeskFeatures
     from assay.orchestration.service import ServingLayout, make_service
     from assay.serving import Limits, Runtime
+    from assay.serving.service import Operation
+    from assay.serving.worker_board import WorkerBoard
 
     settings = load_settings(path, os.environ)
-    serving = settings.serving
+    serving, inference = settings.serving, settings.inference
+    _check_processors(inference)
     layout = ServingLayout(
         champion=champion or serving.champion,
         limits=Limits(serving.require_manifest, serving.refuse_stale, serving.batch_rows),
-        body_bytes=serving.body_bytes,
-        poll_seconds=serving.poll_seconds,
+        operation=Operation(
+            body_bytes=serving.body_bytes,
+            queue=serving.queue,
+            feature_log_rate=serving.feature_log_rate,
+            poll_seconds=serving.poll_seconds,
+            deadline_ms=serving.deadline_ms,
+            store_threads=serving.store_threads,
+            kill_policy=serving.kill_policy,
+            p99_ms=inference.p99_ms_target,
+            capacity=serving.capacity,
+            connections=serving.connections,
+            instance=os.urandom(5).hex(),
+        ),
+        warm_up=inference.batch_size if inference.model_warmup else 0,
         kill_file=serving.kill_file,
         record=serving.record,
         predictions=serving.predictions,
         feedback=serving.feedback,
-        queue=serving.queue,
-        feature_log_rate=serving.feature_log_rate,
-        runtime=Runtime(serving.model_threads, serving.cuda, serving.native_batches),
+        runtime=Runtime(serving.model_threads, inference.gpu_enabled, serving.native_batches),
     )
-    desk = _desk(path, settings, clock)
+    # A store that takes longer than a request may take is no help to it.
+    patience = min(serving.deadline_ms / 1e3, 5.0)
+    desk = _desk(path, settings, clock, store_seconds=patience)
     sources = DeskFeatures(desk, canary=canary or serving.canary)
     return make_service(
         desk,
@@ -114,6 +132,7 @@ def open_service(
         process=os.getpid(),
         server=socket.gethostname(),
         identity=_service_identity(serving.identity, desk.keyring),
+        board=None if board is None else WorkerBoard(board, os.getpid()),
         version=version("assay"),
     )
 
@@ -265,7 +284,30 @@ def example_path() -> Path:
     raise ConfigurationError(f"the example desk is missing from this installation: {packaged}")
 
 
-def _desk(path: Path, settings: Settings, clock: Clock | None) -> Desk:
+def _check_processors(inference: InferenceSettings) -> None:
+    """Refuse at the start what ONNX Runtime cannot do here."""
+    if not inference.gpu_enabled:
+        return
+    import onnxruntime
+
+    found = onnxruntime.get_available_providers()
+    if "CUDAExecutionProvider" in found:
+        return
+    raise Unavailable(
+        f"inference.gpu_enabled is true: models are run on the processor here "
+        f"(ONNX Runtime {onnxruntime.__version__} has {', '.join(found)})",
+        hint="set inference.gpu_enabled to false, or leave INFER_GPU_ENABLED out",
+    )
+
+
+def workers_of(path: Path) -> int:
+    """How many processes are to answer for the desk in ``path``."""
+    return load_settings(path, os.environ).serving.workers
+
+
+def _desk(
+    path: Path, settings: Settings, clock: Clock | None, *, store_seconds: float = 5.0
+) -> Desk:
     from assay.registry.keyring import KeyRing
 
     private = settings.keys.private or private_key_folder(os.environ)
@@ -276,7 +318,7 @@ def _desk(path: Path, settings: Settings, clock: Clock | None) -> Desk:
         layout,
         keyring,
         clock or SystemClock(),
-        _stores(settings),
+        _stores(settings, store_seconds),
         open_manifests=opened,
         ledger=_ledger(settings),
         artifacts=_artifacts(path.absolute(), settings),
@@ -312,8 +354,8 @@ def _ledger(settings: Settings) -> Ledger | None:
     )
 
 
-def _stores(settings: Settings) -> OnlineStores:
-    """What opens the online store that the settings name."""
+def _stores(settings: Settings, seconds: float = 5.0) -> OnlineStores:
+    """What opens the online store that the settings name; a server may take ``seconds``."""
     from assay.orchestration.stores import SqliteStores
 
     chosen = settings.features
@@ -335,7 +377,7 @@ def _stores(settings: Settings) -> OnlineStores:
         ) from error
     days = chosen.online_retention_days
     retention = None if days is None else int(days * 86_400 * NANOS_PER_SECOND)
-    return RedisStores(chosen.online_store, retention=retention)
+    return RedisStores(chosen.online_store, retention=retention, timeout=seconds)
 
 
 def open_objects(root: Path, url: str) -> ObjectStore:

@@ -1,7 +1,8 @@
 """The settings of a desk: ``assay.yaml``, overridden key by key from the environment.
 
 Every key has a default that needs no server. ``ASSAY_SECTION__KEY=value`` overrides one key; the
-value is read as YAML, so ``ASSAY_TRAINING__THREADS=4`` is a number. A wrong key, type or path is
+value is read as YAML, so ``ASSAY_TRAINING__THREADS=4`` is a number. ``INFER_KEY`` is a short name
+for ``ASSAY_INFERENCE__KEY``, which counts where both are given. A wrong key, type or path is
 refused with the key's name, the value found, what is allowed and the nearest valid name.
 """
 
@@ -21,6 +22,8 @@ from assay.storage.documents import parse_yaml, read_mapping
 
 FILE = "assay.yaml"
 PREFIX = "ASSAY_"
+SHORT = {"INFER_": "inference"}
+"""Short prefixes of one section's keys."""
 _MUST_EXIST = {"must_exist": True}
 
 T = TypeVar("T")
@@ -123,8 +126,10 @@ class ServingSettings:
     """``serving``: what the service accepts, where it writes, and whose key signs its record.
 
     ``champion`` names the desk's default model; none means the only one that is live. ``canary``
-    makes it read a manifest that only the canary takes, where there is one. ``model_threads``,
-    ``native_batches`` and ``cuda`` say how models are run.
+    makes it read a manifest that only the canary takes, where there is one. ``model_threads`` and
+    ``native_batches`` say how models are run. ``kill_policy`` says
+    what is answered while predictions are switched off: a refusal, or a number that means nothing.
+    ``capacity``, ``connections`` and ``store_threads`` are of each worker.
     """
 
     champion: str | None = None
@@ -143,7 +148,27 @@ class ServingSettings:
     feature_log_rate: float = field(default=1.0, metadata={"minimum": 0, "maximum": 1})
     model_threads: int = field(default=1, metadata={"minimum": 1, "maximum": 256})
     native_batches: bool = False
-    cuda: bool = False
+    workers: int = field(default=1, metadata={"minimum": 1, "maximum": 256})
+    capacity: int = field(default=256, metadata={"minimum": 1})
+    connections: int = field(default=1_024, metadata={"minimum": 1})
+    deadline_ms: float = field(default=1_000.0, metadata={"minimum": 1, "maximum": 60_000})
+    store_threads: int = field(default=16, metadata={"minimum": 1, "maximum": 1_000})
+    kill_policy: str = field(default="refuse", metadata={"choices": ("refuse", "neutral")})
+
+
+@dataclass(frozen=True, slots=True)
+class InferenceSettings:
+    """``inference``: how models are run, and the latency that is aimed at.
+
+    Each key can be given as ``INFER_KEY`` in the environment as well. ``batch_size`` is the number
+    of rows that a model is warmed up with.
+    """
+
+    runtime: str = field(default="onnx", metadata={"choices": ("onnx",)})
+    batch_size: int = field(default=32, metadata={"minimum": 1, "maximum": 100_000})
+    gpu_enabled: bool = False
+    model_warmup: bool = True
+    p99_ms_target: float = field(default=50.0, metadata={"minimum": 0.001})
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +231,7 @@ class Settings:
     registry: RegistrySettings = field(default_factory=RegistrySettings)
     delivery: DeliverySettings = field(default_factory=DeliverySettings)
     serving: ServingSettings = field(default_factory=ServingSettings)
+    inference: InferenceSettings = field(default_factory=InferenceSettings)
     parity: ParitySettings = field(default_factory=ParitySettings)
     keys: KeysSettings = field(default_factory=KeysSettings)
     access: AccessSettings = field(default_factory=AccessSettings)
@@ -319,10 +345,13 @@ def _with_overrides(document: dict[str, Any], environment: Mapping[str, str]) ->
     sections = {item.name: item for item in dataclasses.fields(Settings)}
     merged = {key: dict(value) if isinstance(value, dict) else value
               for key, value in document.items()}  # fmt: skip
-    for name in sorted(environment):
-        if not name.startswith(PREFIX) or "__" not in name:
+    short = sorted(name for name in environment if name.startswith(tuple(SHORT)))
+    long = sorted(name for name in environment if name.startswith(PREFIX))
+    for name in (*short, *long):
+        place = _place_of(name)
+        if place is None:
             continue
-        section, _, key = name.removeprefix(PREFIX).lower().partition("__")
+        section, key = place
         if section not in sections:
             raise ConfigurationError(
                 f"environment variable {name}: unknown section {section!r}",
@@ -345,6 +374,17 @@ def _with_overrides(document: dict[str, Any], environment: Mapping[str, str]) ->
             part = merged[section] = {}
         part[key] = value
     return merged
+
+
+def _place_of(name: str) -> tuple[str, str] | None:
+    """The section and key that a variable of the environment overrides, None for no such one."""
+    if name.startswith(PREFIX) and "__" in name:
+        section, _, key = name.removeprefix(PREFIX).lower().partition("__")
+        return section, key
+    for prefix, section in SHORT.items():
+        if name.startswith(prefix):
+            return section, name.removeprefix(prefix).lower()
+    return None
 
 
 def _resolve_paths(settings: Settings, root: Path) -> Settings:

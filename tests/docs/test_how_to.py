@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
 import json
 import re
 import shlex
 import shutil
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 import yaml
 
@@ -160,11 +163,31 @@ def test_the_commands_of_serving_a_model_do_what_the_page_says(
     person = reader(desk)
     person.follow(page)
     assert person.port
-    (code,) = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    codes = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
     monkeypatch.chdir(tmp_path)
-    names: dict[str, Any] = {"moment": parse("2023-12-26T17:00Z")}
-    exec(compile(code, page.name, "exec", dont_inherit=True), names)
+    served = f"http://127.0.0.1:{person.port}/model"
+    (model,) = json.loads(urllib.request.urlopen(served, timeout=30).read())["models"]
+    columns = model["schema"]["names"]
+    names: dict[str, Any] = {
+        "moment": parse("2023-12-26T17:00Z"),
+        "manifest": model["manifest"],
+        "values": [[0.01] * len(columns)] * 2,
+        "frame": pl.DataFrame({name: [0.01, 0.01] for name in reversed(columns)}),
+    }
+    for code in codes:
+        if "tritonclient" in code and importlib.util.find_spec("tritonclient") is None:
+            continue
+        here = code.replace("127.0.0.1:8000", f"127.0.0.1:{person.port}")
+        here = here.replace('"127.0.0.1", 8000', f'"127.0.0.1", {person.port}')
+        exec(compile(here, page.name, "exec", dont_inherit=True), names)
     assert names["made"].value > 0
+    with pytest.raises(RuntimeError, match="had gone stale"):
+        names["predict"]("USD_SGD", model["manifest"], 20_000)
+    assert len(set(names["predictions"].to_list())) == 1
+    if "answer" in names:
+        assert names["answer"].as_numpy("prediction").tolist() == names["predictions"].to_list()
+        names["client"].close()
+    names["connection"].close()
     asked = json.dumps({"instrument": "USD_SGD", "timestamp": "2023-12-26T17:00Z"})
     for _ in range(2):
         person.enter(

@@ -78,7 +78,7 @@ def test_every_key_of_the_file_of_windows_is_in_its_reference_and_no_other() -> 
 
 def test_every_setting_is_in_the_reference_with_its_default() -> None:
     text = (ROOT / "docs/reference/settings.md").read_text(encoding="utf-8")
-    rows = dict(re.findall(r"^\| `([a-z]+\.[a-z_]+)` \| `?(.*?)`? \|", text, re.MULTILINE))
+    rows = dict(re.findall(r"^\| `([a-z]+\.[a-z0-9_]+)` \| `?(.*?)`? \|", text, re.MULTILINE))
     expected = {
         f"{section.name}.{item.name}": str(item.default)
         for section in dataclasses.fields(Settings)

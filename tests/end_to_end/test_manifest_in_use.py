@@ -42,7 +42,7 @@ from assay.serving import (
     ServiceRecord,
     states_of,
 )
-from assay.serving.service import Service, ServiceFiles
+from assay.serving.service import Operation, Service, ServiceFiles
 from assay.testing.clocks import FixedClock
 from assay.testing.versions import linear_onnx
 
@@ -304,14 +304,12 @@ def test_the_service_of_a_desk_is_wired_to_what_is_in_use(folder: Path) -> None:
     layout = ServingLayout(
         None,
         Limits(),
-        1_000,
-        60.0,
+        Operation(),
+        0,
         folder / "KILL",
         folder / "r",
         folder / "p",
         folder / "f",
-        1,
-        1.0,
     )
     with pytest.raises(NotFound, match="nothing is in production"):
         make_service(

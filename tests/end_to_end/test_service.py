@@ -240,3 +240,93 @@ def test_a_mistake_at_the_start_is_told_without_a_traceback(
     assert result.returncode == 1
     assert words in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_several_workers_answer_as_one_and_are_switched_together(shell: Any, desk: Path) -> None:
+    with serving(shell, desk, "--workers", "2", SERVE_KILL="1") as served:
+        assert served.printed["workers"] == 2
+        (model,) = served.printed["models"]
+        body = {"instruments": ["USD_SGD", "USD_JPY"]}
+        assert {served.ask("POST", "/predict", body)[0] for _ in range(8)} == {503}
+        assert served.ask("POST", "/unkill", {"by": "ops", "reason": "begin"})[0] == 200
+        names = model["schema"]["names"]
+        known, values = gold(desk, "USD_SGD", names)
+        assert known
+        found = [
+            served.ask("POST", "/inference/predict", {"features": values}, model["manifest"])
+            for _ in range(8)
+        ]
+        assert {status for status, _ in found} == {200}
+        assert len({answer["prediction"] for _, answer in found}) == 1
+        status, many = served.ask("POST", "/predict", body, model["manifest"])
+        assert (status, many["refused"]) == (200, 2)  # the generated rates are old
+        slugs = {one["problem"]["type"] for one in many["predictions"]}
+        assert slugs == {"urn:assay:problem:stale-features"}
+        assert len(served.ask("GET", "/health")[1]["dependencies"]["workers"]["detail"]) >= 1
+
+
+def test_a_rollback_needs_no_database_and_reaches_the_running_server(
+    shell: Any, desk: Path
+) -> None:
+    with serving(shell, desk) as served:
+        before = served.ask("GET", "/model")[1]["models"][0]["version"]
+        for garbage in (None, b"garbage" * 999):
+            for path in (desk / "data/models").glob("registry.db*"):
+                path.unlink()
+            if garbage is not None:
+                (desk / "data/models/registry.db").write_bytes(garbage)
+                assert served.ask("GET", "/health")[1]["dependencies"]["registry"]["ok"] is False
+                refused = shell.run("models", "rollback", "fx_vol", "--reason", "a test",
+                                    "--as", "ops.demo", "--desk", str(desk))  # fmt: skip
+                assert "assay models rebuild" in refused.stderr
+                shell.json("models", "rebuild", "--desk", str(desk))
+            assert served.ask("GET", "/health/ready")[0] == 200
+            shell.json("models", "rollback", "fx_vol", "--reason", "a test", "--as", "ops.demo",
+                       "--keep", "--desk", str(desk))  # fmt: skip
+            after = before
+            deadline = time.monotonic() + 30
+            while after == before and time.monotonic() < deadline:
+                after = served.ask("GET", "/model")[1]["models"][0]["version"]
+            assert after != before
+            before = after
+
+
+def test_a_public_client_of_the_protocol_gets_its_numbers(shell: Any, desk: Path) -> None:
+    client_of = pytest.importorskip("tritonclient.http", reason="pip install tritonclient[http]")
+    with serving(shell, desk) as served:
+        (model,) = served.printed["models"]
+        names = model["schema"]["names"]
+        _, values = gold(desk, "USD_SGD", names)
+        headers = {"x-assay-manifest": model["manifest"]}
+        expected = served.ask(
+            "POST", "/inference/predict", {"features": values}, model["manifest"]
+        )[1]["prediction"]
+        client = client_of.InferenceServerClient(urlsplit(served.printed["url"]).netloc)
+        assert client.is_server_live()
+        assert client.is_server_ready()
+        assert client.is_model_ready("fx_vol")
+        assert client.get_server_metadata()["name"] == "assay"
+        (shape,) = (one["shape"] for one in client.get_model_metadata("fx_vol")["inputs"])
+        assert shape == [-1, len(names)]
+        for datatype, kind in (("FP64", np.float64), ("FP32", np.float32)):
+            for binary in (True, False):
+                tensor = client_of.InferInput("features", [3, len(names)], datatype)
+                tensor.set_data_from_numpy(np.array([values] * 3, dtype=kind), binary_data=binary)
+                wanted = client_of.InferRequestedOutput("prediction", binary_data=binary)
+                result = client.infer(
+                    "fx_vol", [tensor], outputs=[wanted], headers=dict(headers), request_id="one",
+                    model_version=model["version"].removeprefix("v"),
+                )  # fmt: skip
+                assert result.as_numpy("prediction").tolist() == [expected] * 3
+                assert result.get_response()["id"] == "one"
+        with pytest.raises(Exception, match="manifest"):
+            client.infer("fx_vol", [tensor])
+        client.close()
+
+
+def test_a_gpu_that_is_asked_for_is_not_done_without_in_silence(shell: Any, desk: Path) -> None:
+    result = shell.run(
+        "serve", "--port", "0", "--desk", str(desk), environment={"INFER_GPU_ENABLED": "true"}
+    )
+    assert result.returncode == 1
+    assert "inference.gpu_enabled is true" in result.stderr

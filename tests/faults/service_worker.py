@@ -1,23 +1,34 @@
-"""A real server process over a registry of linear models; prints its URL, then serves."""
+"""A real server over a registry of linear models; prints its URL, then serves.
+
+``service_worker.py FOLDER`` is one process, ``service_worker.py FOLDER 3`` three under a
+supervisor, which starts ``service_worker.py worker`` for each.
+"""
 
 from __future__ import annotations
 
+import json
+import os
 import socket
 import sys
+import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
-
-import uvicorn
+from typing import Any
 
 from assay.delivery.live import RegistryLiveSource
 from assay.domain.clock import SystemClock
 from assay.registry import KeyRing, ModelRegistry
 from assay.serving import KillSwitch, Limits, Predictor, ServiceRecord
+from assay.serving.http_server import HttpServer
 from assay.serving.reloading import load_all
-from assay.serving.service import Service, ServiceFiles
+from assay.serving.service import Operation, Service, ServiceFiles
+from assay.serving.supervisor import Patience, Supervisor
+from assay.serving.worker import run_worker
+from assay.serving.worker_board import WorkerBoard
 
 
-def main(folder: Path) -> None:
+def make_service(folder: Path, board: str | None = None) -> Service:
     clock = SystemClock()
     desk = folder / "desk"
     root = desk / "data" / "models"
@@ -26,12 +37,12 @@ def main(folder: Path) -> None:
         root,
         monotonic=time.monotonic,
     )
-    record = ServiceRecord(folder / "serving.jsonl", clock, process=1)
+    record = ServiceRecord(folder / "serving.jsonl", clock, process=os.getpid())
     switch = KillSwitch(folder / "KILL", record)
     predictor = Predictor(
         load_all(source, "fx_vol"), {}, clock, switch=switch, limits=Limits(require_manifest=False)
     )
-    service = Service(
+    return Service(
         predictor,
         source,
         switch,
@@ -40,13 +51,47 @@ def main(folder: Path) -> None:
         clock,
         lambda: "open",
         version="0",
+        operation=Operation(instance=str(os.getpid())),
+        board=None if board is None else WorkerBoard(Path(board), os.getpid()),
     )
-    listening = socket.create_server(("127.0.0.1", 0))
+
+
+def make(orders: Mapping[str, Any]) -> tuple[Service, Mapping[str, Any]]:
+    return make_service(Path(orders["folder"]), orders["board"]), {"process": os.getpid()}
+
+
+def say(listening: socket.socket) -> None:
     sys.stdout.write(f"{listening.getsockname()[1]}\n")
     sys.stdout.flush()
-    config = uvicorn.Config(service, lifespan="on", log_level="warning", access_log=False)
-    uvicorn.Server(config).run(sockets=[listening])
+
+
+def supervise(folder: Path, workers: int, silence: float) -> None:
+    listening = socket.create_server(("127.0.0.1", 0), backlog=2_048)
+    with tempfile.TemporaryDirectory() as board:
+        Supervisor(
+            [sys.executable, __file__, "worker"],
+            {"folder": str(folder), "board": board},
+            listening,
+            WorkerBoard(Path(board), os.getpid()),
+            workers=workers,
+            monotonic=time.monotonic,
+            patience=Patience(silence=silence),
+        ).run(lambda _: say(listening))
+    (folder / "supervisor.json").write_text(json.dumps({"ended": True}))
+
+
+def alone(folder: Path) -> None:
+    service = make_service(folder)
+    listening = socket.create_server(("127.0.0.1", 0))
+    say(listening)
+    HttpServer(service).run_on(listening)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    if sys.argv[1] == "worker":
+        sys.exit(run_worker(make))
+    given = Path(sys.argv[1])
+    if len(sys.argv) > 2:
+        supervise(given, int(sys.argv[2]), float(sys.argv[3]) if len(sys.argv) > 3 else 30.0)
+    else:
+        alone(given)

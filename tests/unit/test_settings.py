@@ -167,3 +167,23 @@ def test_the_registry_is_in_files_or_in_postgresql_and_no_password_is_shown(desk
         with pytest.raises(ConfigurationError, match=r"CATALOGUE .* postgresql://") as caught:
             load_settings(desk, {"ASSAY_REGISTRY__CATALOGUE": value})
         assert "s3cret" not in str(caught.value)
+
+
+def test_short_names_set_keys_of_inference_and_the_long_name_counts(desk: Path) -> None:
+    short = {"INFER_P99_MS_TARGET": "20", "INFER_GPU_ENABLED": "true", "INFER_BATCH_SIZE": "8"}
+    settings = load_settings(desk, short).inference
+    assert (settings.p99_ms_target, settings.gpu_enabled, settings.batch_size) == (20.0, True, 8)
+    both = load_settings(desk, short | {"ASSAY_INFERENCE__BATCH_SIZE": "16"}).inference
+    assert both.batch_size == 16
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("INFER_RUNTIME", "tensorrt"), ("INFER_BATCH_SIZE", "0"), ("INFER_BATCHSIZE", "8"),
+     ("INFER_MODEL_WARMUP", "often")],
+)  # fmt: skip
+def test_a_wrong_short_name_or_value_is_refused_with_its_name(
+    desk: Path, name: str, value: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=name):
+        load_settings(desk, {name: value})

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import socket
 import sys
-from typing import Annotated
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,6 +24,9 @@ from assay.cli.options import (
 )
 from assay.cli.output import Output
 from assay.errors import ConfigurationError, Unavailable
+
+if TYPE_CHECKING:
+    from assay.serving.service import Service
 
 _OFF = {"", "0", "false", "no", "off"}
 _ON = {"1", "true", "yes", "on"}
@@ -37,58 +43,127 @@ def serve(
     canary: Annotated[
         bool, typer.Option("--canary", help="Read feature manifests that the canary takes first.")
     ] = False,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, max=256, help="Processes that answer, instead of serving.workers."),
+    ] = None,
     desk: DeskOption = HERE,
     as_json: JsonOption = False,
 ) -> None:
     """Answer predictions over HTTP with what is in production; what is promoted later follows."""
-    import uvicorn
-
     from assay import bootstrap
-    from assay.serving import states_of
-    from assay.serving.connection import Connection
+    from assay.serving.json_logs import log_to
 
     output = Output(as_json=as_json)
     killed = _killed_at_start()
+    count = workers or bootstrap.workers_of(desk)
+    log_to()
+    if count == 1:
+        _serve_alone(output, desk, host, port, model=model, canary=canary, killed=killed)
+        return
+    if killed:
+        # For all of them, and for those that take the place of one.
+        switch = bootstrap.open_kill_switch(desk)
+        switch.on(by="the start", reason="SERVE_KILL=1")
+    orders = {"desk": str(desk.absolute()), "model": model, "canary": canary}
+    _supervise(output, host, port, orders, workers=count, killed=killed)
+
+
+def _serve_alone(
+    output: Output,
+    desk: Path,
+    host: str,
+    port: int,
+    *,
+    model: str | None,
+    canary: bool,
+    killed: bool,
+) -> None:
+    from assay import bootstrap
+    from assay.serving.http_server import HttpServer
+
     service = bootstrap.open_service(desk, champion=model, canary=canary, killed=killed)
     listening = listen(host, port)
+    announce(output, listening, summary_of(service), workers=1, killed=killed)
+    try:
+        HttpServer(service).run_on(listening)
+    except KeyboardInterrupt:
+        output.line("stopped")
+
+
+def _supervise(
+    output: Output,
+    host: str,
+    port: int,
+    orders: Mapping[str, Any],
+    *,
+    workers: int,
+    killed: bool,
+) -> None:
+    from assay.serving.supervisor import Supervisor
+    from assay.serving.worker_board import WorkerBoard
+
+    listening = listen(host, port)
+    with tempfile.TemporaryDirectory(prefix="assay-serve-") as folder:
+        supervisor = Supervisor(
+            [sys.executable, "-m", "assay.cli.worker"],
+            {**orders, "board": folder},
+            listening,
+            WorkerBoard(Path(folder), os.getpid()),
+            workers=workers,
+            monotonic=time.monotonic,
+        )
+        supervisor.run(
+            lambda summary: announce(output, listening, summary, workers=workers, killed=killed)
+        )
+    output.line("stopped")
+
+
+def summary_of(service: Service) -> dict[str, Any]:
+    """What is told of a service when it is ready."""
+    from assay.serving import states_of
+
+    predictor = service.predictor
+    live = predictor.live
+    states = states_of(predictor.sources, predictor.clock.now())
+    return {
+        "champion": live.champion,
+        "models": [one.to_json() for one in live.models.values()],
+        "features": [state.detail for state in states.values()],
+    }
+
+
+def announce(
+    output: Output,
+    listening: socket.socket,
+    summary: Mapping[str, Any],
+    *,
+    workers: int,
+    killed: bool,
+) -> None:
+    """Say what is served, and where."""
     name, number = listening.getsockname()[:2]
     url = f"http://[{name}]:{number}" if ":" in name else f"http://{name}:{number}"
-    live = service.predictor.live
-    for one in sorted(live.models.values(), key=lambda item: item.name):
-        mark = ", the champion" if one.name == live.champion else ""
-        output.line(f"live: {one.name} {one.label}{mark}, digest {one.digest[:12]}, "
-                    f"manifest {(one.manifest or 'none')[:12]}")  # fmt: skip
-    for state in states_of(service.predictor.sources, service.predictor.clock.now()).values():
-        output.line(f"features: {state.detail}")
+    for one in sorted(summary["models"], key=lambda item: item["name"]):
+        mark = ", the champion" if one["name"] == summary["champion"] else ""
+        output.line(f"live: {one['name']} {one['version']}{mark}, digest {one['digest'][:12]}, "
+                    f"manifest {(one['manifest'] or 'none')[:12]}")  # fmt: skip
+    for detail in summary["features"]:
+        output.line(f"features: {detail}")
     if killed:
         output.line("the kill switch is on (SERVE_KILL): POST /unkill lets predictions go on")
-    output.line(f"serving on {url}, documented at {url}/docs; Ctrl-C stops it")
+    many = "" if workers == 1 else f" by {workers} workers"
+    output.line(f"serving on {url}{many}, documented at {url}/docs; Ctrl-C stops it")
     output.result(
         {
             "url": url,
-            "champion": live.champion,
-            "models": [one.to_json() for one in live.models.values()],
+            "champion": summary["champion"],
+            "models": summary["models"],
             "killed": killed,
+            "workers": workers,
         }
     )
     sys.stdout.flush()
-    config = uvicorn.Config(
-        service,
-        loop="uvloop",
-        http=Connection,
-        lifespan="on",
-        log_level="warning",
-        access_log=False,
-        timeout_graceful_shutdown=5,
-        server_header=False,
-    )
-    # What is loaded stays. A collector that walks through it stops every request for 0.1 s.
-    gc.collect()
-    gc.freeze()
-    try:
-        uvicorn.Server(config).run(sockets=[listening])
-    except KeyboardInterrupt:
-        output.line("stopped")
 
 
 def kill(

@@ -30,6 +30,7 @@ class RegistryLiveSource:
         them the catalogue is asked.
     monotonic: seconds on a clock that never goes back.
     runtime: how models are run; None for one thread of the processor.
+    warm_up: rows that a model predicts, alone and together, before it is handed over.
     """
 
     def __init__(
@@ -40,7 +41,9 @@ class RegistryLiveSource:
         monotonic: Callable[[], float],
         linked: bool = True,
         runtime: Runtime | None = None,
+        warm_up: int = 0,
     ) -> None:
+        self._warm_up = warm_up
         self._open_registry = open_registry
         self._latest = os.fspath(root / "latest")
         self._monotonic = monotonic
@@ -90,6 +93,8 @@ class RegistryLiveSource:
         version = ready.version
         if version.digest != record.digest:
             raise IncompatibleVersion(f"{name} {record.version} is not the version in production")
+        if self._warm_up:
+            ready.loaded.warm_up(self._warm_up)
         return LiveModel(
             name=name,
             version=version.version,

@@ -113,6 +113,11 @@ class OnlineStores(Protocol):
         """What kind of store it is, such as ``sqlite``."""
         ...
 
+    @property
+    def is_remote(self) -> bool:
+        """Whether reading may wait for another process or machine."""
+        ...
+
     def open(self, desk: Desk, *, max_versions: int) -> OnlineStore:
         """The store, made where there is none yet.
 

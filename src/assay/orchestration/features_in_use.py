@@ -229,6 +229,7 @@ class FeaturesInUse:
         pointer: ViewPointer,
         definition: Callable[[], FeatureSource] | None,
     ) -> None:
+        self._is_remote = desk.stores.is_remote
         self._wanted = wanted
         self._pointer = pointer
         self._definition = definition
@@ -246,6 +247,11 @@ class FeaturesInUse:
     def manifest(self) -> str:
         """Hash of the set of the manifest: what models and requests name."""
         return self._digest
+
+    @property
+    def may_wait(self) -> bool:
+        """Whether the rows are on another machine."""
+        return self._is_remote
 
     def rows(self, entities: Sequence[str], as_of: Instant) -> list[SourceRow | None]:
         """The newest row of each entity that had happened and was known at ``as_of``."""

@@ -43,7 +43,8 @@ from assay.serving import (
 )
 from assay.serving.metrics import Sample
 from assay.serving.reloading import load_all
-from assay.serving.service import Service, ServiceFiles
+from assay.serving.service import Operation, Service, ServiceFiles
+from assay.serving.worker_board import WorkerBoard
 
 _NANOS_PER_DAY = 86_400 * NANOS_PER_SECOND
 _FROM_GOLD = 500  # sessions per entity that are kept where no online store is fed
@@ -53,19 +54,18 @@ _FROM_GOLD = 500  # sessions per entity that are kept where no online store is f
 class ServingLayout:
     """What a service of the desk accepts, and where it writes; every path is absolute.
 
-    ``champion`` is the default model; None means the only one that is live.
+    ``champion`` is the default model; None means the only one that is live. ``warm_up`` is the
+    number of rows that a model is warmed up with when it is loaded; 0 means not at all.
     """
 
     champion: str | None
     limits: Limits
-    body_bytes: int
-    poll_seconds: float
+    operation: Operation
+    warm_up: int
     kill_file: Path
     record: Path
     predictions: Path
     feedback: Path
-    queue: int
-    feature_log_rate: float
     runtime: Runtime = field(default_factory=Runtime)
 
 
@@ -94,6 +94,7 @@ def make_service(
     process: int,
     server: str = "",
     identity: str | None = None,
+    board: WorkerBoard | None = None,
     version: str,
 ) -> Service:
     """A service over everything that is in production, ready to be run.
@@ -104,6 +105,7 @@ def make_service(
     killed: begin with the kill switch on. process, server: the number and the machine that its
         record carries.
     identity: whose key signs its record; None for nobody's.
+    board: what the processes of one service know of each other; None for the only one.
     version: of the package.
 
     Raises
@@ -118,6 +120,7 @@ def make_service(
         monotonic=time.monotonic,
         linked=desk.has_links,
         runtime=layout.runtime,
+        warm_up=layout.warm_up,
     )
     live = load_all(source, layout.champion)
     if not live.models:
@@ -154,10 +157,8 @@ def make_service(
         desk.clock,
         registry_state,
         version=version,
-        body_bytes=layout.body_bytes,
-        queue=layout.queue,
-        feature_log_rate=layout.feature_log_rate,
-        poll_seconds=layout.poll_seconds,
+        operation=layout.operation,
+        board=board,
         follow=sources.follow,
     )
     service.metrics.ask(sources.samples)
@@ -214,6 +215,11 @@ class StoreFeatures:
     def manifest(self) -> str:
         """Hash of the set of the view's manifest: what models and requests name."""
         return self._manifest
+
+    @property
+    def may_wait(self) -> bool:
+        """Whether the rows are on another machine."""
+        return self._desk.stores.is_remote
 
     def rows(self, entities: Sequence[str], as_of: Instant) -> list[SourceRow | None]:
         """The newest row of each entity that had happened and was known at ``as_of``."""
@@ -294,6 +300,7 @@ class GoldFeatures(StoreFeatures):
     """The newest rows of a view's gold table, kept in memory."""
 
     origin = "gold"
+    may_wait = False  # in memory
 
     def __init__(self, desk: Desk, view: FeatureView) -> None:
         super().__init__(desk, view, MemoryStore(max_versions=_FROM_GOLD))

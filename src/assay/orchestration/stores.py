@@ -18,6 +18,7 @@ class SqliteStores:
     """One file in the lake's folder, as :class:`assay.orchestration.desk.OnlineStores`."""
 
     kind = "sqlite"
+    is_remote = False
 
     def open(self, desk: Desk, *, max_versions: int) -> OnlineStore:
         from assay.features.online import SqliteStore

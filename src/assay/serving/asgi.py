@@ -1,11 +1,19 @@
-"""The few lines of ASGI that both halves of the service share: bodies in, answers out."""
+"""The few lines of ASGI that all parts of the service share: bodies in, answers out."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from typing import Any, TypeAlias
 
-from assay.serving.rejections import BODY_TOO_LARGE, NOT_JSON, WRONG_METHOD, Rejected
+from assay.serving.rejections import (
+    BODY_TOO_LARGE,
+    NOT_JSON,
+    OVER_CAPACITY,
+    REQUEST_TIMEOUT,
+    UNAVAILABLE,
+    WRONG_METHOD,
+    Rejected,
+)
 from assay.serving.wire import encode
 
 Scope: TypeAlias = MutableMapping[str, Any]
@@ -14,44 +22,57 @@ Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 JSON = b"application/json"
 PROBLEM = b"application/problem+json"
+LATE = "assay.late"
+"""Key of a scope: its body did not come in time."""
+_AGAIN = (b"retry-after", b"1")
 
 
 class Disconnected(Exception):
     """The client went away before its request was whole."""
 
 
-def header(scope: Scope, name: bytes) -> str | None:
-    """The first header of this lower-case name."""
-    for key, value in scope["headers"]:
-        if key == name:
-            return str(value, "latin-1")
-    return None
-
-
-async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
-    """The whole body of a request that says it is JSON.
+def check_kind(kind: bytes, expected: Collection[bytes] = (JSON,)) -> bytes:
+    """The content type without its parameters.
 
     JSON is asked for because a browser sends no such request to another origin without asking
     first: a page on the internet cannot switch predictions of a local service off.
 
     Raises
     ------
-    Rejected: it says it is something else, or it is longer than ``limit`` bytes.
+    Rejected: it is none of those that are expected.
+    """
+    if kind in expected:
+        return kind
+    plain = kind.partition(b";")[0].strip().lower()
+    if plain in expected:
+        return plain
+    text = kind[:80].decode("latin-1")
+    wanted = " or ".join(sorted(one.decode() for one in expected))
+    raise Rejected(
+        NOT_JSON, f"content type {text!r}: expected {wanted}", found=text, expected=wanted
+    )
+
+
+async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
+    """The whole body of a request.
+
+    Raises
+    ------
+    Rejected: it is longer than ``limit`` bytes, or did not come in time.
     Disconnected: the client went away.
     """
-    kind = header(scope, b"content-type") or ""
-    if kind != "application/json" and not _is_json(kind):
-        raise Rejected(
-            NOT_JSON,
-            f"content type {kind[:80]!r}: expected application/json",
-            found=kind,
-            expected="application/json",
-        )
     message = await receive()
     body: bytes = message.get("body", b"")
     if message.get("more_body", False):
         parts, size = [body], len(body)
         while message.get("more_body", False):
+            if LATE in scope:
+                raise Rejected(
+                    REQUEST_TIMEOUT,
+                    f"{size:,} bytes of the body came within {scope[LATE]:g} s: expected all",
+                    found=size,
+                    expected="the whole body",
+                )
             message = await receive()
             if message["type"] == "http.disconnect":
                 raise Disconnected
@@ -71,24 +92,36 @@ async def answer(
     send: Send, status: int, body: bytes, kind: bytes, *more: tuple[bytes, bytes]
 ) -> None:
     """Send a whole answer; ``more`` are further headers."""
-    length = str(len(body)).encode("ascii")
+    length = b"%d" % len(body)
     headers = [(b"content-type", kind), (b"content-length", length), *more]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
 
-async def refuse(send: Send, problem: Rejected) -> None:
-    """Send a problem document."""
-    more: list[tuple[bytes, bytes]] = []
-    if problem.kind is BODY_TOO_LARGE:
-        more.append((b"connection", b"close"))  # the rest of the body was not read
+async def answer_whole(
+    send: Send, status: int, body: bytes, kind: bytes, request_id: bytes
+) -> None:
+    """:func:`answer` with the id of the request and no further header: in one step, where the
+    server can.
+    """
+    whole = getattr(getattr(send, "__self__", None), "send_whole", None)
+    if whole is None or not whole(status, body, kind, request_id):
+        await answer(send, status, body, kind, (b"x-request-id", request_id))
+
+
+async def refuse(
+    send: Send, problem: Rejected, *more: tuple[bytes, bytes], body: bytes | None = None
+) -> None:
+    """Send a problem document, or another ``body`` that says the same."""
+    headers = list(more)
+    if problem.kind in {BODY_TOO_LARGE, REQUEST_TIMEOUT}:
+        headers.append((b"connection", b"close"))  # the rest of the body was not read
+    if problem.kind in {OVER_CAPACITY, UNAVAILABLE}:
+        headers.append(_AGAIN)
     if problem.kind is WRONG_METHOD:
-        more.append((b"allow", str(problem.expected).encode("ascii")))
-    await answer(send, problem.kind.status, encode(problem.document()), PROBLEM, *more)
-
-
-def _is_json(kind: str) -> bool:
-    return kind.partition(";")[0].strip().lower() == "application/json"
+        headers.append((b"allow", str(problem.expected).encode("ascii")))
+    content = encode(problem.document()) if body is None else body
+    await answer(send, problem.kind.status, content, PROBLEM, *headers)
 
 
 def _too_large(size: int, limit: int) -> Rejected:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from typing import Annotated, Any, Literal
 
@@ -16,7 +17,10 @@ from assay.domain.instants import render
 from assay.errors import AssayError
 from assay.serving.feature_source import states_of
 from assay.serving.kill_switch import KillSwitch
-from assay.serving.metrics import CONTENT_TYPE, Metrics, Sample
+from assay.serving.latency_target import LatencyTarget
+from assay.serving.metrics import CONTENT_TYPE, Metrics, Sample, to_text
+from assay.serving.open_inference import OpenInference
+from assay.serving.open_routes import OpenRoutes
 from assay.serving.openapi import complete, docs_page
 from assay.serving.prediction_log import FeedbackLog, PredictionLog
 from assay.serving.predictor import Predictor
@@ -29,7 +33,9 @@ from assay.serving.rejections import (
     Rejected,
 )
 from assay.serving.reloading import Reloader
+from assay.serving.store_reads import StoreReads
 from assay.serving.wire import encode, read_timestamp
+from assay.serving.worker_board import Said, WorkerBoard
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 Reason = Annotated[str, Field(min_length=1, max_length=1_000)]
@@ -69,6 +75,7 @@ class ControlPlane:
     ----------
     registry_state: asked by ``GET /health``; says what the registry is like, or raises.
     version: of the package.
+    reads, target, board: told of in ``GET /health``; no board where this is the only process.
     """
 
     def __init__(
@@ -83,7 +90,15 @@ class ControlPlane:
         registry_state: Callable[[], str],
         *,
         version: str,
+        open_inference: OpenInference,
+        reads: StoreReads,
+        target: LatencyTarget,
+        board: WorkerBoard | None,
     ) -> None:
+        self._open = OpenRoutes(open_inference, predictor, switch, version=version)
+        self._reads = reads
+        self._target = target
+        self._board = board
         self._predictor = predictor
         self._reloader = reloader
         self._switch = switch
@@ -115,6 +130,7 @@ class ControlPlane:
             ("POST", "/feedback", self.feedback, "Say what became of a prediction"),
             ("POST", "/kill", self.kill, "Switch predictions off from the next request on"),
             ("POST", "/unkill", self.unkill, "Let predictions go on"),
+            *self._open.routes,
         )
         for method, path, function, summary in routes:
             app.add_api_route(
@@ -148,31 +164,55 @@ class ControlPlane:
         fresh = all(state.fresh for state in stores.values())
         able = killed is None and bool(live.models) and store_ok
         well = able and fresh and registry["ok"] and self._reloader.trouble is None
+        dependencies: dict[str, Any] = {
+            "online_store": {
+                "ok": store_ok,
+                "detail": {key: state.to_json() for key, state in stores.items()},
+            },
+            "registry": registry,
+            "model_loaded": {
+                "ok": bool(live.models) and self._reloader.trouble is None,
+                "detail": self._reloader.trouble or {m.name: m.label for m in _models(live)},
+            },
+            "features_fresh": {
+                "ok": fresh,
+                "detail": "within their time to live" if fresh else "stale",
+            },
+            "latency": self._target.to_json(),
+            "prediction_log": {
+                "ok": self._predictions.trouble is None,
+                "detail": self._predictions.trouble
+                or {"written": self._predictions.written, "dropped": self._predictions.dropped},
+            },
+        }
+        if self._board is not None:
+            dependencies["workers"] = self._workers(self._board)
         document = {
             "status": "killed" if killed else "ok" if well else "degraded" if able else "down",
             "version": self._version,
             "time": render(now),
-            "dependencies": {
-                "online_store": {
-                    "ok": store_ok,
-                    "detail": {key: state.to_json() for key, state in stores.items()},
-                },
-                "registry": registry,
-                "model_loaded": {
-                    "ok": bool(live.models) and self._reloader.trouble is None,
-                    "detail": self._reloader.trouble or {m.name: m.label for m in _models(live)},
-                },
-                "features_fresh": {"ok": fresh, "detail": "within their time to live"
-                                   if fresh else "stale"},
-                "prediction_log": {
-                    "ok": self._predictions.trouble is None,
-                    "detail": self._predictions.trouble
-                    or {"written": self._predictions.written, "dropped": self._predictions.dropped},
-                },
-            },
+            "dependencies": dependencies,
             "killed": None if killed is None else {"by": killed.by, "reason": killed.reason},
-        }  # fmt: skip
+        }
         return _json(document, 200 if able else 503)
+
+    @staticmethod
+    def _workers(board: WorkerBoard) -> dict[str, Any]:
+        """What the processes of this service have loaded, and whether it is the same."""
+        found = board.workers()
+        return {
+            "ok": len({tuple(sorted(one.models.items())) for one in found}) <= 1
+            and not any(one.trouble for one in found),
+            "detail": {
+                str(one.process): {"models": one.models, "trouble": one.trouble} for one in found
+            },
+        }
+
+    def said(self) -> Said:
+        """What this process tells the others of its service."""
+        live = self._predictor.live
+        models = {one.name: f"{one.label} {one.digest[:12]}" for one in _models(live)}
+        return Said(os.getpid(), models, self._reloader.trouble, self._metrics.families())
 
     def live(self) -> Response:
         return _json({"status": "ok"})
@@ -201,6 +241,8 @@ class ControlPlane:
 
     def reload(self) -> Response:
         changed = self._reloader.reload()
+        if self._board is not None:
+            self._board.ask_to_reload()
         live = self._predictor.live
         champion = live.models.get(live.champion) if live.champion else None
         return _json(
@@ -232,7 +274,9 @@ class ControlPlane:
         return _json({"killed": False, "by": body.by, "reason": body.reason})
 
     def metrics(self) -> Response:
-        return PlainTextResponse(self._metrics.text(), media_type=CONTENT_TYPE)
+        board = self._board
+        text = self._metrics.text() if board is None else to_text(board.figures())
+        return PlainTextResponse(text, media_type=CONTENT_TYPE)
 
     def docs(self) -> Response:
         return HTMLResponse(docs_page(self.app.openapi()))
@@ -248,6 +292,18 @@ class ControlPlane:
             ("predictions_logged_total", "counter", "Lines written.", log.written),
             ("predictions_dropped_total", "counter", "Lines that were not written.", log.dropped),
             ("predictions_waiting", "gauge", "Lines that wait to be written.", log.waiting),
+            (
+                "store_failing",
+                "gauge",
+                "1 while reads of the online store fail in a row.",
+                int(self._reads.failing),
+            ),
+            (
+                "store_refused_total",
+                "counter",
+                "Requests refused at once because the online store had just failed.",
+                self._reads.refused,
+            ),
         ):
             yield f"assay_{name}", kind, what, {}, value
 
@@ -260,38 +316,43 @@ def _json(document: Any, status: int = 200) -> Response:
     return Response(encode(document), status, media_type="application/json")
 
 
-def _problem(problem: Rejected) -> Response:
-    status = problem.kind.status
-    return Response(encode(problem.document()), status, media_type="application/problem+json")
+def _problem(request: Request, problem: Rejected) -> Response:
+    status, document = problem.kind.status, problem.document()
+    if request.url.path.startswith("/v2"):
+        document["error"] = problem.message  # where clients of the protocol look for it
+    return Response(encode(document), status, media_type="application/problem+json")
 
 
-def _on_error(_: Request, error: Exception) -> Response:
+def _on_error(request: Request, error: Exception) -> Response:
     if isinstance(error, Rejected):
-        return _problem(error)
+        return _problem(request, error)
     assert isinstance(error, AssayError)
     return _problem(
+        request,
         Rejected(UNAVAILABLE, error.message, found="a refusal", expected="a working dependency",
-                 hint=error.hint)
+                 hint=error.hint),
     )  # fmt: skip
 
 
-def _on_invalid(_: Request, error: Exception) -> Response:
+def _on_invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     if first["type"] == "json_invalid":
         reason = first.get("ctx", {}).get("error", "")
         return _problem(
-            Rejected(MALFORMED_BODY, f"the body is not JSON: {reason}", expected="a JSON object")
+            request,
+            Rejected(MALFORMED_BODY, f"the body is not JSON: {reason}", expected="a JSON object"),
         )
     place = ".".join(str(part) for part in first["loc"] if part != "body")
     found = first.get("input")
     return _problem(
+        request,
         Rejected(
             INVALID_BODY,
             f"{place[:120] or 'the body'}: {first['msg'][:300]}",
             found=sorted(map(str, found)) if isinstance(found, dict) else found,
             expected=first["msg"],
-        )
+        ),
     )
 
 
@@ -300,20 +361,22 @@ def _on_http(request: Request, error: Exception) -> Response:
     if error.status_code == 405:
         allowed = (error.headers or {}).get("Allow", "")
         made = _problem(
+            request,
             Rejected(
                 WRONG_METHOD,
                 f"{request.method} {request.url.path[:120]}: expected {allowed}",
                 found=request.method,
                 expected=allowed,
-            )
+            ),
         )
         made.headers["Allow"] = allowed
         return made
     if error.status_code == 404:
         path = request.url.path
         return _problem(
+            request,
             Rejected(UNKNOWN_PATH, f"no path {path[:120]!r}", found=path,
-                     expected="one of the paths in /docs")
+                     expected="one of the paths in /docs"),
         )  # fmt: skip
     kind = MALFORMED_BODY if error.status_code < 500 else UNAVAILABLE
-    return _problem(Rejected(kind, str(error.detail)[:300]))
+    return _problem(request, Rejected(kind, str(error.detail)[:300]))

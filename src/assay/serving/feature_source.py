@@ -56,6 +56,11 @@ class FeatureSource(Protocol):
         """Hash of the manifest that models name which read these features."""
         ...
 
+    @property
+    def may_wait(self) -> bool:
+        """Whether :meth:`rows` may wait for another machine, and not only for this one's disk."""
+        ...
+
     def rows(self, entities: Sequence[str], as_of: Instant) -> list[SourceRow | None]:
         """One row per entity, in their order: the latest that had happened and was known at
         ``as_of``, or None where there is none.

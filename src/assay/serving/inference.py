@@ -7,38 +7,74 @@ a declared structure and answering with one costs microseconds.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import msgspec
 
-from assay.serving.asgi import JSON, Receive, Scope, Send, answer, header, read_body, refuse
+from assay.serving.arrow import ARROW, read_stream, write_stream
+from assay.serving.asgi import (
+    JSON,
+    Receive,
+    Scope,
+    Send,
+    answer,
+    answer_whole,
+    check_kind,
+    read_body,
+    refuse,
+)
 from assay.serving.live_model import LiveModel
 from assay.serving.metrics import Metrics
+from assay.serving.neutral import HEADER as NEUTRAL_HEADER
+from assay.serving.neutral import NeutralAnswer
+from assay.serving.open_inference import OpenInference
 from assay.serving.prediction_log import PredictionLog
+from assay.serving.predictions import BatchPrediction, Prediction, Question
 from assay.serving.predictor import Predictor
-from assay.serving.rejections import MANIFEST_MISMATCH, Rejected
+from assay.serving.reception import REFUSED, REQUEST_ID, Head, Reception
+from assay.serving.refusals import Refusals
+from assay.serving.rejections import KILLED, MANIFEST_MISMATCH, Rejected
+from assay.serving.store_reads import StoreReads
 from assay.serving.wire import (
     batch_answer,
     decode_batch,
     decode_inference,
     decode_predict,
+    decode_predict_many,
+    encode,
     explain,
     inference_answer,
     predict_answer,
+    predict_many_answer,
     read_rows,
     read_timestamp,
 )
 
-MANIFEST_HEADER = b"x-assay-manifest"
-Route = Callable[[bytes, str | None], bytes]
+MODEL_HEADER = b"x-assay-model"
+VERSION_HEADER = b"x-assay-model-version"
+Reply: TypeAlias = tuple[bytes, bytes, tuple[tuple[bytes, bytes], ...]]
+"""A body, its content type and further headers."""
+_JSON_OR_ARROW = frozenset({JSON, ARROW})
+_SEVERAL = b'"instruments"'
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What answers a request whose features may have to be waited for."""
+
+    question: Question
+    finish: Callable[[list[Any]], Reply]
 
 
 class Inference:
-    """``/predict``, ``/inference/predict`` and ``/inference/batch`` over one predictor.
+    """``/predict``, ``/inference/predict``, ``/inference/batch`` and the infer routes of the Open
+    Inference Protocol over one predictor.
 
     Parameters
     ----------
     body_bytes: the longest body that is read.
-    ticks: nanoseconds on a clock that never goes back.
+    neutral: answer neutral signals while predictions are switched off, where there are some.
     """
 
     def __init__(
@@ -46,16 +82,25 @@ class Inference:
         predictor: Predictor,
         log: PredictionLog,
         metrics: Metrics,
+        reception: Reception,
+        reads: StoreReads,
+        refusals: Refusals,
         *,
         body_bytes: int,
+        neutral: bool,
         ticks: Callable[[], int],
     ) -> None:
         self._predictor = predictor
         self._log = log
         self._metrics = metrics
+        self._reception = reception
+        self._reads = reads
+        self._refusals = refusals
         self._body_bytes = body_bytes
+        self._neutral = neutral
         self._ticks = ticks
-        self.routes: dict[str, Route] = {
+        self.open_inference = OpenInference(predictor)
+        self.routes: dict[str, Callable[[bytes, Head], Reply | Asked]] = {
             "/predict": self._predict,
             "/inference/predict": self._infer,
             "/inference/batch": self._batch,
@@ -64,65 +109,197 @@ class Inference:
 
     async def serve(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a POST to one of :attr:`routes`."""
-        started = self._ticks()
+        head = self._reception.read(scope)
         try:
+            if REFUSED in scope or head.deadline < head.arrived:
+                self._reception.admit(scope, head)
+            if head.kind != JSON:
+                check_kind(head.kind, _JSON_OR_ARROW if path == "/inference/batch" else (JSON,))
             body = await read_body(scope, receive, self._body_bytes)
-            content = self.routes[path](body, header(scope, MANIFEST_HEADER))
+            if self._ticks() > head.deadline:
+                raise self._reception.too_late(head)
+            made = self.routes[path](body, head)
+            if isinstance(made, Asked):
+                made = await self._read_on(made, head)
+            content, kind, more = made
         except Rejected as problem:
-            await refuse(send, problem)
-            if problem.kind is MANIFEST_MISMATCH:
-                self._metrics.mismatches[path] += 1
-            self._metrics.observe(path, problem.kind.status, self._ticks() - started)
+            await self._refuse(path, head, problem, send)
             return
-        await answer(send, 200, content, JSON)
-        self._metrics.observe(path, 200, self._ticks() - started)
+        if more:
+            await answer(send, 200, content, kind, (REQUEST_ID, head.id), *more)
+        else:
+            await answer_whole(send, 200, content, kind, head.id)
+        self._metrics.observe(path, 200, self._ticks() - head.arrived)
 
-    def _predict(self, body: bytes, manifest: str | None) -> bytes:
+    async def serve_open(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a POST to an infer route of the Open Inference Protocol."""
+        route = self.open_inference.infer_route
+        head = self._reception.read(scope)
+        try:
+            self._reception.admit(scope, head)
+            model = self.open_inference.model_of(path)
+            self.open_inference.check_head(head)
+            body = await read_body(scope, receive, self._body_bytes)
+            self._reception.in_time(head)
+            made, reply = self.open_inference.infer(model, body, head)
+            self._note(made, head, len(made.values))
+        except Rejected as problem:
+            body = encode(problem.document() | {"error": problem.message})
+            await self._refuse(route, head, problem, send, body)
+            return
+        content, kind, more = reply
+        await answer(send, 200, content, kind, (REQUEST_ID, head.id), *more)
+        self._metrics.observe(route, 200, self._ticks() - head.arrived)
+
+    async def _refuse(
+        self, route: str, head: Head, problem: Rejected, send: Send, body: bytes | None = None
+    ) -> None:
+        await refuse(send, problem, (REQUEST_ID, head.id), body=body)
+        if problem.kind is MANIFEST_MISMATCH:
+            self._metrics.mismatches[route] += 1
+        taken = self._ticks() - head.arrived
+        self._metrics.observe(route, problem.kind.status, taken)
+        self._refusals.tell(route, head.id, problem, taken)
+
+    async def _read_on(self, asked: Asked, head: Head) -> Reply:
+        rows = await self._reads.rows(asked.question, head)
+        self._predictor.check_switch()  # time has passed
+        return asked.finish(rows)
+
+    def _note(self, made: Prediction | BatchPrediction, head: Head, count: int = 1) -> None:
+        """Count a prediction and have it written down, if it is in time."""
+        if self._ticks() > head.deadline:
+            raise self._reception.too_late(head)
+        self._keep(made, head, count)
+
+    def _keep(self, made: Prediction | BatchPrediction, head: Head, count: int = 1) -> None:
+        self._log.offer(made, head.id)
+        model = made.model
+        self._metrics.predictions[model.name, model.label] += count
+
+    # -- POST /predict -----------------------------------------------------------------------------
+
+    def _predict(self, body: bytes, head: Head) -> Reply | Asked:
         try:
             request = decode_predict(body)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            if _SEVERAL in body:
+                return self._predict_many(body, head)
             raise explain(body, error, None) from None
         at = None if request.timestamp is None else read_timestamp(request.timestamp)
-        made = self._predictor.predict(
-            request.instrument,
-            at,
-            request=request.request,
-            model=request.model,
-            manifest=manifest,
-        )
-        self._log.offer(made)
-        self._metrics.predictions[made.model.name, made.model.label] += 1
-        return predict_answer(made)
+        try:
+            asked = self._predictor.ask(
+                (request.instrument,), at, request.request,
+                model=request.model, manifest=head.manifest,
+            )  # fmt: skip
+        except Rejected as problem:
+            return self._off(
+                problem, request.model, lambda it: it.for_instrument(request.instrument)
+            )
+        if asked.may_wait:
+            return Asked(asked, lambda rows: self._answer_one(asked, rows, head))
+        return self._answer_one(asked, asked.read(), head)
 
-    def _infer(self, body: bytes, manifest: str | None) -> bytes:
+    def _answer_one(self, asked: Question, rows: list[Any], head: Head) -> Reply:
+        made = self._predictor.answer(asked, rows)
+        self._note(made, head)
+        return predict_answer(made), JSON, ()
+
+    def _predict_many(self, body: bytes, head: Head) -> Reply | Asked:
+        try:
+            request = decode_predict_many(body)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise explain(body, error, None) from None
+        at = None if request.timestamp is None else read_timestamp(request.timestamp)
+        try:
+            asked = self._predictor.ask_many(
+                request.instruments, at, request.requests,
+                model=request.model, manifest=head.manifest,
+            )  # fmt: skip
+        except Rejected as problem:
+            return self._off(
+                problem, request.model, lambda it: it.for_instruments(request.instruments)
+            )
+        if asked.may_wait:
+            return Asked(asked, lambda rows: self._answer_many(asked, rows, head))
+        return self._answer_many(asked, asked.read(), head)
+
+    def _answer_many(self, asked: Question, rows: list[Any], head: Head) -> Reply:
+        made = self._predictor.answer_many(asked, rows)
+        self._reception.in_time(head)
+        for one in made:
+            if isinstance(one, Prediction):
+                self._keep(one, head)
+        return predict_many_answer(asked, made), JSON, ()
+
+    # -- features that the caller brings -----------------------------------------------------------
+
+    def _infer(self, body: bytes, head: Head) -> Reply:
         try:
             request = decode_inference(body)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise explain(body, error, self._default_model()) from None
-        made = self._predictor.predict_features(
-            request.features,
-            names=request.feature_names,
-            model=request.model_name,
-            manifest=manifest,
-        )
-        self._log.offer(made)
-        self._metrics.predictions[made.model.name, made.model.label] += 1
-        return inference_answer(made)
+        try:
+            made = self._predictor.predict_features(
+                request.features,
+                names=request.feature_names,
+                model=request.model_name,
+                manifest=head.manifest,
+            )
+        except Rejected as problem:
+            return self._off(problem, request.model_name, NeutralAnswer.for_features)
+        self._note(made, head)
+        return inference_answer(made), JSON, ()
 
-    def _batch(self, body: bytes, manifest: str | None) -> bytes:
+    def _batch(self, body: bytes, head: Head) -> Reply:
+        if head.kind != JSON and check_kind(head.kind, _JSON_OR_ARROW) == ARROW:
+            return self._arrow(body, head)
         try:
             request = decode_batch(body)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise explain(body, error, self._default_model()) from None
-        made = self._predictor.predict_batch(
-            read_rows(request.batch),
-            names=request.feature_names,
-            model=request.model_name,
-            manifest=manifest,
-        )
-        self._log.offer(made)
-        self._metrics.predictions[made.model.name, made.model.label] += len(made.values)
-        return batch_answer(made)
+        try:
+            made = self._predictor.predict_batch(
+                read_rows(request.batch),
+                names=request.feature_names,
+                model=request.model_name,
+                manifest=head.manifest,
+            )
+        except Rejected as problem:
+            count = len(request.batch)
+            return self._off(problem, request.model_name, lambda it: it.for_rows(count))
+        self._note(made, head, len(made.values))
+        return batch_answer(made), JSON, ()
+
+    def _arrow(self, body: bytes, head: Head) -> Reply:
+        """A batch as an Arrow stream; answered with one, whose model is named in headers."""
+        name = head.headers.get(MODEL_HEADER, b"champion").decode("latin-1")
+        self._predictor.check_switch()
+        columns = self._predictor.live.find(name).schema.names
+        rows = read_stream(body, columns, self._predictor.limits.batch_rows)
+        made = self._predictor.predict_batch(rows, model=name, manifest=head.manifest)
+        self._note(made, head, len(made.values))
+        more = ((MODEL_HEADER, made.model.name.encode()),
+                (VERSION_HEADER, made.model.label.encode()))  # fmt: skip
+        return write_stream("prediction", made.values), ARROW, more
+
+    # -- else --------------------------------------------------------------------------------------
+
+    def _off(
+        self, problem: Rejected, model: str, answer_of: Callable[[NeutralAnswer], dict[str, Any]]
+    ) -> Reply:
+        """A neutral answer, where predictions are switched off and the desk wants one.
+
+        Raises
+        ------
+        Rejected: the problem itself in every other case.
+        """
+        if not self._neutral or problem.kind is not KILLED:
+            raise problem
+        chosen = self._predictor.live.find(model)
+        neutral = NeutralAnswer(chosen, problem, self._predictor.clock.now())
+        self._metrics.neutral += 1
+        return encode(answer_of(neutral)), JSON, (NEUTRAL_HEADER,)
 
     def _default_model(self) -> LiveModel | None:
         live = self._predictor.live

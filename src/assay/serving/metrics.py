@@ -1,4 +1,8 @@
-"""Counters and latencies in the Prometheus text format, kept by hand: a few dictionaries."""
+"""Counters and latencies in the Prometheus text format, kept by hand: a few dictionaries.
+
+Several processes of one service tell their figures together: each writes its own down, and
+whichever is asked adds them up (:mod:`~assay.serving.worker_figures`).
+"""
 
 from __future__ import annotations
 
@@ -6,13 +10,58 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 
+import msgspec
+
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 """Upper bounds of latency buckets in seconds."""
 _BUCKETS = tuple(round(bound * 1e9) for bound in BUCKETS)
+_GAUGE = "gauge"
 
 Sample = tuple[str, str, str, Mapping[str, str], float]
 """Name, type, help, labels and value of one figure that is asked for when it is needed."""
+
+
+class Family(msgspec.Struct):
+    """A metric: ``values`` by the text that stands before them, such as ``a_total{route="/x"}``."""
+
+    kind: str
+    what: str
+    values: dict[str, float]
+
+
+Families = dict[str, Family]
+
+
+def merged(several: Iterable[Families]) -> Families:
+    """The figures of several processes as one: counters and histograms are added, and a gauge is
+    the largest of them.
+    """
+    found: Families = {}
+    for families in several:
+        for name, one in families.items():
+            into = found.setdefault(name, Family(one.kind, one.what, {}))
+            for key, value in one.values.items():
+                before = into.values.get(key)
+                if before is None:
+                    into.values[key] = value
+                else:
+                    into.values[key] = max(before, value) if one.kind == _GAUGE else before + value
+    return found
+
+
+def without_gauges(families: Families) -> Families:
+    """What remains of the figures of a process that has ended."""
+    return {name: one for name, one in families.items() if one.kind != _GAUGE}
+
+
+def to_text(families: Families) -> str:
+    """Figures in the text format."""
+    lines = []
+    for name, one in families.items():
+        lines += [f"# HELP {name} {one.what}", f"# TYPE {name} {one.kind}"]
+        lines += [f"{key} {value}" for key, value in one.values.items()]
+    return "\n".join(lines) + "\n"
 
 
 class Metrics:
@@ -24,6 +73,7 @@ class Metrics:
         self.reloads: Counter[str] = Counter()
         self.feedback: Counter[str] = Counter()
         self.mismatches: Counter[str] = Counter()
+        self.neutral = 0
         self._latency: dict[str, list[int]] = {}
         self._seconds: Counter[str] = Counter()
         self._sources: list[Callable[[], Iterable[Sample]]] = []
@@ -41,60 +91,61 @@ class Metrics:
         """Ask ``source`` for further figures whenever the text is made."""
         self._sources.append(source)
 
+    def latency(self, route: str) -> tuple[int, ...]:
+        """How many requests of a route took how long so far, by :data:`BUCKETS` and beyond."""
+        return tuple(self._latency.get(route, ()))
+
     def text(self) -> str:
         """Everything, in the text format."""
-        lines: list[str] = []
+        return to_text(self.families())
+
+    def families(self) -> Families:
+        """Everything, by the names of the metrics."""
+        found: Families = {}
         for name, what, counter, labels in (
-            ("requests", "Requests answered.", self.requests, ("route", "status")),
-            ("predictions", "Predictions made.", self.predictions, ("model", "version")),
-        ):
-            lines += _head(f"assay_{name}_total", "counter", what)
-            lines += [
-                _line(f"assay_{name}_total", dict(zip(labels, map(str, key), strict=True)), value)
+            ("assay_requests_total", "Requests answered.", self.requests, ("route", "status")),
+            ("assay_predictions_total", "Predictions made.", self.predictions,
+             ("model", "version")),
+        ):  # fmt: skip
+            found[name] = Family("counter", what, {
+                _key(name, dict(zip(labels, map(str, key), strict=True))): value
                 for key, value in sorted(counter.items())
-            ]
-        for name, what, plain in (
-            ("reloads", "Reloads by outcome.", self.reloads),
-            ("feedback", "Realised outcomes reported.", self.feedback),
-        ):
-            lines += _head(f"assay_{name}_total", "counter", what)
-            lines += [
-                _line(f"assay_{name}_total", {"outcome": key}, value)
-                for key, value in sorted(plain.items())
-            ]
-        name = "assay_feature_manifest_mismatch_total"
-        lines += _head(name, "counter", "Requests refused for the manifest they follow.")
-        lines += [_line(name, {"route": key}, n) for key, n in sorted(self.mismatches.items())]
-        lines += self._histogram()
-        seen: set[str] = set()
+            })  # fmt: skip
+        for name, what, label, plain in (
+            ("assay_reloads_total", "Reloads by outcome.", "outcome", self.reloads),
+            ("assay_feedback_total", "Realised outcomes reported.", "outcome", self.feedback),
+            ("assay_feature_manifest_mismatch_total",
+             "Requests refused for the manifest they follow.", "route", self.mismatches),
+        ):  # fmt: skip
+            found[name] = Family("counter", what, {
+                _key(name, {label: key}): value for key, value in sorted(plain.items())
+            })  # fmt: skip
+        name = "assay_neutral_answers_total"
+        what = "Answers that mean nothing, given while predictions were switched off."
+        found[name] = Family("counter", what, {name: self.neutral})
+        found["assay_request_seconds"] = self._histogram()
         for source in self._sources:
             for name, kind, what, labels_of, value in source():
-                if name not in seen:
-                    seen.add(name)
-                    lines += _head(name, kind, what)
-                lines.append(_line(name, labels_of, value))
-        return "\n".join(lines) + "\n"
+                family = found.setdefault(name, Family(kind, what, {}))
+                family.values[_key(name, labels_of)] = value
+        return found
 
-    def _histogram(self) -> list[str]:
+    def _histogram(self) -> Family:
         name = "assay_request_seconds"
-        lines = _head(name, "histogram", "Time to answer a request, in seconds.")
+        values: dict[str, float] = {}
         for route, buckets in sorted(self._latency.items()):
             total = 0
             for bound, count in zip((*map(str, BUCKETS), "+Inf"), buckets, strict=True):
                 total += count
-                lines.append(_line(f"{name}_bucket", {"route": route, "le": bound}, total))
-            lines.append(_line(f"{name}_sum", {"route": route}, self._seconds[route] / 1e9))
-            lines.append(_line(f"{name}_count", {"route": route}, total))
-        return lines
+                values[_key(f"{name}_bucket", {"route": route, "le": bound})] = total
+            values[_key(f"{name}_sum", {"route": route})] = self._seconds[route] / 1e9
+            values[_key(f"{name}_count", {"route": route})] = total
+        return Family("histogram", "Time to answer a request, in seconds.", values)
 
 
-def _head(name: str, kind: str, what: str) -> list[str]:
-    return [f"# HELP {name} {what}", f"# TYPE {name} {kind}"]
-
-
-def _line(name: str, labels: Mapping[str, str], value: float) -> str:
+def _key(name: str, labels: Mapping[str, str]) -> str:
     inside = ",".join(f'{key}="{_escape(text)}"' for key, text in labels.items())
-    return f"{name}{{{inside}}} {value}" if inside else f"{name} {value}"
+    return f"{name}{{{inside}}}" if inside else name
 
 
 def _escape(text: str) -> str:

@@ -7,28 +7,45 @@ not reach one and should not have to.
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterator
 from html import escape
 from typing import Any
 
 import msgspec
 
+from assay.serving.arrow import ARROW
+from assay.serving.open_inference import OCTETS
 from assay.serving.rejections import KINDS
+from assay.serving.tensors import InferAnswer, InferRequest
 from assay.serving.wire import (
     BatchAnswer,
     BatchRequest,
     InferenceAnswer,
     InferenceRequest,
     PredictAnswer,
+    PredictManyAnswer,
+    PredictManyRequest,
     PredictRequest,
     Problem,
 )
 
-_ROUTES = (
-    ("/predict", "Predict for an instrument with its stored features", PredictRequest,
-     PredictAnswer),
-    ("/inference/predict", "Predict from features", InferenceRequest, InferenceAnswer),
-    ("/inference/batch", "Predict from rows of features", BatchRequest, BatchAnswer),
+_INFER = "/v2/models/{model}/infer"
+_ROUTES: tuple[tuple[str, str, tuple[Any, ...], tuple[Any, ...]], ...] = (
+    ("/predict", "Predict for an instrument, or several, with their stored features",
+     (PredictRequest, PredictManyRequest), (PredictAnswer, PredictManyAnswer)),
+    ("/inference/predict", "Predict from features", (InferenceRequest,), (InferenceAnswer,)),
+    ("/inference/batch", "Predict from rows of features", (BatchRequest,), (BatchAnswer,)),
+    (_INFER, "Infer by the Open Inference Protocol", (InferRequest,), (InferAnswer,)),
+    ("/v2/models/{model}/versions/{version}/infer", "The same by one version",
+     (InferRequest,), (InferAnswer,)),
 )  # fmt: skip
+_HEADERS = (
+    ("X-Assay-Manifest", "Hash of the feature manifest that the request follows."),
+    ("X-Request-Id", "Identifies the request in the answer and in the logs."),
+    ("X-Deadline-Ms", "How long the answer is waited for, in milliseconds."),
+)
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
 _STYLE = """body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}
 pre{background:#8881;padding:.8rem;overflow:auto}h2{margin-top:2.5rem;font-size:1.1rem}
 td,th{text-align:left;padding:.1rem 1rem .1rem 0;vertical-align:top}:root{color-scheme:light dark}
@@ -37,7 +54,9 @@ code{font-size:.9em}"""
 
 def complete(document: dict[str, Any]) -> dict[str, Any]:
     """FastAPI's OpenAPI document with the prediction routes and the problem documents."""
-    structures = [item for _, _, *both in _ROUTES for item in both]
+    structures = list(
+        dict.fromkeys(item for _, _, asked, replied in _ROUTES for item in (*asked, *replied))
+    )
     references, schemas = msgspec.json.schema_components(
         [*structures, Problem], ref_template="#/components/schemas/{name}"
     )
@@ -50,29 +69,26 @@ def complete(document: dict[str, Any]) -> dict[str, Any]:
         "description": "A problem document (RFC 9457)",
         "content": {"application/problem+json": {"schema": by_structure[Problem]}},
     }
-    for path, summary, request, reply in _ROUTES:
+    for path, summary, asked, replied in _ROUTES:
+        takes, gives = (
+            {"application/json": {"schema": _one_of([by_structure[one] for one in several])}}
+            for several in (asked, replied)
+        )
+        if path == "/inference/batch":
+            takes[ARROW.decode()] = gives[ARROW.decode()] = _BINARY
+        if path.endswith("/infer"):
+            takes[OCTETS.decode()] = gives[OCTETS.decode()] = _BINARY
         document["paths"][path] = {
             "post": {
                 "summary": summary,
-                "description": request.__doc__,
-                "operationId": path.strip("/").replace("/", "_"),
-                "parameters": [
-                    {
-                        "name": "X-Assay-Manifest",
-                        "in": "header",
-                        "required": False,
-                        "description": "Hash of the feature manifest that the request follows.",
-                        "schema": {"type": "string"},
-                    }
-                ],
-                "requestBody": {
-                    "required": True,
-                    "content": {"application/json": {"schema": by_structure[request]}},
-                },
+                "description": "\n\n".join(one.__doc__ or "" for one in asked),
+                "operationId": re.sub(r"\W+", "_", path.strip("/")).strip("_"),
+                "parameters": [*_parameters(path)],
+                "requestBody": {"required": True, "content": takes},
                 "responses": {
                     "200": {
-                        "description": (reply.__doc__ or "").strip(),
-                        "content": {"application/json": {"schema": by_structure[reply]}},
+                        "description": (replied[0].__doc__ or "").strip(),
+                        "content": gives,
                     }
                 },
             }
@@ -82,7 +98,22 @@ def complete(document: dict[str, Any]) -> dict[str, Any]:
             operation["responses"].pop("422", None)
             operation["responses"]["4XX"] = problem
             operation["responses"]["503"] = problem
+            operation["responses"]["504"] = problem
     return document
+
+
+def _one_of(references: list[Any]) -> Any:
+    return references[0] if len(references) == 1 else {"anyOf": references}
+
+
+def _parameters(path: str) -> Iterator[dict[str, Any]]:
+    for name in re.findall(r"{(\w+)}", path):
+        yield {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+    for name, what in _HEADERS:
+        yield {
+            "name": name, "in": "header", "required": False, "description": what,
+            "schema": {"type": "string"},
+        }  # fmt: skip
 
 
 def docs_page(document: dict[str, Any]) -> str:
@@ -116,6 +147,8 @@ def docs_page(document: dict[str, Any]) -> str:
 
 
 def _schema(schema: dict[str, Any], schemas: dict[str, Any]) -> str:
+    if "anyOf" in schema:
+        return "<p>or</p>".join(_schema(one, schemas) for one in schema["anyOf"])
     reference = schema.get("$ref")
     shown = schemas[reference.rpartition("/")[2]] if reference else schema
     fields = shown.get("properties")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import struct
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,14 +21,16 @@ from assay.domain.clock import Clock
 from assay.domain.instants import Instant, parse, render
 from assay.errors import AssayError
 from assay.serving.feature_rate import FeatureRate, asked_of_store, asked_with_features
-from assay.serving.predictor import BatchPrediction, Prediction
+from assay.serving.predictions import BatchPrediction, Prediction
 from assay.serving.rejections import NO_PREDICTION, Rejected
+from assay.serving.wire import render_again
 from assay.storage.files import append_line, drop_torn_tail
 from assay.storage.locks import FileLock
 
 _REMEMBERED = 50_000
 _READ_BACK = 32 * 2**20  # bytes of the log's end from which memory is filled at a start
 _PAUSE = 0.05
+_PATIENCE = 4  # pauses until what another process answered is in the file, if it ever was
 _MOST_BYTES = 64 * 2**20
 _encode = msgspec.json.Encoder().encode
 
@@ -42,6 +44,8 @@ class Answered(msgspec.Struct, frozen=True, gc=False):
     version: str
     prediction: float
     direction: str | None
+    instrument: str
+    at: Instant
 
 
 class _Written(msgspec.Struct, frozen=True, gc=False):
@@ -54,6 +58,7 @@ class _Written(msgspec.Struct, frozen=True, gc=False):
     manifest: str | None
     latency_ms: float
     feature_log_rate: float | msgspec.UnsetType  # left out where it is 1
+    request_id: str | msgspec.UnsetType
 
 
 class _Given(_Written, frozen=True, gc=False):
@@ -106,6 +111,8 @@ class PredictionLog:
     capacity: lines that may wait, of 64 MiB together; further ones are dropped and counted.
     feature_log_rate: share of predictions whose features are written, by the hash of what was
         asked; see :mod:`~assay.serving.feature_rate`. The rest of the line always is.
+    shared: whether other processes answer too, so that feedback about their predictions is asked
+        for here; it is found in the file.
 
     Raises
     ------
@@ -113,9 +120,17 @@ class PredictionLog:
     """
 
     def __init__(
-        self, path: Path, *, capacity: int = 20_000, feature_log_rate: float = 1.0
+        self,
+        path: Path,
+        *,
+        capacity: int = 20_000,
+        feature_log_rate: float = 1.0,
+        shared: bool = False,
     ) -> None:
         self.path = path
+        self._shared = shared
+        self._read_to = 0
+        self._reading = threading.Lock()
         self._rate = FeatureRate(feature_log_rate)
         self.capacity = capacity
         self.written = 0
@@ -124,6 +139,8 @@ class PredictionLog:
         self._waiting: list[bytes] = []
         self._size = 0
         self._queue = threading.Lock()
+        # What is asked thousands of times a second puts it down; what is asked rarely sorts it.
+        self._fresh: deque[Answered] = deque(maxlen=_REMEMBERED)
         self._recent: OrderedDict[tuple[str, Instant], tuple[Answered, ...]] = OrderedDict()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -131,10 +148,7 @@ class PredictionLog:
 
     def start(self) -> None:
         """Remember the file's last predictions and begin to write."""
-        for line in self._last_lines():
-            if line.instrument is not None and line.prediction is not None:
-                answered = Answered(line.model, line.version, line.prediction, line.direction)
-                self._remember(line.instrument, parse(line.timestamp), answered)
+        self._read_on()
         self._thread = threading.Thread(target=self._write_on, name="prediction-log", daemon=True)
         self._thread.start()
 
@@ -145,13 +159,16 @@ class PredictionLog:
             self._thread.join()
         self._write()
 
-    def offer(self, made: Prediction | BatchPrediction) -> None:
-        """Take a prediction to be written; never waits."""
+    def offer(self, made: Prediction | BatchPrediction, request_id: bytes | None = None) -> None:
+        """Take a prediction to be written, with the id of its request; never waits."""
         if isinstance(made, Prediction) and made.instrument is not None:
             model = made.model
-            answered = Answered(model.name, model.label, made.value, made.direction)
-            self._remember(made.instrument, made.at, answered)
-        line = _encode(_line_of(made, self._rate))
+            self._fresh.append(
+                Answered(
+                    model.name, model.label, made.value, made.direction, made.instrument, made.at
+                )
+            )
+        line = _encode(_line_of(made, self._rate, request_id))
         with self._queue:
             if len(self._waiting) < self.capacity and self._size + len(line) <= _MOST_BYTES:
                 self._waiting.append(line)
@@ -167,15 +184,20 @@ class PredictionLog:
     def find(self, instrument: str, at: Instant, model: str | None) -> tuple[Answered, ...]:
         """The predictions for an instrument and a moment, by one model or by any.
 
+        Where other processes answer too it reads what they wrote, and waits a little for it.
+
         Raises
         ------
         Rejected: none is remembered.
         """
-        found = tuple(
-            one
-            for one in self._recent.get((instrument, at), ())
-            if model is None or one.model == model
-        )
+        found = self._find(instrument, at, model)
+        for _ in range(_PATIENCE if self._shared else 0):
+            if found:
+                break
+            self._read_on()
+            found = self._find(instrument, at, model)
+            if not found and self._stop.wait(_PAUSE):
+                break
         if not found:
             raise Rejected(
                 NO_PREDICTION,
@@ -187,8 +209,27 @@ class PredictionLog:
             )
         return found
 
-    def _remember(self, instrument: str, at: Instant, answered: Answered) -> None:
-        key = (instrument, at)
+    def _find(self, instrument: str, at: Instant, model: str | None) -> tuple[Answered, ...]:
+        with self._reading:
+            while self._fresh:
+                self._remember(self._fresh.popleft())
+            known = self._recent.get((instrument, at), ())
+        return tuple(one for one in known if model is None or one.model == model)
+
+    def _read_on(self) -> None:
+        """Remember what the file has behind what was read of it last."""
+        with self._reading:
+            for line in self._last_lines():
+                if line.instrument is not None and line.prediction is not None:
+                    self._remember(
+                        Answered(
+                            line.model, line.version, line.prediction, line.direction,
+                            line.instrument, parse(line.timestamp),
+                        )
+                    )  # fmt: skip
+
+    def _remember(self, answered: Answered) -> None:
+        key = (answered.instrument, answered.at)
         earlier = tuple(one for one in self._recent.get(key, ()) if one.model != answered.model)
         self._recent[key] = (*earlier, answered)
         while len(self._recent) > _REMEMBERED:
@@ -199,8 +240,11 @@ class PredictionLog:
             return
         with self.path.open("rb") as handle:
             size = handle.seek(0, 2)
-            handle.seek(max(0, size - _READ_BACK))
-            lines = handle.read().splitlines()
+            start = 0 if self._read_to > size else self._read_to  # it was begun anew
+            start = handle.seek(max(start, size - _READ_BACK))
+            whole, found, _ = handle.read().rpartition(b"\n")
+            self._read_to = start + len(whole) + len(found)
+            lines = whole.splitlines()
         decoder = msgspec.json.Decoder(_Remembered)
         for line in lines[-_REMEMBERED:]:
             try:
@@ -283,7 +327,9 @@ class FeedbackLog:
         return joined
 
 
-def _line_of(made: Prediction | BatchPrediction, rate: FeatureRate) -> _Written:
+def _line_of(
+    made: Prediction | BatchPrediction, rate: FeatureRate, request_id: bytes | None
+) -> _Written:
     model = made.model
     every = rate.share == 1.0
     written = every or rate.takes(_asked(made))
@@ -295,6 +341,7 @@ def _line_of(made: Prediction | BatchPrediction, rate: FeatureRate) -> _Written:
         model.manifest,
         made.elapsed / 1e6,
         msgspec.UNSET if every else rate.share,
+        msgspec.UNSET if request_id is None else request_id.decode("ascii"),
     )
     if isinstance(made, BatchPrediction):
         rows = made.features.tolist() if written else msgspec.UNSET
@@ -311,8 +358,8 @@ def _line_of(made: Prediction | BatchPrediction, rate: FeatureRate) -> _Written:
         made.direction,
         made.instrument,
         made.confidence,
-        render(made.event_time),
-        render(made.known_time),
+        render_again(made.event_time),
+        render_again(made.known_time),
         made.stale,
         msgspec.UNSET if made.request is None else made.request,
     )

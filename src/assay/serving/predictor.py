@@ -8,25 +8,27 @@ from dataclasses import dataclass
 from datetime import datetime
 from time import perf_counter_ns
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from assay.domain.clock import Clock
 from assay.domain.instants import MAX_INSTANT, MIN_INSTANT, Instant, from_datetime, render
-from assay.errors import ContractViolation, IncompatibleVersion
-from assay.serving.feature_source import FeatureSource
+from assay.errors import ContractViolation, IncompatibleVersion, did_you_mean
+from assay.serving.feature_source import FeatureSource, SourceRow
 from assay.serving.kill_switch import KillSwitch
 from assay.serving.live_model import CHAMPION, LiveModel, LiveModels
+from assay.serving.predictions import BatchPrediction, Limits, Prediction, Question, judge
 from assay.serving.rejections import (
     BATCH_TOO_LARGE,
     FEATURE_COUNT,
     FUTURE_TIMESTAMP,
+    INPUT_NAMES,
     INVALID_TIMESTAMP,
     MANIFEST_MISMATCH,
     MANIFEST_MISSING,
     MODEL_FAILED,
     NO_FEATURES,
+    NO_INSTRUMENTS,
     Rejected,
 )
 from assay.serving.request_inputs import RequestInputs
@@ -40,69 +42,6 @@ from assay.serving.rows import (
     read_row,
 )
 from assay.serving.wiring import Wiring
-
-_BULLISH, _BEARISH = "bullish", "bearish"
-_THRESHOLD = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What a predictor accepts.
-
-    Attributes
-    ----------
-    require_manifest: whether a caller has to name the manifest that its features follow.
-    refuse_stale: whether stale features are refused, or answered and reported as stale.
-    batch_rows: rows of a batch at most.
-    """
-
-    require_manifest: bool = True
-    refuse_stale: bool = True
-    batch_rows: int = 1_024
-
-
-class Prediction(msgspec.Struct, frozen=True, gc=False):
-    """One answer, with everything it rests on.
-
-    Attributes
-    ----------
-    value: what the model answered: its value, or the probability of a rise.
-    direction, confidence: for a probability, ``bullish`` from 0.5 on, and 2 |p - 0.5|; else None.
-    model: the version that answered.
-    features: the values read, float64, in the order of the model's columns. The model was given
-        them rounded to float32.
-    at: the moment asked about.
-    instrument, event_time, known_time, stale: None where the caller brought the features.
-    elapsed: nanoseconds that it took.
-    request: what the request brought; None for a model that takes nothing, and where the caller
-        brought the features.
-    """
-
-    value: float
-    direction: str | None
-    confidence: float | None
-    model: LiveModel
-    features: list[float]
-    at: Instant
-    instrument: str | None
-    event_time: Instant | None
-    known_time: Instant | None
-    stale: bool | None
-    elapsed: int
-    request: dict[str, float] | None = None
-
-
-class BatchPrediction(msgspec.Struct, frozen=True, gc=False):
-    """The answers to several rows, all by one version.
-
-    ``features`` are the values read, float64, shape (n, k), in the order of the model's columns.
-    """
-
-    values: list[float]
-    model: LiveModel
-    features: NDArray[np.float64]
-    at: Instant
-    elapsed: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +112,16 @@ class Predictor:
         """
         self._wire_one(model)
 
+    def check_switch(self) -> None:
+        """Refuse while predictions are switched off.
+
+        Raises
+        ------
+        Rejected: they are.
+        """
+        if self._switch is not None:
+            self._switch.check()
+
     def inputs_of(self, name: str) -> RequestInputs | None:
         """What a request for a live model has to bring; None for nothing."""
         wiring = self._loaded.wiring.get(name)
@@ -201,6 +150,55 @@ class Predictor:
         ------
         Rejected: nothing was predicted; ``kind`` says why.
         """
+        asked = self.ask((instrument,), as_of, request, model=model, manifest=manifest)
+        return self.answer(asked, asked.read())
+
+    def predict_many(
+        self,
+        instruments: Sequence[str],
+        as_of: Instant | datetime | None = None,
+        *,
+        requests: Mapping[str, Mapping[str, float]] | None = None,
+        model: str = CHAMPION,
+        manifest: str | None = None,
+    ) -> list[Prediction | Rejected]:
+        """Predict for several instruments as :meth:`predict` does for one: one moment, one version,
+        one round trip to the store.
+
+        Each answer has the bits that :meth:`predict` gives, in the order of the instruments; in the
+        place of one that cannot be given stands why.
+
+        Parameters
+        ----------
+        requests: what the request brings, by instrument.
+
+        Raises
+        ------
+        Rejected: no instrument can be answered, for a reason that none of them is the cause of.
+        """
+        asked = self.ask_many(instruments, as_of, requests, model=model, manifest=manifest)
+        return self.answer_many(asked, asked.read())
+
+    # -- in steps: for callers that do not want to wait while rows are read ------------------------
+
+    def ask(
+        self,
+        instruments: tuple[str, ...],
+        as_of: Instant | datetime | None,
+        *requests: Mapping[str, float] | None,
+        model: str,
+        manifest: str | None,
+    ) -> Question:
+        """Check everything about a request that can be checked before its rows are read.
+
+        Parameters
+        ----------
+        requests: what the request brings for each instrument.
+
+        Raises
+        ------
+        Rejected: it cannot be answered.
+        """
         started = self._ticks()
         if self._switch is not None:
             self._switch.check()
@@ -226,8 +224,79 @@ class Predictor:
                 expected=sorted(self.sources),
                 hint="send the features to /inference/predict",
             )
-        brought = wiring.read(request)
-        row = wiring.row(instrument, moment, refuse_stale=self.limits.refuse_stale)
+        brought = tuple(map(wiring.read, requests))
+        may_wait = wiring.source.may_wait
+        return Question(chosen, wiring, instruments, moment, brought, may_wait, started)
+
+    def ask_many(
+        self,
+        instruments: Sequence[str],
+        as_of: Instant | datetime | None,
+        requests: Mapping[str, Mapping[str, float]] | None,
+        *,
+        model: str,
+        manifest: str | None,
+    ) -> Question:
+        """:meth:`ask` for several instruments, with what the request brings by instrument.
+
+        Raises
+        ------
+        Rejected: none of them can be answered.
+        """
+        count = len(instruments)
+        if not 1 <= count <= self.limits.batch_rows:
+            raise Rejected(
+                BATCH_TOO_LARGE if count else NO_INSTRUMENTS,
+                f"the request names {count} instruments: expected 1 to {self.limits.batch_rows}",
+                found=count,
+                expected=f"1 to {self.limits.batch_rows}",
+                hint="send several smaller requests" if count else None,
+            )
+        given = requests or {}
+        for name in given:
+            if name not in instruments:
+                raise Rejected(
+                    INPUT_NAMES,
+                    f"requests has {name[:80]!r}, which is not among the instruments",
+                    found=name,
+                    expected=list(instruments),
+                    hint=did_you_mean(name[:80], instruments),
+                )
+        brought = (given.get(name) for name in instruments)
+        return self.ask(tuple(instruments), as_of, *brought, model=model, manifest=manifest)
+
+    def answer(self, asked: Question, rows: Sequence[SourceRow | None]) -> Prediction:
+        """The answer to a question about one instrument, from what its :meth:`~Question.read` gave.
+
+        Raises
+        ------
+        Rejected: nothing was predicted.
+        """
+        return self._answer(asked, asked.instruments[0], rows[0], asked.brought[0])
+
+    def answer_many(
+        self, asked: Question, rows: Sequence[SourceRow | None]
+    ) -> list[Prediction | Rejected]:
+        """The answers to a question about several instruments; see :meth:`predict_many`."""
+        made: list[Prediction | Rejected] = []
+        for instrument, row, brought in zip(asked.instruments, rows, asked.brought, strict=True):
+            try:
+                # One by one, though a batch would be quicker: the bits of a row must not depend on
+                # which others were asked about, and one that fails must not fail the others.
+                made.append(self._answer(asked, instrument, row, brought))
+            except Rejected as problem:
+                made.append(problem)
+        return made
+
+    def _answer(
+        self,
+        asked: Question,
+        instrument: str,
+        stored: SourceRow | None,
+        brought: dict[str, float] | None,
+    ) -> Prediction:
+        wiring, chosen = asked.wiring, asked.model
+        row = wiring.fit(stored, instrument, asked.moment, refuse_stale=self.limits.refuse_stale)
         features = wiring.features(row, brought)
         value = self._run_one(chosen, features, stored=True)
         direction, confidence = judge(chosen, value)
@@ -237,12 +306,12 @@ class Predictor:
             confidence,
             chosen,
             features,
-            moment,
+            asked.moment,
             instrument,
             row.event_time,
             row.known_time,
             row.stale,
-            self._ticks() - started,
+            self._ticks() - asked.started,
             brought,
         )
 
@@ -382,13 +451,6 @@ class Predictor:
 
     def _wire_one(self, model: LiveModel) -> Wiring | None:
         return Wiring.of(model, self.sources, self.requests)
-
-
-def judge(model: LiveModel, value: float) -> tuple[str | None, float | None]:
-    """Direction and confidence of an answer; None for a model that gives no probability."""
-    if not model.model.gives_probability:
-        return None, None
-    return (_BULLISH if value >= _THRESHOLD else _BEARISH), 2.0 * abs(value - _THRESHOLD)
 
 
 def _instant(moment: Instant | datetime) -> Instant:

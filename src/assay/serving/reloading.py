@@ -50,6 +50,7 @@ class Reloader:
     switch: its file is looked at as well, so that a kill is recorded when it happens.
     follow: called before sources are refreshed, about once a second: for what else is to be taken
         notice of, such as which sources there are.
+    asked: compares unequal after every time that another process asked for a reload.
     """
 
     def __init__(
@@ -64,7 +65,9 @@ class Reloader:
         poll_seconds: float = 60.0,
         ticks: Callable[[], int] = perf_counter_ns,
         follow: Callable[[], None] = lambda: None,
+        asked: Callable[[], object] | None = None,
     ) -> None:
+        self._asked = asked or (lambda: None)
         self._follow = follow
         self._predictor = predictor
         self._source = source
@@ -180,7 +183,7 @@ class Reloader:
                 if monotonic() - refreshed >= _REFRESH_SECONDS:
                     refreshed = monotonic()
                     self._refresh()
-                pointer = self._source.pointer()
+                pointer = (self._source.pointer(), self._asked())
                 due = monotonic() - polled >= self._poll_seconds
                 if pointer == seen and not due:
                     continue

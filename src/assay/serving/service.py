@@ -10,20 +10,36 @@ from time import perf_counter_ns
 from typing import Any
 
 from assay.domain.clock import Clock
-from assay.serving.asgi import Disconnected, Receive, Scope, Send, read_body, refuse
+from assay.serving.asgi import (
+    Disconnected,
+    Receive,
+    Scope,
+    Send,
+    check_kind,
+    read_body,
+    refuse,
+)
 from assay.serving.control import ControlPlane
 from assay.serving.inference import Inference
 from assay.serving.kill_switch import KillSwitch
+from assay.serving.latency_target import LatencyTarget
 from assay.serving.live_model import LiveSource
 from assay.serving.metrics import Metrics
+from assay.serving.neutral import NEUTRAL, REFUSE
+from assay.serving.open_inference import OpenInference
 from assay.serving.prediction_log import FeedbackLog, PredictionLog
 from assay.serving.predictor import Predictor
+from assay.serving.reception import REQUEST_ID, Reception
+from assay.serving.refusals import Refusals
 from assay.serving.rejections import INTERNAL, WRONG_METHOD, Rejected
 from assay.serving.reloading import Reloader
 from assay.serving.service_record import ServiceRecord
+from assay.serving.store_reads import StoreReads
+from assay.serving.worker_board import WorkerBoard
 
 _LOG = logging.getLogger("assay.serving")
 _OTHER = "other"
+_MODELS = "/v2/models/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +50,37 @@ class ServiceFiles:
     feedback: Path
 
 
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """How a service goes about its work.
+
+    Attributes
+    ----------
+    body_bytes: the longest body that is read.
+    queue: predictions that may wait to be written down.
+    feature_log_rate: share of predictions whose features are written down with them.
+    poll_seconds: how often the registry itself is asked, besides the push.
+    deadline_ms: how long a prediction may take at most.
+    store_threads: reads of a store on another machine that may be under way at once.
+    kill_policy: ``refuse`` or ``neutral``; see :mod:`~assay.serving.neutral`.
+    p99_ms: the target that ``GET /health`` and metrics hold the 99th percentile against.
+    capacity, connections: requests under way and open connections at most, in this process.
+    instance: begins the ids of its requests; no other process has the same.
+    """
+
+    body_bytes: int = 2**20
+    queue: int = 20_000
+    feature_log_rate: float = 1.0
+    poll_seconds: float = 60.0
+    deadline_ms: float = 1_000.0
+    store_threads: int = 16
+    kill_policy: str = REFUSE
+    p99_ms: float = 50.0
+    capacity: int = 256
+    connections: int = 1_024
+    instance: str = "local"
+
+
 class Service:
     """``/predict`` and its like in plain ASGI, everything else through FastAPI.
 
@@ -42,11 +89,8 @@ class Service:
     predictor: answers. source: what should be live; see :class:`~assay.serving.reloading.Reloader`.
     switch, record: the predictor's kill switch, and where loads and kills are recorded.
     registry_state: for ``GET /health``.
-    body_bytes: the longest body that is read.
-    queue: predictions that may wait to be written down.
-    feature_log_rate: share of predictions whose features are written down with them.
-    poll_seconds: how often the registry itself is asked, besides the push.
     version: of the package.
+    board: what the processes of one service know of each other; None for the only one.
     follow: called about once a second; see :class:`~assay.serving.reloading.Reloader`.
     """
 
@@ -61,29 +105,42 @@ class Service:
         registry_state: Callable[[], str],
         *,
         version: str,
-        body_bytes: int = 2**20,
-        queue: int = 20_000,
-        feature_log_rate: float = 1.0,
-        poll_seconds: float = 60.0,
+        operation: Operation | None = None,
+        board: WorkerBoard | None = None,
         ticks: Callable[[], int] = perf_counter_ns,
         follow: Callable[[], None] = lambda: None,
     ) -> None:
+        self.operation = chosen = operation or Operation()
         self.predictor = predictor
         self.metrics = Metrics()
         self.predictions = PredictionLog(
-            files.predictions, capacity=queue, feature_log_rate=feature_log_rate
+            files.predictions,
+            capacity=chosen.queue,
+            feature_log_rate=chosen.feature_log_rate,
+            shared=board is not None,
         )
         self.reloader = Reloader(
             predictor, source, record, self.metrics, clock, switch,
-            poll_seconds=poll_seconds, ticks=ticks, follow=follow,
+            poll_seconds=chosen.poll_seconds, ticks=ticks, follow=self._follow,
+            asked=None if board is None else board.asked_to_reload,
         )  # fmt: skip
+        self._followed = follow
         self._record = record
-        self._body_bytes = body_bytes
+        self._board = board
         self._ticks = ticks
+        self._reception = Reception(chosen.instance, deadline_ms=chosen.deadline_ms, ticks=ticks)
+        self._reads = StoreReads(self._reception, threads=chosen.store_threads, ticks=ticks)
         self._inference = Inference(
-            predictor, self.predictions, self.metrics, body_bytes=body_bytes, ticks=ticks
-        )
+            predictor, self.predictions, self.metrics, self._reception, self._reads,
+            Refusals(ticks=ticks),
+            body_bytes=chosen.body_bytes, neutral=chosen.kill_policy == NEUTRAL, ticks=ticks,
+        )  # fmt: skip
         self._hot = frozenset(self._inference.routes)
+        self._is_infer = OpenInference.is_infer
+        self._target = LatencyTarget(
+            self.metrics, (*sorted(self._hot), OpenInference.infer_route),
+            milliseconds=chosen.p99_ms, ticks=ticks,
+        )  # fmt: skip
         self._control = ControlPlane(
             predictor,
             self.reloader,
@@ -94,6 +151,10 @@ class Service:
             clock,
             registry_state,
             version=version,
+            open_inference=self._inference.open_inference,
+            reads=self._reads,
+            target=self._target,
+            board=board,
         )
         paths = self._control.app.openapi()["paths"]
         self._known = frozenset(paths) | {"/metrics", "/docs", "/openapi.json"}
@@ -103,12 +164,21 @@ class Service:
         self._record.append("started")
         self.predictions.start()
         self.reloader.start()
+        if self._board is not None:
+            self._board.start(self._control.said)
 
     def stop(self) -> None:
         """Write what waits, and end the threads."""
         self.reloader.stop()
+        self._reads.close()
         self.predictions.stop()
+        if self._board is not None:
+            self._board.stop()
         self._record.append("stopped")
+
+    def _follow(self) -> None:
+        self._target.look()
+        self._followed()
 
     def openapi(self) -> dict[str, Any]:
         """The description of every route."""
@@ -125,22 +195,27 @@ class Service:
         try:
             if path in self._hot and scope["method"] == "POST":
                 await self._inference.serve(path, scope, receive, send)
+            elif self._is_infer(path) and scope["method"] == "POST":
+                await self._inference.serve_open(path, scope, receive, send)
             else:
                 await self._other(path, scope, receive, send)
         except Disconnected:
             return
         except Exception as error:  # noqa: BLE001 - the last resort: a defect must be seen, and must not kill
-            _LOG.exception("%s %s", scope["method"], path)
-            self.metrics.observe(path if path in self._known else _OTHER, 500, 0)
-            await refuse(
-                send,
-                Rejected(
-                    INTERNAL,
-                    f"{type(error).__name__} while answering; the server's log tells where",
-                    found=type(error).__name__,
-                    expected="an answer",
-                ),
-            )
+            await self._failed(path, scope, error, send)
+
+    async def _failed(self, path: str, scope: Scope, error: Exception, send: Send) -> None:
+        head = self._reception.read(scope)
+        told = {"route": self._route(path), "request_id": head.id.decode("ascii")}
+        _LOG.error("%s %s: a defect", scope["method"], path, exc_info=error, extra={"fields": told})
+        self.metrics.observe(self._route(path), 500, self._ticks() - head.arrived)
+        problem = Rejected(
+            INTERNAL,
+            f"{type(error).__name__} while answering; the server's log tells where",
+            found=type(error).__name__,
+            expected="an answer",
+        )
+        await refuse(send, problem, (REQUEST_ID, head.id))
 
     async def _live(self, receive: Receive, send: Send) -> None:
         """Start and stop with the server."""
@@ -152,29 +227,37 @@ class Service:
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _other(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
-        started = self._ticks()
+        head = self._reception.read(scope)
         status = 500
 
         async def counted(message: MutableMapping[str, Any]) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                message["headers"] = [*message.get("headers", ()), (REQUEST_ID, head.id)]
             await send(message)
 
         try:
-            if path in self._hot:
+            if path in self._hot or self._is_infer(path):
                 raise Rejected(
-                    WRONG_METHOD, f"{scope['method']} {path}: expected POST",
+                    WRONG_METHOD, f"{scope['method']} {path[:120]}: expected POST",
                     found=scope["method"], expected="POST",
                 )  # fmt: skip
             if scope["method"] == "POST" and path in self._known:
-                receive = _replay(await read_body(scope, receive, self._body_bytes))
+                check_kind(head.kind)
+                receive = _replay(await read_body(scope, receive, self.operation.body_bytes))
             await self._control.app(scope, receive, counted)
         except Rejected as problem:
             await refuse(counted, problem)
-        self.metrics.observe(
-            path if path in self._known else _OTHER, status, self._ticks() - started
-        )
+        self.metrics.observe(self._route(path), status, self._ticks() - head.arrived)
+
+    def _route(self, path: str) -> str:
+        """What metrics call a path: there are as many as routes, whatever is asked for."""
+        if path in self._known:
+            return path
+        if path.startswith(_MODELS):
+            return OpenInference.infer_route if self._is_infer(path) else _MODELS + "{model}"
+        return _OTHER
 
 
 def _replay(body: bytes) -> Receive:

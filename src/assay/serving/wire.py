@@ -6,6 +6,7 @@ import json
 import math
 import re
 import struct
+from functools import lru_cache
 from itertools import chain
 from typing import Annotated, Any
 
@@ -15,7 +16,7 @@ import numpy as np
 from assay.domain.instants import Instant, parse, render
 from assay.errors import ContractViolation
 from assay.serving.live_model import CHAMPION, LiveModel
-from assay.serving.predictor import BatchPrediction, Prediction
+from assay.serving.predictions import BatchPrediction, Prediction, Question
 from assay.serving.rejections import (
     FEATURE_TYPE,
     FEATURE_VALUE,
@@ -55,6 +56,18 @@ class PredictRequest(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     ] = None
 
 
+class PredictManyRequest(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """Predict for several instruments at one moment, by one version.
+
+    ``requests`` holds what the request brings for each instrument that needs it.
+    """
+
+    instruments: list[str]
+    timestamp: str | None = None
+    model: str = CHAMPION
+    requests: dict[str, dict[str, float]] | None = None
+
+
 class InferenceRequest(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """Predict from features: numbers in the model's order, or by name.
 
@@ -72,6 +85,18 @@ class BatchRequest(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     batch: list[list[float] | dict[str, float]]
     model_name: str = CHAMPION
     feature_names: list[str] | None = None
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """A problem document (RFC 9457) with the value found and what was expected."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    found: Any
+    expected: Any
+    hint: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class FeatureTimes(msgspec.Struct, frozen=True):
@@ -98,6 +123,33 @@ class PredictAnswer(msgspec.Struct, frozen=True):
     latency_ms: float
 
 
+class EntityAnswer(msgspec.Struct, frozen=True):
+    """The part of a :class:`PredictManyAnswer` about one instrument: a prediction, or the problem
+    document that says why there is none.
+    """
+
+    instrument: str
+    prediction: float | msgspec.UnsetType = msgspec.UNSET
+    direction: str | msgspec.UnsetType | None = msgspec.UNSET
+    confidence: float | msgspec.UnsetType | None = msgspec.UNSET
+    features_used: dict[str, float] | msgspec.UnsetType = msgspec.UNSET
+    feature_times: FeatureTimes | msgspec.UnsetType = msgspec.UNSET
+    stale: bool | msgspec.UnsetType | None = msgspec.UNSET
+    problem: Problem | msgspec.UnsetType = msgspec.UNSET
+
+
+class PredictManyAnswer(msgspec.Struct, frozen=True):
+    """Predictions for several instruments, in their order, all by one version."""
+
+    predictions: list[EntityAnswer]
+    refused: int
+    model: str
+    model_version: str
+    manifest: str | None
+    timestamp: str
+    latency_ms: float
+
+
 class InferenceAnswer(msgspec.Struct, frozen=True):
     """A prediction from features."""
 
@@ -118,20 +170,11 @@ class BatchAnswer(msgspec.Struct, frozen=True):
     timestamp: str
 
 
-class Problem(msgspec.Struct, frozen=True):
-    """A problem document (RFC 9457) with the value found and what was expected."""
-
-    type: str
-    title: str
-    status: int
-    detail: str
-    found: Any
-    expected: Any
-    hint: str | msgspec.UnsetType = msgspec.UNSET
-
-
 encode = msgspec.json.Encoder().encode
+render_again = lru_cache(maxsize=4_096)(render)
+"""For the times of rows, each of which answers many requests."""
 decode_predict = msgspec.json.Decoder(PredictRequest).decode
+decode_predict_many = msgspec.json.Decoder(PredictManyRequest).decode
 decode_inference = msgspec.json.Decoder(InferenceRequest).decode
 decode_batch = msgspec.json.Decoder(BatchRequest).decode
 
@@ -165,10 +208,45 @@ def predict_answer(made: Prediction) -> bytes:
             model.name,
             model.label,
             model.manifest,
-            FeatureTimes(render(made.event_time), render(made.known_time)),
+            FeatureTimes(render_again(made.event_time), render_again(made.known_time)),
             bool(made.stale),
             render(made.at),
             made.elapsed / 1e6,
+        )
+    )
+
+
+def predict_many_answer(asked: Question, made: list[Prediction | Rejected]) -> bytes:
+    """The body that answers ``POST /predict`` for several instruments."""
+    names = asked.model.schema.names
+    entries = []
+    for instrument, one in zip(asked.instruments, made, strict=True):
+        if isinstance(one, Rejected):
+            entries.append(EntityAnswer(instrument, problem=Problem(**one.document())))
+            continue
+        assert one.event_time is not None
+        assert one.known_time is not None
+        entries.append(
+            EntityAnswer(
+                instrument,
+                one.value,
+                one.direction,
+                one.confidence,
+                dict(zip(names, one.features, strict=True)),
+                FeatureTimes(render_again(one.event_time), render_again(one.known_time)),
+                one.stale,
+            )
+        )
+    taken = [one.elapsed for one in made if not isinstance(one, Rejected)]
+    return encode(
+        PredictManyAnswer(
+            entries,
+            len(made) - len(taken),
+            asked.model.name,
+            asked.model.label,
+            asked.model.manifest,
+            render(asked.moment),
+            max(taken, default=0) / 1e6,
         )
     )
 

@@ -89,14 +89,29 @@ class Wiring:
             raise refuse_inputs(f"{self.model.name} v{self.model.version}", request)
         return None
 
-    def row(self, instrument: str, moment: Instant, *, refuse_stale: bool) -> SourceRow:
-        """The stored row as of a moment, fit to be read by the model.
+    def rows(self, instruments: Sequence[str], moment: Instant) -> list[SourceRow | None]:
+        """The stored rows as of a moment, None where there is none; may wait for the store.
+
+        Raises
+        ------
+        Rejected: the store cannot be read.
+        """
+        try:
+            return self.source.rows(instruments, moment)
+        except AssayError as error:
+            raise _unreadable(error) from error
+
+    def fit(
+        self, row: SourceRow | None, instrument: str, moment: Instant, *, refuse_stale: bool
+    ) -> SourceRow:
+        """A row of :meth:`rows`, found fit to be read by the model.
 
         Raises
         ------
         Rejected: there is none, it follows another manifest, or it is stale.
         """
-        row = self._stored(instrument, moment)
+        if row is None:
+            raise self._missing(instrument, moment)
         if row.manifest != self.source.manifest:
             raise Rejected(
                 MANIFEST_MISMATCH,
@@ -155,31 +170,32 @@ class Wiring:
                 stored = dict(zip(self.source.names, row.values.tolist(), strict=True))
                 raise inputs.unusable(name, value, stored, brought)
 
-    def _stored(self, instrument: str, moment: Instant) -> SourceRow:
+    def _missing(self, instrument: str, moment: Instant) -> Rejected:
         try:
-            (row,) = self.source.rows((instrument,), moment)
-            if row is not None:
-                return row
             known = self.source.entities()
         except AssayError as error:
-            raise Rejected(
-                UNAVAILABLE,
-                f"features cannot be read: {error.message}",
-                found="unreadable",
-                expected="a readable feature store",
-                hint=error.hint,
-            ) from error
+            return _unreadable(error)
         if instrument not in known:
-            raise Rejected(
+            return Rejected(
                 UNKNOWN_INSTRUMENT,
                 f"no features of instrument {instrument[:80]!r} are kept",
                 found=instrument,
                 expected=f"one of {len(known)} instruments",
                 hint=did_you_mean(instrument[:80], known) if known else None,
             )
-        raise Rejected(
+        return Rejected(
             NO_FEATURES,
             f"no features of {instrument} were known at {render(moment)}",
             found=render(moment),
             expected="a later moment",
         )
+
+
+def _unreadable(error: AssayError) -> Rejected:
+    return Rejected(
+        UNAVAILABLE,
+        f"features cannot be read: {error.message}",
+        found="unreadable",
+        expected="a readable feature store",
+        hint=error.hint,
+    )

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ from assay.serving import (
     SourceRow,
     SourceState,
 )
-from assay.serving.service import Service, ServiceFiles
+from assay.serving.service import Operation, Service, ServiceFiles
 from assay.testing.clocks import FixedClock
 from assay.testing.versions import linear_onnx
 
@@ -94,6 +95,7 @@ class Rows:
     refreshed: int = 0
     names: tuple[str, ...] = ("vol_20", "unused", "ret_1", "vol_5")
     manifest: str = MANIFEST
+    may_wait: bool = False
 
     def put(self, entity: str, *values: float, event: int = NOW - 2 * HOUR, known: int = NOW - HOUR,
             manifest: str = MANIFEST, stale: bool = False) -> None:  # fmt: skip
@@ -169,12 +171,15 @@ def ask(
     manifest: str | None = MANIFEST,
     kind: str | None = "application/json",
     parts: int = 1,
+    more: Mapping[str, str] = MappingProxyType({}),
+    marks: Mapping[str, Any] = MappingProxyType({}),
 ) -> Answer:
     """One request, given to the application as a server gives it."""
     data = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
     headers = [(b"content-type", kind.encode())] if kind is not None else []
     if manifest is not None:
         headers.append((b"x-assay-manifest", manifest.encode()))
+    headers += [(name.lower().encode(), value.encode()) for name, value in more.items()]
     cuts = [len(data) * n // parts for n in range(parts + 1)]
     waiting = [
         {"type": "http.request", "body": data[a:b], "more_body": b < len(data) or n + 1 < parts}
@@ -192,6 +197,7 @@ def ask(
         "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": method,
         "scheme": "http", "path": path, "raw_path": path.encode(), "query_string": b"",
         "root_path": "", "headers": headers, "client": ("127.0.0.1", 1), "server": ("test", 80),
+        **marks,
     }  # fmt: skip
     asyncio.run(service(scope, receive, send))
     start = sent[0]
@@ -232,6 +238,8 @@ def make_stage(
     feature_log_rate: float = 1.0,
     rows: Rows | None = None,
     requests: Sequence[RequestInputs] = (),
+    board: Any = None,
+    **operation: Any,
 ) -> Stage:
     shelf = Shelf(*(models or (make_live(),)))
     if rows is None:
@@ -253,9 +261,10 @@ def make_stage(
         clock,
         lambda: "a registry of a test",
         version="0.0.0",
-        body_bytes=20_000,
-        queue=queue,
-        feature_log_rate=feature_log_rate,
+        operation=Operation(
+            body_bytes=20_000, queue=queue, feature_log_rate=feature_log_rate, **operation
+        ),
+        board=board,
     )
     return Stage(service, rows, shelf, clock, switch, folder)
 

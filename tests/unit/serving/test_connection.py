@@ -68,6 +68,22 @@ def test_an_answer_comes_in_one_piece(address: tuple[str, int]) -> None:
             assert predictions(connection.recv(65_536)) == [number]
 
 
+def test_an_answer_carries_the_id_of_its_request_and_nothing_else_of_it(
+    address: tuple[str, int],
+) -> None:
+    with closing(socket.create_connection(address, timeout=30)) as connection:
+        for given, echoed in (("order-17", "order-17"), ("a b", None), ("x" * 200, None)):
+            connection.sendall(request(1.0, f"x-request-id: {given}\r\n"))
+            head, _, _ = connection.recv(65_536).decode().partition("\r\n\r\n")
+            names = [line.partition(":")[0] for line in head.split("\r\n")[1:]]
+            assert set(names) - {"server", "date"} == {
+                "content-length", "content-type", "x-request-id",
+            }  # fmt: skip
+            assert len(names) == len(set(names))
+            found = head.partition("x-request-id: ")[2].partition("\r\n")[0]
+            assert found == echoed or (echoed is None and found.startswith("local-"))
+
+
 def test_requests_sent_at_once_are_answered_whole_and_in_order(address: tuple[str, int]) -> None:
     with closing(socket.create_connection(address, timeout=30)) as connection:
         connection.sendall(b"".join(map(request, range(20))) + request(20, "connection: close\r\n"))

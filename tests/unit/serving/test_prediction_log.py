@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from assay.serving.prediction_log import PredictionLog
+from assay.serving.rejections import Rejected
 
 MANIFEST = "a" * 64
 PREDICT = "/predict"
@@ -114,4 +116,9 @@ def test_memory_for_feedback_is_bounded(tmp_path: Path, stage: Any, monkeypatch:
     made = stage.service.predictor
     for n in range(25):
         log.offer(made.predict("USD_SGD", stage.clock.now() - n, manifest=MANIFEST))
-    assert len(log._recent) == 10
+    now = stage.clock.now()
+    assert log.find("USD_SGD", now - 24, None)
+    assert log.find("USD_SGD", now - 15, None)
+    with pytest.raises(Rejected):
+        log.find("USD_SGD", now - 14, None)
+    assert len(log._recent) + len(log._fresh) == 10

@@ -257,7 +257,7 @@ def test_a_defect_is_a_problem_document_too_and_tells_no_secrets(stage: Any) -> 
     def broken(*_: Any, **__: Any) -> Any:
         raise ZeroDivisionError("/secret/path")
 
-    stage.service.predictor.predict = broken
+    stage.service.predictor.ask = broken
     answer = stage.ask("POST", PREDICT, {"instrument": "USD_SGD"})
     assert (answer.status, answer.json()["type"]) == (500, "urn:assay:problem:internal-error")
     assert "secret" not in json.dumps(answer.json())

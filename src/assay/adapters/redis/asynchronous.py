@@ -13,7 +13,7 @@ from redis.backoff import NoBackoff
 from assay.adapters.redis.address import RedisAddress
 from assay.adapters.redis.calls import AT_ONCE, Calls, Listing, Request, Steps
 from assay.adapters.redis.connection import check_memory, settings, too_old
-from assay.adapters.redis.faults import FAILURES, explain
+from assay.adapters.redis.faults import FAILURES, NONSENSE, explain, explain_nonsense
 from assay.domain.clock import Clock
 from assay.domain.instants import Instant
 from assay.errors import Unavailable
@@ -127,7 +127,11 @@ class AsyncRedisStore:
         try:
             request = next(steps)
             while True:
-                request = steps.send(await self._answer(request))
+                answer = await self._answer(request)
+                try:
+                    request = steps.send(answer)
+                except NONSENSE as error:
+                    raise explain_nonsense(error, self._address) from error
         except StopIteration as end:
             result: T = end.value
             return result
@@ -145,6 +149,8 @@ class AsyncRedisStore:
                 return await _send(client, request, whole=True)
         except FAILURES as error:
             raise explain(error, self._address) from error
+        except NONSENSE as error:
+            raise explain_nonsense(error, self._address) from error
 
     def _refuse(self) -> NoReturn:
         raise Unavailable(f"online store {self._address} is closed")

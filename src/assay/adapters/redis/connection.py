@@ -11,7 +11,7 @@ from redis.retry import Retry
 
 from assay.adapters.redis.address import RedisAddress
 from assay.adapters.redis.calls import AT_ONCE, Listing, Request
-from assay.adapters.redis.faults import FAILURES, explain
+from assay.adapters.redis.faults import FAILURES, NONSENSE, explain, explain_nonsense
 from assay.errors import ConfigurationError, Unavailable
 
 OLDEST = "6.2"
@@ -84,6 +84,8 @@ class Connection:
                 return _send(client, request, whole=True)
         except FAILURES as error:
             raise explain(error, self.address) from error
+        except NONSENSE as error:
+            raise explain_nonsense(error, self.address) from error
 
     def close(self) -> None:
         """Close every connection; further commands are refused."""

@@ -19,12 +19,15 @@ class RedisStores:
     ----------
     url: as :class:`~assay.adapters.redis.store.RedisStore` takes it.
     retention: nanoseconds that rows are kept after their entity's newest event; None keeps them.
+    timeout: seconds that the server may take to answer.
     """
 
     kind = "redis"
+    is_remote = True
 
-    def __init__(self, url: str, *, retention: int | None) -> None:
+    def __init__(self, url: str, *, retention: int | None, timeout: float = 5.0) -> None:
         self._url = url
+        self._timeout = timeout
         self._retention = retention
 
     def open(self, desk: Desk, *, max_versions: int) -> RedisStore:
@@ -46,6 +49,7 @@ class RedisStores:
             max_versions=max_versions,
             retention=retention,
             clock=desk.clock,
+            timeout=self._timeout,
         )
 
     def find(self, desk: Desk) -> RedisStore:

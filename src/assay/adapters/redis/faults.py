@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import struct
+
 from redis import exceptions
 
 from assay.adapters.redis.address import RedisAddress
 from assay.errors import AssayError, ConfigurationError, Tampered, Unavailable
 
 FAILURES = (exceptions.RedisError, OSError)
+NONSENSE = (TypeError, ValueError, AttributeError, LookupError, struct.error)
+"""What reading an answer raises that no Redis gives to what was asked."""
 
 PERMITTED = (
     "+get +mget +set +del +exists +type +pttl +persist +pexpireat +zadd +zcard +zrange "
@@ -60,3 +64,11 @@ def explain(error: Exception, address: RedisAddress) -> AssayError:
     if "DB index is out of range" in text or "SELECT is not allowed" in text:
         return ConfigurationError(f"{where}: the server has no such database")
     return Unavailable(f"{where}: {text}")
+
+
+def explain_nonsense(error: Exception, address: RedisAddress) -> AssayError:
+    """The error for an answer of a form that no Redis gives: something else listens there."""
+    return Unavailable(
+        f"Redis at {address} gave an answer that cannot be read: {error}",
+        hint="check features.online_store: something else may listen there",
+    )

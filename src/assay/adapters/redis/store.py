@@ -8,6 +8,7 @@ from typing import TypeVar
 from assay.adapters.redis.address import RedisAddress
 from assay.adapters.redis.calls import Calls, Steps
 from assay.adapters.redis.connection import Connection
+from assay.adapters.redis.faults import NONSENSE, explain_nonsense
 from assay.domain.clock import Clock
 from assay.domain.instants import Instant
 from assay.features.online.store import MAX_VERSIONS, StoredRow
@@ -126,7 +127,11 @@ class RedisStore:
         try:
             request = next(steps)
             while True:
-                request = steps.send(self._connection.answer(request))
+                answer = self._connection.answer(request)
+                try:
+                    request = steps.send(answer)
+                except NONSENSE as error:
+                    raise explain_nonsense(error, self._connection.address) from error
         except StopIteration as end:
             result: T = end.value
             return result

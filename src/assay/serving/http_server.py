@@ -1,0 +1,56 @@
+"""The HTTP server around a service: uvicorn, as this service needs it."""
+
+from __future__ import annotations
+
+import gc
+import socket
+from collections.abc import Callable
+from functools import partial
+
+import uvicorn
+
+from assay.serving.connection import Connection, Gate
+from assay.serving.service import Service
+
+GRACE_SECONDS = 5
+"""How long requests under way may take when the server is told to stop."""
+
+
+class HttpServer(uvicorn.Server):
+    """A server over one service.
+
+    Parameters
+    ----------
+    started: called when requests are accepted.
+    """
+
+    def __init__(self, service: Service, *, started: Callable[[], None] = lambda: None) -> None:
+        chosen = service.operation
+        gate = Gate(chosen.capacity, chosen.connections)
+        super().__init__(
+            uvicorn.Config(
+                service,
+                loop="uvloop",
+                http=partial(Connection, gate=gate),  # type: ignore[arg-type] # is called as a class
+                lifespan="on",
+                log_config=None,
+                access_log=False,
+                proxy_headers=False,  # who asks is not asked for
+                timeout_keep_alive=75,
+                timeout_graceful_shutdown=GRACE_SECONDS,
+                server_header=False,
+            )
+        )
+        self._is_started = started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept connections, and say so."""
+        await super().startup(sockets)
+        self._is_started()
+
+    def run_on(self, listening: socket.socket) -> None:
+        """Serve until a signal; returns after everything under way has been answered."""
+        # What is loaded stays. A collector that walks through it stops every request for 0.1 s.
+        gc.collect()
+        gc.freeze()
+        self.run(sockets=[listening])

@@ -1,0 +1,41 @@
+"""The service's own log: one JSON object per line on standard error."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import traceback
+from typing import Any, TextIO
+
+from assay.domain.instants import render
+
+
+class JsonLines(logging.Formatter):
+    """A record as one line of JSON: ``time``, ``level``, ``logger``, ``process``, ``message``, what
+    was passed as ``extra={"fields": {...}}``, and the traceback of an error.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        document: dict[str, Any] = {
+            "time": render(int(record.created * 1e6) * 1_000),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "process": record.process,
+            "message": record.getMessage(),
+            **getattr(record, "fields", {}),
+        }
+        if record.exc_info is not None and record.exc_info[0] is not None:
+            document["traceback"] = "".join(traceback.format_exception(*record.exc_info))
+        return json.dumps(document, ensure_ascii=False, default=str)
+
+
+def log_to(stream: TextIO = sys.stderr, *, level: str = "info") -> None:
+    """Write what the service and its HTTP server log to a stream, as lines of JSON."""
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(JsonLines())
+    for name, least in (("assay", level), ("uvicorn", "warning")):
+        logger = logging.getLogger(name)
+        logger.handlers = [handler]
+        logger.propagate = False
+        logger.setLevel(least.upper())

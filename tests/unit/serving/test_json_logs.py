@@ -1,0 +1,45 @@
+"""The service's own log: one JSON object per line, whatever is told."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import os
+
+import pytest
+
+from assay.domain.instants import parse
+from assay.serving.json_logs import log_to
+
+
+@pytest.fixture
+def stream() -> io.StringIO:
+    """What is written while a test runs; the loggers are as before afterwards."""
+    return io.StringIO()
+
+
+def test_every_line_is_an_object_with_its_fields_and_its_traceback(stream: io.StringIO) -> None:
+    loggers = [logging.getLogger(name) for name in ("assay", "uvicorn")]
+    before = [(one.handlers, one.propagate, one.level) for one in loggers]
+    log_to(stream)
+    try:
+        log = logging.getLogger("assay.serving")
+        log.info("two\nlines %s", "of text", extra={"fields": {"request_id": "r1", "ms": 0.5}})
+        log.debug("not told")
+        logging.getLogger("uvicorn.error").info("not told")
+        try:
+            raise ZeroDivisionError("why")
+        except ZeroDivisionError:
+            log.exception("a defect")
+    finally:
+        for one, (handlers, propagate, level) in zip(loggers, before, strict=True):
+            one.handlers, one.propagate = handlers, propagate
+            one.setLevel(level)
+    first, second = map(json.loads, stream.getvalue().splitlines())
+    assert (first["message"], first["request_id"], first["ms"]) == ("two\nlines of text", "r1", 0.5)
+    assert (first["level"], first["logger"], first["process"]) == (
+        "info", "assay.serving", os.getpid(),
+    )  # fmt: skip
+    assert parse(first["time"]) > 0
+    assert "ZeroDivisionError: why" in second["traceback"]
