@@ -42,7 +42,7 @@ def native(shell: Any) -> tuple[Path, Path]:
     rows = rng.standard_normal((400, 3))
     data = lightgbm.Dataset(rows, rows[:, 0] + 0.1 * rng.standard_normal(400))
     booster = lightgbm.train({"verbosity": -1, "num_threads": 1, "num_leaves": 7}, data, 10)
-    folder: Path = shell.home / "elsewhere"
+    folder: Path = shell.home / "fitted_elsewhere"
     folder.mkdir()
     booster.save_model(folder / "theirs.txt")
     pl.DataFrame(rows, schema=["c", "a", "b"], orient="row").write_parquet(folder / "rows.parquet")
