@@ -47,7 +47,7 @@ _JUDGED = {
     "Sharpe difference, bootstrap": "p <= 0.1",
 }
 """What a policy judges of the largest family; the table has the rest."""
-_WIDTH, _LINE, _LEFT, _RIGHT, _TOP = 860, 20, 470, 40, 34
+_WIDTH, _LINE, _LEFT, _RIGHT, _TOP = 960, 20, 570, 40, 34
 
 
 def render_page(families: Mapping[str, Rows]) -> str:
@@ -143,7 +143,7 @@ def _at(share: float, span: float) -> float:
 
 
 def _short(label: str) -> str:
-    return label if len(label) <= 78 else label[:75] + "..."
+    return label if len(label) <= 98 else label[:95] + "..."
 
 
 def _text(value: str) -> str:
