@@ -177,8 +177,8 @@ def evidence_trials(
         ),
     )
     output.line(
-        f"{name}: {found.raw} trials, {len(matrix.ids)} with returns, on {len(matrix.dates):,} "
-        "dates in common"
+        f"{name}: {found.raw} trial{'' if found.raw == 1 else 's'}, {len(matrix.ids)} with "
+        f"returns, on {len(matrix.dates):,} dates in common"
     )
     output.result(found.to_json())
 
