@@ -23,6 +23,7 @@ from assay.access import make_proof
 from assay.access.repeated import WRITTEN
 from assay.cli.serve import listen
 from assay.delivery.approvals import Approval
+from assay.delivery.judging import judge
 from assay.domain.evidence import Evidence
 from assay.domain.verdicts import Outcome
 from assay.orchestration.login import ask_server
@@ -32,7 +33,7 @@ from assay.registry.retention import Retention
 from assay.registry.signing import Statement
 from assay.registry_api.uploads import write_archive
 from assay.testing.clocks import FixedClock
-from assay.testing.versions import gate_result, make_candidate
+from assay.testing.versions import make_candidate
 
 T0 = 1_700_000_000_000_000_000
 SECOND = 10**9
@@ -46,6 +47,10 @@ users:
   audit: {roles: [auditor]}
   nightly: {kind: service, owner: second, roles: [mlops]}
   server: {kind: service, owner: ops, roles: []}
+"""
+GATES = """
+kinds:
+  risk_model: {gates: {ic: {rule: "<", threshold: 1, severity: hard}}}
 """
 PEOPLE = ("author", "author.laptop", "first", "first.laptop", "second", "ops", "night", "audit",
           "nightly", "server")  # fmt: skip
@@ -128,12 +133,10 @@ class Api:
 
     def pass_gates(self, version="1.0.0", loss=0.5):
         registry = self.registry
-        registry.record_evidence("fx_vol", version, [Evidence("loss", loss, 100, "mean")],
+        registry.record_evidence("fx_vol", version, [Evidence("ic", loss, 100, "mean")],
                                  initiated_by="author")  # fmt: skip
-        registry.record_gates(
-            "fx_vol", version, [gate_result()], Outcome.PROMOTABLE, self.desk.policy.digest,
-            initiated_by="author",
-        )  # fmt: skip
+        report = judge(registry, self.desk.policy, "fx_vol", version, initiated_by="author")
+        assert report.outcome is Outcome.PROMOTABLE
 
     def audited(self):
         """The last line of the record of access, its chain checked."""
@@ -163,6 +166,7 @@ def made(tmp_path_factory):
         ]
         bootstrap.create_desk(folder / "desk", name="desk", members=members)
         (folder / "desk/configs/access.yaml").write_text(USERS)
+        (folder / "desk/configs/gates.yaml").write_text(GATES)
         settings = folder / "desk/assay.yaml"
         settings.write_text(
             settings.read_text() + "\naccess: {server_identity: server, upload_bytes: 200000}\n"
