@@ -25,12 +25,14 @@ from assay.cli.serve import listen
 from assay.delivery.approvals import Approval
 from assay.delivery.judging import judge
 from assay.domain.evidence import Evidence
+from assay.domain.provenance import Provenance
 from assay.domain.verdicts import Outcome
 from assay.orchestration.login import ask_server
 from assay.registry import Candidate, EventType
 from assay.registry.collection import collect
 from assay.registry.retention import Retention
 from assay.registry.signing import Statement
+from assay.registry_api.documents import WholeVersion
 from assay.registry_api.uploads import write_archive
 from assay.testing.clocks import FixedClock
 from assay.testing.versions import make_candidate
@@ -880,6 +882,19 @@ def test_the_log_of_access_says_who_did_what_under_which_number(api):
     line = api.audited()
     assert (line["subject"], line["request_id"]) == ("ops", "mine-1")
     assert str(api.desk.access_layout.private_keys) not in json.dumps(api.desk.access_log.events())
+
+
+def test_the_description_knows_every_part_of_a_measurement(api):
+    origin = Provenance(
+        measured_at=T0,
+        convention_id="ic/1",
+        model_digest=api.registry.get("fx_vol", "1.0.0").digest,
+    )
+    piece = Evidence("ic", 0.03, 500, "mean", (0.01, 0.05), {"level": 0.95}, origin)
+    api.registry.record_evidence("fx_vol", "1.0.0", [piece], initiated_by="author")
+    _, found, _ = api.ask("audit", "GET", ONE)
+    assert found["evidence"] == [piece.to_json()]
+    WholeVersion.model_validate(found)
 
 
 # -- any request at all -------------------------------------------------------------------------
