@@ -23,16 +23,19 @@ from assay.access import make_proof
 from assay.access.repeated import WRITTEN
 from assay.cli.serve import listen
 from assay.delivery.approvals import Approval
+from assay.delivery.judging import judge
 from assay.domain.evidence import Evidence
+from assay.domain.provenance import Provenance
 from assay.domain.verdicts import Outcome
 from assay.orchestration.login import ask_server
 from assay.registry import Candidate, EventType
 from assay.registry.collection import collect
 from assay.registry.retention import Retention
 from assay.registry.signing import Statement
+from assay.registry_api.documents import WholeVersion
 from assay.registry_api.uploads import write_archive
 from assay.testing.clocks import FixedClock
-from assay.testing.versions import gate_result, make_candidate
+from assay.testing.versions import make_candidate
 
 T0 = 1_700_000_000_000_000_000
 SECOND = 10**9
@@ -46,6 +49,10 @@ users:
   audit: {roles: [auditor]}
   nightly: {kind: service, owner: second, roles: [mlops]}
   server: {kind: service, owner: ops, roles: []}
+"""
+GATES = """
+kinds:
+  risk_model: {gates: {ic: {rule: "<", threshold: 1, severity: hard}}}
 """
 PEOPLE = ("author", "author.laptop", "first", "first.laptop", "second", "ops", "night", "audit",
           "nightly", "server")  # fmt: skip
@@ -128,12 +135,10 @@ class Api:
 
     def pass_gates(self, version="1.0.0", loss=0.5):
         registry = self.registry
-        registry.record_evidence("fx_vol", version, [Evidence("loss", loss, 100, "mean")],
+        registry.record_evidence("fx_vol", version, [Evidence("ic", loss, 100, "mean")],
                                  initiated_by="author")  # fmt: skip
-        registry.record_gates(
-            "fx_vol", version, [gate_result()], Outcome.PROMOTABLE, self.desk.policy.digest,
-            initiated_by="author",
-        )  # fmt: skip
+        report = judge(registry, self.desk.policy, "fx_vol", version, initiated_by="author")
+        assert report.outcome is Outcome.PROMOTABLE
 
     def audited(self):
         """The last line of the record of access, its chain checked."""
@@ -163,6 +168,7 @@ def made(tmp_path_factory):
         ]
         bootstrap.create_desk(folder / "desk", name="desk", members=members)
         (folder / "desk/configs/access.yaml").write_text(USERS)
+        (folder / "desk/configs/gates.yaml").write_text(GATES)
         settings = folder / "desk/assay.yaml"
         settings.write_text(
             settings.read_text() + "\naccess: {server_identity: server, upload_bytes: 200000}\n"
@@ -876,6 +882,19 @@ def test_the_log_of_access_says_who_did_what_under_which_number(api):
     line = api.audited()
     assert (line["subject"], line["request_id"]) == ("ops", "mine-1")
     assert str(api.desk.access_layout.private_keys) not in json.dumps(api.desk.access_log.events())
+
+
+def test_the_description_knows_every_part_of_a_measurement(api):
+    origin = Provenance(
+        measured_at=T0,
+        convention_id="ic/1",
+        model_digest=api.registry.get("fx_vol", "1.0.0").digest,
+    )
+    piece = Evidence("ic", 0.03, 500, "mean", (0.01, 0.05), {"level": 0.95}, origin)
+    api.registry.record_evidence("fx_vol", "1.0.0", [piece], initiated_by="author")
+    _, found, _ = api.ask("audit", "GET", ONE)
+    assert found["evidence"] == [piece.to_json()]
+    WholeVersion.model_validate(found)
 
 
 # -- any request at all -------------------------------------------------------------------------

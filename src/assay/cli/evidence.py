@@ -176,9 +176,10 @@ def evidence_trials(
             for one in found.trials
         ),
     )
+    counted = f"{found.raw} trial{'' if found.raw == 1 else 's'}"
     output.line(
-        f"{name}: {found.raw} trial{'' if found.raw == 1 else 's'}, {len(matrix.ids)} with "
-        f"returns, on {len(matrix.dates):,} dates in common"
+        f"{name}: {counted}, {len(matrix.ids)} with returns, on {len(matrix.dates):,} dates in "
+        "common"
     )
     output.result(found.to_json())
 

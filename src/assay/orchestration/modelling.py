@@ -41,6 +41,9 @@ from assay.training import Baseline, LabelDeclaration, Recipe, train
 from assay.training.run import TrainingResult
 
 _RECORD: Final = "run.json"
+_PARTS: Final = frozenset(
+    ("recipe", "recipe_hash", "model", "training_set", "rebuilt_digest", "parity", "files")
+)
 _BENCH: Final = "bench.json"
 _PATHS: Final = "paths.parquet"
 _FILES: Final = ("model.onnx", "parity.json", "bench.json", "golden.json", "predictions.parquet")
@@ -299,7 +302,12 @@ def load_run(
     except ValueError:
         record = None
     # Not only for accidents: a run moved under another's name would vouch for the wrong model.
-    if not isinstance(record, dict) or record.get("id") != identifier:
+    if (
+        not isinstance(record, dict)
+        or record.get("id") != identifier
+        or not record.keys() >= _PARTS
+        or not isinstance(record["recipe"], dict)
+    ):
         raise Tampered(
             f"{folder / _RECORD} is not the record of run {identifier}",
             hint=f"remove {folder} and train again",

@@ -124,6 +124,7 @@ class EvidenceDocument(_Document):
     convention: str
     interval: list[float] | None
     details: dict[str, Any]
+    provenance: dict[str, Any] | None = None
 
 
 class EvidenceList(_Document):
@@ -228,6 +229,8 @@ class WholeVersion(_Document):
     schema_: dict[str, Any] | None = Field(alias="schema")
     contents: list[str]
     signed_by: str
+    signature_note: str | None
+    collected: dict[str, Any] | None
     evidence: list[EvidenceDocument]
     gates: GatesDocument | None
     approvals: list[ApprovalDocument]

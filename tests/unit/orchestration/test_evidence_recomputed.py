@@ -15,12 +15,13 @@ from assay.cli.app import app
 from assay.delivery.promotion import break_glass
 from assay.domain.evidence import Evidence
 from assay.domain.instants import parse
+from assay.errors import Tampered
 from assay.orchestration.desk import Desk
 from assay.orchestration.evidence import recompute_evidence
 from assay.orchestration.evidence.recomputing import Answer, Recomputed
 from assay.orchestration.evidence.trials import trials_of
 from assay.orchestration.judging import judge_version
-from assay.orchestration.modelling import register_run, train_recipe
+from assay.orchestration.modelling import load_run, register_run, train_recipe
 from assay.testing.clocks import FixedClock
 from assay.validation.catalogue import CATALOGUE
 
@@ -203,6 +204,17 @@ def test_a_run_that_nobody_registered_is_a_trial_with_the_returns_that_evidence_
     for name in ("deflated_sharpe", "pbo", "spa"):
         assert pieces[name].value is None
         assert f"trial {bent.id} cannot be told" in pieces[name].details["undefined"]
+
+
+@pytest.mark.parametrize("left", ["{", "[]", "{}", '{"id":"b1","model":"fx_vol"}'])
+def test_a_run_whose_record_is_broken_stops_no_line(desk: Desk, left: str) -> None:
+    before = trials_of(desk, "fx_vol")
+    broken = desk.layout.runs / "b1"
+    broken.mkdir()
+    (broken / "run.json").write_text(left)
+    assert [one.id for one in trials_of(desk, "fx_vol").trials] == [one.id for one in before.trials]
+    with pytest.raises(Tampered, match="is not the record of run b1"):
+        load_run(desk, "b1")
 
 
 def test_a_champion_without_returns_leaves_the_test_of_all_trials_undecided(desk: Desk) -> None:
