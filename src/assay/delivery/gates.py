@@ -23,7 +23,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from assay.delivery.policy import Gate, Policy, Replayed, Rule, WithoutChampion
+from assay.delivery.policy import Gate, Policy, Replayed, Rule, Untraced, WithoutChampion
 from assay.domain.canonical import content_hash
 from assay.domain.evidence import Evidence
 from assay.domain.instants import NANOS_PER_SECOND, Instant, render
@@ -126,7 +126,7 @@ def evaluate(
     documents = _by_name(evidence)
     applied = [gate for gate in gates if gate.enabled and not _waived(gate, champion)]
     theirs = {} if champion is None else _by_name(champion.evidence)
-    judging = _Judging(now, champion, theirs, digest)
+    judging = _Judging(now, champion, theirs, digest, policy.untraced)
     results = tuple(
         judging.judge(gate, list(documents.get(gate.evidence, {}).values())) for gate in applied
     )
@@ -175,6 +175,7 @@ class _Judging:
     champion: Champion | None
     theirs: dict[str, dict[str, Evidence]]
     digest: str | None
+    untraced: Untraced
 
     def judge(self, gate: Gate, pieces: list[Evidence]) -> GateResult:
         if len(pieces) != 1:
@@ -188,6 +189,7 @@ class _Judging:
         (piece,) = pieces
         problem = (
             _unusable(gate, piece)
+            or self._without_origin(piece)
             or _about_another(piece, self.digest)
             or self._expired(gate, piece)
             or self._other_champion(piece)
@@ -211,6 +213,11 @@ class _Judging:
             share = f"{level:.0%} " if isinstance(level, float) else ""
             reason += f"; its {share}interval [{low:.4g}, {high:.4g}] reaches across the threshold"
         return _result(gate, piece, value, Verdict.PASS if passes else Verdict.FAIL, reason)
+
+    def _without_origin(self, piece: Evidence) -> str | None:
+        if piece.provenance is not None or self.untraced is Untraced.ALLOW:
+            return None
+        return "recorded without saying what it was taken from, which this policy does not count"
 
     def _expired(self, gate: Gate, piece: Evidence) -> str | None:
         if gate.expires_days is None:

@@ -48,6 +48,13 @@ class Compare(StrEnum):
     CHAMPION = "champion"
 
 
+class Untraced(StrEnum):
+    """Whether evidence counts that does not say what it was taken from."""
+
+    REFUSE = "refuse"
+    ALLOW = "allow"
+
+
 class Replayed(StrEnum):
     """Whether evidence that was measured on a replay of the past counts."""
 
@@ -167,10 +174,12 @@ class Policy:
     ----------
     kinds: gates of each kind of model, in the order of the file.
     named: gates of each named policy (and of kinds that a desk made up).
+    untraced: whether evidence counts that does not say what it was taken from.
     """
 
     kinds: Mapping[str, tuple[Gate, ...]]
     named: Mapping[str, tuple[Gate, ...]]
+    untraced: Untraced = Untraced.ALLOW
 
     def gates(self, name: str) -> tuple[Gate, ...]:
         """The gates for a kind of model or a named policy.
@@ -189,10 +198,13 @@ class Policy:
         return found
 
     def to_json(self) -> dict[str, Any]:
-        return {
+        # Only where it is refused: policies of before keep the digest that they had.
+        untraced = {} if self.untraced is Untraced.ALLOW else {"untraced": str(self.untraced)}
+        sets = {
             section: {name: [gate.to_json() for gate in gates] for name, gates in sets.items()}
             for section, sets in (("kinds", self.kinds), ("policies", self.named))
         }
+        return {**sets, **untraced}
 
     @property
     def digest(self) -> str:

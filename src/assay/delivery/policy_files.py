@@ -13,7 +13,15 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
 
-from assay.delivery.policy import Compare, Gate, Policy, Replayed, Rule, WithoutChampion
+from assay.delivery.policy import (
+    Compare,
+    Gate,
+    Policy,
+    Replayed,
+    Rule,
+    Untraced,
+    WithoutChampion,
+)
 from assay.domain.verdicts import Severity
 from assay.domain.versions import KINDS, check_name
 from assay.errors import ConfigurationError, ContractViolation, did_you_mean
@@ -58,7 +66,8 @@ def parse_policy(document: Any, *, source: str) -> Policy:
     ConfigurationError: see :func:`load_policy`.
     """
     top = _mapping(document, source, "the file")
-    _only(top, ("kinds", "policies"), source, "")
+    _only(top, ("kinds", "policies", "untraced"), source, "")
+    untraced = _choice(Untraced, top.get("untraced", "allow"), source, "untraced")
     kinds = {}
     for name, body in _mapping(top.get("kinds", {}), source, "kinds").items():
         if name not in KINDS:
@@ -84,7 +93,7 @@ def parse_policy(document: Any, *, source: str) -> Policy:
         named[name] = _gates(body, source, where)
     if not kinds and not named:
         raise ConfigurationError(f"{source}: no gates: expected 'kinds' or 'policies'")
-    return Policy(kinds, named)
+    return Policy(kinds, named, untraced)
 
 
 _GATE_KEYS = (

@@ -156,10 +156,13 @@ def test_the_desk_policy_promotes_nothing_without_its_long_gates():
         "signature": 1.0,
         "training_set_rebuilt": 1.0,
     }
-    pieces = [evidence(name, value) for name, value in perfect.items()]
+    typed = [evidence(name, value) for name, value in perfect.items()]
+    verdicts = {one.verdict for one in evaluate(desk, "risk_model", typed).results}
+    assert verdicts == {Verdict.INDETERMINATE}
+    pieces = [replace(piece, provenance=MEASURED) for piece in typed]
     assert evaluate(desk, "risk_model", pieces).outcome is Outcome.NOT_YET
-    pieces += [evidence(n, v) for n, v in {"ablation": 0.4, "feature_parity": 1.0}.items()]
-    pieces.append(evidence("dataset_compatibility", 0.5))
+    more = {"ablation": 0.4, "feature_parity": 1.0, "dataset_compatibility": 0.5}
+    pieces += [replace(evidence(n, v), provenance=MEASURED) for n, v in more.items()]
     weeks = {"paper_trading_hours": 30.0, "nightly_greens": 7.0, "shadow_stable_hours": 24.0}
     weeks["drift_psi"] = 0.08
     undated = [evidence(name, value) for name, value in weeks.items()]
@@ -168,7 +171,7 @@ def test_the_desk_policy_promotes_nothing_without_its_long_gates():
     assert evaluate(desk, "risk_model", pieces, now=13 * DAY).outcome is Outcome.NOT_YET
     assert evaluate(desk, "risk_model", pieces, now=11 * DAY).outcome is Outcome.PROMOTABLE
     pieces = [piece for piece in pieces if piece.name != "signature"]
-    unsigned = [*pieces, evidence("signature", 0.0)]
+    unsigned = [*pieces, replace(evidence("signature", 0.0), provenance=MEASURED)]
     assert evaluate(desk, "risk_model", unsigned).outcome is Outcome.REFUSED
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from assay.delivery.policy import Compare, Replayed, Rule, WithoutChampion
+from assay.delivery.policy import Compare, Replayed, Rule, Untraced, WithoutChampion
 from assay.delivery.policy_files import (
     desk_policy_text,
     load_policy,
@@ -345,3 +345,14 @@ def test_a_wrong_later_key_is_refused_with_its_path_and_what_to_do(document, pat
     said = refusal(document)
     assert path in said
     assert hint is None or hint in said
+
+
+def test_whether_untraced_evidence_counts_is_part_of_a_policys_digest():
+    text = desk_policy_text()
+    refusing = read_policy(text, source="desk")
+    allowing = read_policy(text.replace("untraced: refuse", "untraced: allow"), source="desk")
+    silent = read_policy(text.replace("untraced: refuse", ""), source="desk")
+    assert refusing.untraced is Untraced.REFUSE
+    assert refusing.digest != allowing.digest == silent.digest
+    with pytest.raises(ConfigurationError, match="untraced: 'perhaps'"):
+        read_policy(text.replace("untraced: refuse", "untraced: perhaps"), source="desk")
