@@ -156,7 +156,8 @@ LUCK: Final = (
         "chance with few trials. It judges the selection, not the model.",
         reading="Below 0.2 passes: 5 to 8 % of noise in simulations, 86 % of choices with a true "
         "ratio of 2. Read it with N, S and the band that noise would give. Trials with different "
-        "costs are told apart by their costs alone, which is no skill.",
+        "costs are told apart by their costs alone, which is no skill; near copies of one good "
+        "model look overfitted. Fewer than five trials decide nothing.",
     ),
     Explanation(
         name="spa",
