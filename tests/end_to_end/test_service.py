@@ -211,13 +211,13 @@ def test_the_switch_is_turned_at_start_by_command_and_by_api(shell: Any, desk: P
         turn = {"by": "ops.demo", "reason": "begin"}
         assert served.ask("POST", "/unkill", turn)[0] == 200
         assert served.ask("POST", "/predict", body)[0] == 428
-        shell.json("kill", "--reason", "prices are wrong", "--as", "risk.demo",
+        shell.json("kill", "--reason", "prices are wrong", "--as", "ops.demo",
                    "--desk", str(desk))  # fmt: skip
         status, problem = served.ask("POST", "/predict", body)
         assert (status, problem["type"]) == (503, "urn:assay:problem:killed")
-        assert "risk.demo: prices are wrong" in problem["detail"]
+        assert "ops.demo: prices are wrong" in problem["detail"]
         shell.json(
-            "kill", "--off", "--reason", "repaired", "--as", "risk.demo", "--desk", str(desk)
+            "kill", "--off", "--reason", "repaired", "--as", "ops.demo", "--desk", str(desk)
         )
         assert served.ask("POST", "/predict", body)[0] == 428
 
@@ -279,7 +279,7 @@ def test_a_rollback_needs_no_database_and_reaches_the_running_server(
                 refused = shell.run("models", "rollback", "fx_vol", "--reason", "a test",
                                     "--as", "ops.demo", "--desk", str(desk))  # fmt: skip
                 assert "assay models rebuild" in refused.stderr
-                shell.json("models", "rebuild", "--desk", str(desk))
+                shell.json("models", "rebuild", "--as", "ops.demo", "--desk", str(desk))
             assert served.ask("GET", "/health/ready")[0] == 200
             shell.json("models", "rollback", "fx_vol", "--reason", "a test", "--as", "ops.demo",
                        "--keep", "--desk", str(desk))  # fmt: skip
