@@ -109,7 +109,7 @@ class Both:
             assert made is not None
             row = StoredRow(name, event, known, rank, sequence, driver.manifest.hash, made.values)
             store.write(VIEW.name, [row])
-        desk: Any = SimpleNamespace(lake=lake)
+        desk: Any = SimpleNamespace(lake=lake, stores=SimpleNamespace(is_remote=False))
         self.source = StoreFeatures(desk, VIEW, store)
         self.inputs = RequestInputs(ORDER, self.source)
 
