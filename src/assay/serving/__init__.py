@@ -12,7 +12,9 @@
 5. :mod:`~assay.serving.reloading` exchanges what is live without losing a request.
 6. :mod:`~assay.serving.prediction_log` writes down what was answered, and what became of it;
    :mod:`~assay.serving.feature_rate` says with which predictions their features.
-7. :mod:`~assay.serving.service` is the HTTP face: prediction routes in plain ASGI
+7. :mod:`~assay.serving.shadowing` lets challengers predict beside the requests;
+   :mod:`~assay.serving.canary` chooses the entities that one of them answers for.
+8. :mod:`~assay.serving.service` is the HTTP face: prediction routes in plain ASGI
    (:mod:`~assay.serving.inference`, :mod:`~assay.serving.wire`), the rest through FastAPI
    (:mod:`~assay.serving.control`), over connections that answer in one write
    (:mod:`~assay.serving.connection`). It is imported by name, because FastAPI takes time to load.
@@ -20,7 +22,15 @@
 
 from assay.serving.feature_source import FeatureSource, SourceRow, SourceState, states_of
 from assay.serving.kill_switch import Kill, KillSwitch
-from assay.serving.live_model import CHAMPION, LiveModel, LiveModels, LiveSource
+from assay.serving.live_model import (
+    CHAMPION,
+    CanaryRoute,
+    ChallengerSource,
+    Deployed,
+    LiveModel,
+    LiveModels,
+    LiveSource,
+)
 from assay.serving.onnx_model import OnnxModel
 from assay.serving.predictor import BatchPrediction, Limits, Prediction, Predictor
 from assay.serving.rejections import Kind, Rejected
@@ -30,6 +40,9 @@ from assay.serving.service_record import ServiceRecord
 __all__ = [
     "CHAMPION",
     "BatchPrediction",
+    "CanaryRoute",
+    "ChallengerSource",
+    "Deployed",
     "FeatureSource",
     "Kill",
     "KillSwitch",

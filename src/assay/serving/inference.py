@@ -16,6 +16,7 @@ from assay.serving.metrics import Metrics
 from assay.serving.prediction_log import PredictionLog
 from assay.serving.predictor import Predictor
 from assay.serving.rejections import MANIFEST_MISMATCH, Rejected
+from assay.serving.shadowing import Shadows
 from assay.serving.wire import (
     batch_answer,
     decode_batch,
@@ -39,6 +40,7 @@ class Inference:
     ----------
     body_bytes: the longest body that is read.
     ticks: nanoseconds on a clock that never goes back.
+    shadows: what challengers predict beside the answers.
     """
 
     def __init__(
@@ -49,12 +51,14 @@ class Inference:
         *,
         body_bytes: int,
         ticks: Callable[[], int],
+        shadows: Shadows,
     ) -> None:
         self._predictor = predictor
         self._log = log
         self._metrics = metrics
         self._body_bytes = body_bytes
         self._ticks = ticks
+        self._shadows = shadows
         self.routes: dict[str, Route] = {
             "/predict": self._predict,
             "/inference/predict": self._infer,
@@ -91,7 +95,10 @@ class Inference:
             manifest=manifest,
         )
         self._log.offer(made)
+        self._shadows.offer(made)
         self._metrics.predictions[made.model.name, made.model.label] += 1
+        if made.route is not None:
+            self._metrics.canary[made.model.name, made.route] += 1
         return predict_answer(made)
 
     def _infer(self, body: bytes, manifest: str | None) -> bytes:
@@ -106,6 +113,7 @@ class Inference:
             manifest=manifest,
         )
         self._log.offer(made)
+        self._shadows.offer(made)
         self._metrics.predictions[made.model.name, made.model.label] += 1
         return inference_answer(made)
 
@@ -121,6 +129,7 @@ class Inference:
             manifest=manifest,
         )
         self._log.offer(made)
+        self._shadows.offer(made)
         self._metrics.predictions[made.model.name, made.model.label] += len(made.values)
         return batch_answer(made)
 

@@ -21,6 +21,7 @@ class Metrics:
     def __init__(self) -> None:
         self.requests: Counter[tuple[str, int]] = Counter()
         self.predictions: Counter[tuple[str, str]] = Counter()
+        self.canary: Counter[tuple[str, str]] = Counter()
         self.reloads: Counter[str] = Counter()
         self.feedback: Counter[str] = Counter()
         self.mismatches: Counter[str] = Counter()
@@ -47,7 +48,9 @@ class Metrics:
         for name, what, counter, labels in (
             ("requests", "Requests answered.", self.requests, ("route", "status")),
             ("predictions", "Predictions made.", self.predictions, ("model", "version")),
-        ):
+            ("canary_answers", "Answers by a canary, or in its place.", self.canary,
+             ("model", "route")),
+        ):  # fmt: skip
             lines += _head(f"assay_{name}_total", "counter", what)
             lines += [
                 _line(f"assay_{name}_total", dict(zip(labels, map(str, key), strict=True)), value)

@@ -41,6 +41,7 @@ from assay.serving.rows import (
 )
 from assay.serving.wiring import Wiring
 
+CANARY, FALLBACK = "canary", "fallback"
 _BULLISH, _BEARISH = "bullish", "bearish"
 _THRESHOLD = 0.5
 
@@ -76,6 +77,8 @@ class Prediction(msgspec.Struct, frozen=True, gc=False):
     elapsed: nanoseconds that it took.
     request: what the request brought; None for a model that takes nothing, and where the caller
         brought the features.
+    route: ``canary`` where a canary answered in the champion's place, ``fallback`` where it should
+        have and could not; otherwise None.
     """
 
     value: float
@@ -90,6 +93,7 @@ class Prediction(msgspec.Struct, frozen=True, gc=False):
     stale: bool | None
     elapsed: int
     request: dict[str, float] | None = None
+    route: str | None = None
 
 
 class BatchPrediction(msgspec.Struct, frozen=True, gc=False):
@@ -111,6 +115,7 @@ class _Loaded:
 
     live: LiveModels
     wiring: Mapping[str, Wiring]
+    canaries: Mapping[str, Wiring]
 
 
 class Predictor:
@@ -173,6 +178,15 @@ class Predictor:
         """
         self._wire_one(model)
 
+    def wire(self, model: LiveModel) -> Wiring | None:
+        """A model's way to its features; None where nothing that it reads is kept here.
+
+        Raises
+        ------
+        IncompatibleVersion: it names features that no source has.
+        """
+        return self._wire_one(model)
+
     def inputs_of(self, name: str) -> RequestInputs | None:
         """What a request for a live model has to bring; None for nothing."""
         wiring = self._loaded.wiring.get(name)
@@ -217,6 +231,16 @@ class Predictor:
                 expected=f"{render(now)} or earlier",
                 hint="leave the timestamp out to ask about now",
             )
+        route = loaded.live.canary_for(chosen, model, instrument)
+        failed = False
+        if route is not None:
+            wiring = loaded.canaries.get(chosen.name)
+            try:
+                if wiring is not None:
+                    return self._predict(wiring, instrument, moment, request, started, CANARY)
+            except Exception:  # noqa: BLE001 - whatever a canary does, the caller gets an answer
+                # The champion's. Where the fault is not the canary's, it refuses as well.
+                failed = True
         wiring = loaded.wiring.get(chosen.name)
         if wiring is None:
             raise Rejected(
@@ -226,24 +250,8 @@ class Predictor:
                 expected=sorted(self.sources),
                 hint="send the features to /inference/predict",
             )
-        brought = wiring.read(request)
-        row = wiring.row(instrument, moment, refuse_stale=self.limits.refuse_stale)
-        features = wiring.features(row, brought)
-        value = self._run_one(chosen, features, stored=True)
-        direction, confidence = judge(chosen, value)
-        return Prediction(
-            value,
-            direction,
-            confidence,
-            chosen,
-            features,
-            moment,
-            instrument,
-            row.event_time,
-            row.known_time,
-            row.stale,
-            self._ticks() - started,
-            brought,
+        return self._predict(
+            wiring, instrument, moment, request, started, FALLBACK if failed else None
         )
 
     def predict_features(
@@ -320,6 +328,36 @@ class Predictor:
         answers = self._run(chosen, matrix, stored=False)
         return BatchPrediction(answers, chosen, matrix, self.clock.now(), self._ticks() - started)
 
+    def _predict(
+        self,
+        wiring: Wiring,
+        instrument: str,
+        moment: Instant,
+        request: Mapping[str, float] | None,
+        started: int,
+        route: str | None,
+    ) -> Prediction:
+        brought = wiring.read(request)
+        row = wiring.row(instrument, moment, refuse_stale=self.limits.refuse_stale)
+        features = wiring.features(row, brought)
+        value = self._run_one(wiring.model, features, stored=True)
+        direction, confidence = judge(wiring.model, value)
+        return Prediction(
+            value,
+            direction,
+            confidence,
+            wiring.model,
+            features,
+            moment,
+            instrument,
+            row.event_time,
+            row.known_time,
+            row.stale,
+            self._ticks() - started,
+            brought,
+            route,
+        )
+
     # -- checks ---------------------------------------------------------------------------------
 
     def _choose(self, model: str, manifest: str | None) -> LiveModel:
@@ -378,7 +416,12 @@ class Predictor:
 
     def _wire(self, live: LiveModels) -> _Loaded:
         wired = {name: self._wire_one(model) for name, model in live.models.items()}
-        return _Loaded(live, {name: one for name, one in wired.items() if one is not None})
+        canaries = {name: self._wire_one(route.model) for name, route in live.canaries.items()}
+        return _Loaded(
+            live,
+            {name: one for name, one in wired.items() if one is not None},
+            {name: one for name, one in canaries.items() if one is not None},
+        )
 
     def _wire_one(self, model: LiveModel) -> Wiring | None:
         return Wiring.of(model, self.sources, self.requests)

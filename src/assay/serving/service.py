@@ -11,6 +11,7 @@ from typing import Any
 
 from assay.domain.clock import Clock
 from assay.serving.asgi import Disconnected, Receive, Scope, Send, read_body, refuse
+from assay.serving.challengers import Challengers
 from assay.serving.control import ControlPlane
 from assay.serving.inference import Inference
 from assay.serving.kill_switch import KillSwitch
@@ -21,6 +22,7 @@ from assay.serving.predictor import Predictor
 from assay.serving.rejections import INTERNAL, WRONG_METHOD, Rejected
 from assay.serving.reloading import Reloader
 from assay.serving.service_record import ServiceRecord
+from assay.serving.shadowing import Shadows
 
 _LOG = logging.getLogger("assay.serving")
 _OTHER = "other"
@@ -28,10 +30,14 @@ _OTHER = "other"
 
 @dataclass(frozen=True, slots=True)
 class ServiceFiles:
-    """Where a service writes: predictions, feedback, its own record."""
+    """Where a service writes: predictions, feedback, and what challengers predict beside them.
+
+    ``shadow`` is ``shadow/predictions.jsonl`` beside the predictions where it is not given.
+    """
 
     predictions: Path
     feedback: Path
+    shadow: Path | None = None
 
 
 class Service:
@@ -73,16 +79,22 @@ class Service:
         self.predictions = PredictionLog(
             files.predictions, capacity=queue, feature_log_rate=feature_log_rate
         )
+        self.shadows = Shadows(
+            files.shadow or files.predictions.parent / "shadow" / "predictions.jsonl", ticks=ticks
+        )
+        self.challengers = Challengers(predictor, source, self.shadows, record)
+        self.metrics.ask(self.challengers.samples)
         self.reloader = Reloader(
             predictor, source, record, self.metrics, clock, switch,
-            poll_seconds=poll_seconds, ticks=ticks, follow=follow,
+            poll_seconds=poll_seconds, ticks=ticks, follow=follow, challengers=self.challengers,
         )  # fmt: skip
         self._record = record
         self._body_bytes = body_bytes
         self._ticks = ticks
         self._inference = Inference(
-            predictor, self.predictions, self.metrics, body_bytes=body_bytes, ticks=ticks
-        )
+            predictor, self.predictions, self.metrics, body_bytes=body_bytes, ticks=ticks,
+            shadows=self.shadows,
+        )  # fmt: skip
         self._hot = frozenset(self._inference.routes)
         self._control = ControlPlane(
             predictor,
@@ -107,6 +119,7 @@ class Service:
     def stop(self) -> None:
         """Write what waits, and end the threads."""
         self.reloader.stop()
+        self.shadows.stop()
         self.predictions.stop()
         self._record.append("stopped")
 
