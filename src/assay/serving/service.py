@@ -80,8 +80,9 @@ class Service:
             files.predictions, capacity=queue, feature_log_rate=feature_log_rate
         )
         self.shadows = Shadows(
-            files.shadow or files.predictions.parent / "shadow" / "predictions.jsonl", ticks=ticks
-        )
+            files.shadow or files.predictions.parent / "shadow" / "predictions.jsonl", clock,
+            ticks=ticks,
+        )  # fmt: skip
         self.challengers = Challengers(predictor, source, self.shadows, record)
         self.metrics.ask(self.challengers.samples)
         self.reloader = Reloader(

@@ -23,6 +23,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from assay.domain.clock import Clock
 from assay.errors import AssayError, IncompatibleVersion
 from assay.serving.live_model import LiveModel
 from assay.serving.predictor import CANARY, FALLBACK, BatchPrediction, Prediction
@@ -51,6 +52,8 @@ class Pair(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     revision: the entry of the registry's log from which this challenger is measured.
     event_time: of the features, ns UTC; stale: whether they had gone stale.
     request_id: of the request, where it had one.
+    recorded: when the pair was made, ns UTC; long after ``at`` where the past was asked about.
+    dropped: rows of this challenger that were lost since the line before it.
     """
 
     at: int
@@ -66,12 +69,14 @@ class Pair(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     champion_ms: float | None
     shadow_ms: float
     turn: int
+    recorded: int
     manifest: str | None = None
     instrument: str | None = None
     event_time: int | None = None
     stale: bool | None = None
     error: str | None = None
     request_id: str | None = None
+    dropped: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -102,7 +107,7 @@ class Shadow:
     ----------
     path: the paired log, which all challengers and all processes append to.
     capacity: rows that may wait; further ones are dropped and counted.
-    ticks: nanoseconds on a clock that never goes back.
+    clock: when a pair is made. ticks: nanoseconds on a clock that never goes back.
 
     Attributes
     ----------
@@ -115,6 +120,7 @@ class Shadow:
         self,
         challenger: Challenger,
         path: Path,
+        clock: Clock,
         *,
         capacity: int = CAPACITY,
         ticks: Callable[[], int] = perf_counter_ns,
@@ -127,7 +133,9 @@ class Shadow:
         self._done = self._lost = 0
         self.trouble: str | None = None
         self._path = path
+        self._clock = clock
         self._ticks = ticks
+        self._told = 0
         self._ring: deque[_Waiting] = deque()
         self._stop = threading.Event()
         self._lock = FileLock(path.with_name(path.name + ".lock"))
@@ -223,12 +231,17 @@ class Shadow:
                 challenger.model.version, challenger.model.digest, challenger.revision,
                 champion, value if finite else None, served,
                 None if by_canary else made.elapsed / 1e6,
-                made.elapsed / 1e6 if by_canary else each, turn,
+                made.elapsed / 1e6 if by_canary else each, turn, self._clock.now(),
                 one.champion.manifest, None if single is None else single.instrument,
                 None if single is None else single.event_time,
                 None if single is None else single.stale,
                 problem or (None if finite else "no finite number"), one.request_id,
+                self._newly_dropped(),
             )  # fmt: skip
+
+    def _newly_dropped(self) -> int:
+        lost, self._told = self.dropped - self._told, self.dropped
+        return lost
 
     def _write(self, lines: list[bytes]) -> None:
         try:
@@ -317,9 +330,15 @@ class Shadows:
     """
 
     def __init__(
-        self, path: Path, *, capacity: int = CAPACITY, ticks: Callable[[], int] = perf_counter_ns
+        self,
+        path: Path,
+        clock: Clock,
+        *,
+        capacity: int = CAPACITY,
+        ticks: Callable[[], int] = perf_counter_ns,
     ) -> None:
         self._path = path
+        self._clock = clock
         self._capacity = capacity
         self._ticks = ticks
         self._running: dict[tuple[str, str, int], Shadow] = {}
@@ -354,7 +373,7 @@ class Shadows:
         for key, one in wanted.items():
             found = self._running.get(key)
             if found is None:
-                found = Shadow(one, self._path, capacity=self._capacity, ticks=self._ticks)
+                found = Shadow(one, self._path, self._clock, capacity=self._capacity, ticks=self._ticks)
                 found.start()
             running[key] = found
         by_model: dict[str, list[Shadow]] = {}
