@@ -39,7 +39,7 @@ _HOUR = 3_600 * NANOS_PER_SECOND
 TESTS = ("failures", "ranks", "distance", "latency", "ic", "pnl")
 ON_PAIRS = TESTS[:4]
 RANK_FLOOR = 0.5
-"""Correlations below this count as this much: the narrower the range, the fewer pairs are needed."""
+"""Correlations below this count as this much: a narrower range needs fewer pairs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +226,7 @@ def expired(policy: CanaryPolicy, *, since: Instant, now: Instant) -> bool:
     return now - since > policy.longest_hours * _HOUR
 
 
-# -- pairs ------------------------------------------------------------------------------------------
+# -- pairs ----------------------------------------------------------------------------------------
 
 
 class _Taking:
@@ -303,7 +303,7 @@ def _rank_correlation(old: npt.NDArray[np.float64], new: npt.NDArray[np.float64]
     return float(np.clip(x @ y / math.sqrt((x @ x) * (y @ y)), -1.0, 1.0))
 
 
-# -- words ------------------------------------------------------------------------------------------
+# -- words ----------------------------------------------------------------------------------------
 
 
 def _harm(name: str, check: Check, policy: CanaryPolicy) -> str:
@@ -312,8 +312,8 @@ def _harm(name: str, check: Check, policy: CanaryPolicy) -> str:
     words = {
         "failures": f"{mean:.2%} of {seen.count} rows had no finite answer, expected at most "
         f"{policy.failures:.2%}",
-        "ranks": f"predictions have mean rank correlation {RANK_FLOOR + (1 - RANK_FLOOR) * mean:.3f} with the champion's "
-        f"over {seen.count} blocks of the same inputs, expected {policy.rank_correlation:g}",
+        "ranks": f"predictions have mean rank correlation {RANK_FLOOR + (1 - RANK_FLOOR) * mean:.3f} "
+        f"with the champion's over {seen.count} blocks of the same inputs, expected {policy.rank_correlation:g}",
         "distance": f"{mean:.1%} of answers are further than a standard deviation from the "
         f"champion's over {seen.count} blocks, expected at most {policy.far:.1%}",
         "latency": f"{mean:.1%} of {seen.count} turns took longer than {policy.slow_ms:g} ms, "

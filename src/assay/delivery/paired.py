@@ -312,7 +312,10 @@ def _by_entity(pairs: Sequence[Pair], centre: float) -> list[EntityDisagreement]
         opposite = [(new > centre) != (old > centre) for new, old in both]
         found.append(
             EntityDisagreement(
-                entity, len(both), sum(one.shadow is None for one in members), mean,
+                entity,
+                len(both),
+                sum(one.shadow is None for one in members),
+                mean,
                 mean / spread if mean is not None and spread else None,
                 sum(opposite) / len(opposite) if opposite else None,
             )  # fmt: skip

@@ -147,8 +147,14 @@ def record_deployment(
         if event in ends and (now.canary is None or now.canary.version != record.version):
             raise Refused(f"{name} {record.version} is no canary", hint=f"assay canary list {name}")
         entry = registry.journal.append(
-            NewEvent(event, name, record.version, check_identity(initiated_by), reason,
-                     {**(evidence or {}), "digest": record.digest})  # fmt: skip
+            NewEvent(
+                event,
+                name,
+                record.version,
+                check_identity(initiated_by),
+                reason,
+                {**(evidence or {}), "digest": record.digest},
+            )  # fmt: skip
         )
     ring(registry)
     return entry

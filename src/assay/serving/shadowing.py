@@ -209,7 +209,11 @@ class Shadow:
             yield from self._lines(one, values, problem, each, turn_id)
 
     def _lines(
-        self, one: _Waiting, values: list[float | None], problem: str | None, each: float,
+        self,
+        one: _Waiting,
+        values: list[float | None],
+        problem: str | None,
+        each: float,
         turn: int,
     ) -> Iterator[Pair]:
         made, challenger = one.made, self.challenger
@@ -265,9 +269,7 @@ def answers_of(
         yield values, given if isinstance(given, str) else None
 
 
-def _rows_for(
-    model: LiveModel, wiring: Wiring | None, one: _Waiting
-) -> NDArray[np.float64] | str:
+def _rows_for(model: LiveModel, wiring: Wiring | None, one: _Waiting) -> NDArray[np.float64] | str:
     """What a model reads of an answered request, shape (n, k); or why it can read nothing."""
     made = one.made
     names, wanted = made.model.schema.names, model.schema.names
@@ -373,7 +375,9 @@ class Shadows:
         for key, one in wanted.items():
             found = self._running.get(key)
             if found is None:
-                found = Shadow(one, self._path, self._clock, capacity=self._capacity, ticks=self._ticks)
+                found = Shadow(
+                    one, self._path, self._clock, capacity=self._capacity, ticks=self._ticks
+                )
                 found.start()
             running[key] = found
         by_model: dict[str, list[Shadow]] = {}
@@ -384,10 +388,10 @@ class Shadows:
             beside = champion_of(name)
             if beside is not None:
                 exchanged[name] = (*beside, tuple(shadows))
-        gone = [one for key, one in self._running.items() if key not in running]
+        gone = [shadow for key, shadow in self._running.items() if key not in running]
         self._by_model, self._running = exchanged, running
-        for one in gone:
-            self._end(one)
+        for shadow in gone:
+            self._end(shadow)
 
     def stop(self) -> None:
         """Write what waits, and end the threads."""
@@ -417,4 +421,3 @@ def check_same_manifest(champion: LiveModel, canary: LiveModel) -> None:
             f"{canary.name} {canary.version} reads manifest {canary.manifest}, the champion "
             f"{champion.manifest}: it cannot answer in its place"
         )
-
