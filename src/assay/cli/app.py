@@ -13,6 +13,7 @@ from assay.cli import (
     challengers,
     config,
     data,
+    delivery,
     evidence,
     gates,
     keys,
@@ -23,6 +24,7 @@ from assay.cli import (
     paper,
     parity,
     registry,
+    replay,
     report,
     requests,
     serve,
@@ -115,6 +117,8 @@ app.add_typer(models.models, rich_help_panel=MODELS)
 app.command(rich_help_panel=RECORD)(report.report)
 app.command(rich_help_panel=SERVING)(serve.serve)
 app.command(rich_help_panel=SERVING)(serve.kill)
+app.add_typer(delivery.delivery, rich_help_panel=MODELS)
+app.command(rich_help_panel=RECORD)(replay.replay)
 app.add_typer(challengers.shadow, rich_help_panel=SERVING)
 app.add_typer(challengers.canary, rich_help_panel=SERVING)
 models.models.command("serve")(access.models_serve)

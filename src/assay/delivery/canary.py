@@ -309,11 +309,12 @@ def _rank_correlation(old: npt.NDArray[np.float64], new: npt.NDArray[np.float64]
 def _harm(name: str, check: Check, policy: CanaryPolicy) -> str:
     seen, level = check.harm, policy.level
     mean = 0.0 if seen.mean is None else seen.mean
+    correlation = RANK_FLOOR + (1.0 - RANK_FLOOR) * mean
     words = {
         "failures": f"{mean:.2%} of {seen.count} rows had no finite answer, expected at most "
         f"{policy.failures:.2%}",
-        "ranks": f"predictions have mean rank correlation {RANK_FLOOR + (1 - RANK_FLOOR) * mean:.3f} "
-        f"with the champion's over {seen.count} blocks of the same inputs, expected {policy.rank_correlation:g}",
+        "ranks": f"predictions have mean rank correlation {correlation:.3f} with the champion's "
+        f"over {seen.count} blocks of the same inputs, expected {policy.rank_correlation:g}",
         "distance": f"{mean:.1%} of answers are further than a standard deviation from the "
         f"champion's over {seen.count} blocks, expected at most {policy.far:.1%}",
         "latency": f"{mean:.1%} of {seen.count} turns took longer than {policy.slow_ms:g} ms, "

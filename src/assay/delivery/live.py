@@ -42,7 +42,7 @@ class RegistryLiveSource:
     ) -> None:
         self._open_registry = open_registry
         self._latest = os.fspath(root / "latest")
-        self._doorbell = os.fspath(root / DOORBELL)
+        self._doorbell = root / DOORBELL
         self._monotonic = monotonic
         self._linked = linked
 
@@ -68,7 +68,7 @@ class RegistryLiveSource:
     def _rung(self) -> object:
         """Another thing after each change of what runs beside production."""
         try:
-            found = os.stat(self._doorbell)
+            found = self._doorbell.stat()
         except FileNotFoundError:
             return None
         return found.st_ino, found.st_ctime_ns

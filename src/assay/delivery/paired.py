@@ -318,6 +318,6 @@ def _by_entity(pairs: Sequence[Pair], centre: float) -> list[EntityDisagreement]
                 mean,
                 mean / spread if mean is not None and spread else None,
                 sum(opposite) / len(opposite) if opposite else None,
-            )  # fmt: skip
+            )
         )
     return sorted(found, key=lambda one: (-one.errors, -(one.mean_difference or 0.0), one.entity))

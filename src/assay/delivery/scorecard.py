@@ -86,12 +86,18 @@ class Scorecard:
         one = self.canary
         numbers = self.finding.numbers
         return [
-            f"Share {one.share:.1%} of entities since {render(one.since)}, revision "
-            f"{one.revision}, begun by {one.by}.",
-            f"{numbers.get('pairs', 0):,} pairs, {numbers.get('answers', 0):,} answers by the "
-            f"canary, {numbers.get('fallbacks', 0):,} by the champion in its place.",
-            "Every p-value is valid whenever one looks; the level of each test is "
-            f"{numbers.get('level', 0.0):.3g}.",
+            (
+                f"Share {one.share:.1%} of entities since {render(one.since)}, revision "
+                f"{one.revision}, begun by {one.by}."
+            ),
+            (
+                f"{numbers.get('pairs', 0):,} pairs, {numbers.get('answers', 0):,} answers by the "
+                f"canary, {numbers.get('fallbacks', 0):,} by the champion in its place."
+            ),
+            (
+                "Every p-value is valid whenever one looks; the level of each test is "
+                f"{numbers.get('level', 0.0):.3g}."
+            ),
             f"Written {render(self.at)}.",
         ]
 
@@ -126,10 +132,12 @@ def _html(card: Scorecard) -> str:
 
     title = escape(f"Canary: {card.model} {card.canary.version}")
     parts = [
-        '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8" />'
-        '<meta name="viewport" content="width=device-width, initial-scale=1" />'
-        f"<title>{title}</title><style>{_STYLE}</style></head><body><h1>{title}</h1>"
-        f"<p><strong>{escape(str(card.finding.verdict))}</strong>. {escape(card.headline)}</p><ul>",
+        (
+            '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8" />'
+            '<meta name="viewport" content="width=device-width, initial-scale=1" />'
+            f"<title>{title}</title><style>{_STYLE}</style></head><body><h1>{title}</h1>"
+            f"<p><strong>{card.finding.verdict}</strong>. {escape(card.headline)}</p><ul>"
+        ),
         *(f"<li>{escape(reason)}</li>" for reason in card.finding.reasons),
         "</ul>",
         *(f"<p>{escape(fact)}</p>" for fact in card.facts()),

@@ -140,7 +140,7 @@ def record_deployment(
                 hint=f"assay shadow list {name}",
             )
         record = registry.get(name, version)
-        if event in {EventType.SHADOW_STOP} and record.version not in now.shadows:
+        if event == EventType.SHADOW_STOP and record.version not in now.shadows:
             raise Refused(f"{name} {record.version} is not in shadow",
                           hint=f"assay shadow list {name}")  # fmt: skip
         ends = {EventType.CANARY_END, EventType.ROLLBACK_REQUESTED}
@@ -154,7 +154,7 @@ def record_deployment(
                 check_identity(initiated_by),
                 reason,
                 {**(evidence or {}), "digest": record.digest},
-            )  # fmt: skip
+            )
         )
     ring(registry)
     return entry
