@@ -1,0 +1,361 @@
+"""Challengers beside a running server: whatever they do, callers get the champion's answers."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from assay import bootstrap
+from assay.delivery.canary import CanaryPolicy
+from assay.delivery.deployments import end_canary, start_canary, start_shadow, stop_shadow
+from assay.delivery.promotion import break_glass
+from assay.delivery.rollback import rollback
+from assay.domain.verdicts import Verdict
+from assay.orchestration.challengers import compare_shadow, look_at_canary, watch_canary
+from assay.orchestration.desk import Desk
+from assay.registry import Candidate
+from assay.registry.deployments import deployments_of
+from assay.serving.canary import position
+from assay.testing.versions import make_candidate
+
+WORKER = Path(__file__).with_name("challenger_worker.py")
+MANIFEST = "a" * 64
+CHAMPION = (1.0, 2.0, 0.0, 0.0)
+OPERATOR = "ops.demo"
+_PAUSE = threading.Event()
+
+
+def graph_of(nodes: list[Any], constants: dict[str, np.ndarray]) -> bytes:
+    graph = helper.make_graph(
+        nodes,
+        "challenger",
+        [helper.make_tensor_value_info("rows", TensorProto.FLOAT, [None, 4])],
+        [helper.make_tensor_value_info("answer", TensorProto.FLOAT, [None, 1])],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.checker.check_model(model)
+    return bytes(model.SerializeToString())
+
+
+def throwing() -> bytes:
+    """Looks something up by its first column, in a table of one entry: 1 and more throws."""
+    return graph_of(
+        [
+            helper.make_node("Gather", ["rows", "zero"], ["first"], axis=1),
+            helper.make_node("Cast", ["first"], ["index"], to=TensorProto.INT64),
+            helper.make_node("Gather", ["table", "index"], ["answer"]),
+        ],
+        {"zero": np.array([0], np.int64), "table": np.zeros(1, np.float32)},
+    )
+
+
+def slow() -> bytes:
+    """Multiplies by a large matrix again and again before it answers with the first column."""
+    width = 512
+    wide = np.zeros((4, width), np.float32)
+    wide[0] = 1.0
+    nodes = [helper.make_node("MatMul", ["rows", "wide"], ["h0"])]
+    nodes += [
+        helper.make_node("MatMul", [f"h{n}", "square"], [f"h{n + 1}"]) for n in range(200)
+    ]
+    nodes.append(helper.make_node("MatMul", ["h200", "narrow"], ["answer"]))
+    narrow = np.zeros((width, 1), np.float32)
+    narrow[0] = 1.0
+    square = np.eye(width, dtype=np.float32)
+    return graph_of(nodes, {"wide": wide, "square": square, "narrow": narrow})
+
+
+def candidate(version: str, weights: tuple[float, ...], model: bytes | None = None) -> Candidate:
+    made = make_candidate(version=version, weights=weights, author="quant.demo")
+    files = dict(made.files)
+    if model is not None:
+        files["model.onnx"] = model
+        files["golden.json"] = b'{"rows": [[0, 0, 0, 0]], "predictions": [0]}'
+    return Candidate(replace(made.metadata, manifest_hash=MANIFEST), made.schema, files)
+
+
+CHALLENGERS: dict[str, Callable[[], Candidate]] = {
+    "equal": lambda: candidate("2.0.0", (1.0, 2.0, 0.0, 1e-12)),
+    "slightly worse": lambda: candidate("2.1.0", (1.0, 2.0, 0.3, 0.3)),
+    "swapped": lambda: candidate("2.2.0", (0.0, 0.0, 2.0, 1.0)),
+    # Nothing for rows of equal numbers, such as the golden ones; too much for any others.
+    "infinite": lambda: candidate("2.3.0", (3e38, -3e38, 0.0, 0.0)),
+    "throws": lambda: candidate("2.4.0", (0.0,) * 4, throwing()),
+    "slow": lambda: candidate("2.5.0", (0.0,) * 4, slow()),
+}
+
+
+class Client:
+    def __init__(self, port: int) -> None:
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def ask(self, method: str, path: str, body: Any = None) -> tuple[int, str]:
+        headers = {"content-type": "application/json"} if body is not None else {}
+        data = None if body is None else json.dumps(body)
+        self._connection.request(method, path, data, headers)
+        answer = self._connection.getresponse()
+        return answer.status, answer.read().decode()
+
+    def predict(self, instrument: str) -> dict[str, Any]:
+        status, text = self.ask("POST", "/predict", {"instrument": instrument})
+        assert status == 200, text
+        return dict(json.loads(text))
+
+
+@contextmanager
+def server(folder: Path, slow_ms: float = 50.0) -> Iterator[tuple[int, subprocess.Popen[str]]]:
+    process = subprocess.Popen(
+        [sys.executable, str(WORKER), str(folder), str(slow_ms)], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout is not None
+        yield int(process.stdout.readline()), process
+    finally:
+        process.terminate()
+        try:
+            process.wait(20)
+        finally:
+            process.kill()
+            process.wait()
+            process.stdout.close()
+
+
+def until(true: Callable[[], bool], what: str) -> None:
+    """Ask until it is so; the limit only ends a test that has failed."""
+    deadline = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < deadline, f"never: {what}"
+        _PAUSE.wait(0.005)  # leaves the processor to those who work
+
+
+def lines(desk: Desk, name: str = "artifacts/shadow/predictions.jsonl") -> list[dict[str, Any]]:
+    path = desk.layout.root / name
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1]]
+
+
+def expected(answer: dict[str, Any]) -> float:
+    """The champion's answer, computed from the features that the answer names."""
+    values = np.array(list(answer["features_used"].values()), dtype=np.float32)
+    weights = np.array(CHAMPION, dtype=np.float32)
+    return float(np.dot(values.astype(np.float64), weights.astype(np.float64)))
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    """A desk with 1.0.0 archived, 1.1.0 live and every challenger staged."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    from assay.registry.keyring import PURPOSES
+
+    folder = tmp_path / "desk"
+    members = [bootstrap.Member(one, tuple(PURPOSES)) for one in ("quant.demo", OPERATOR)]
+    bootstrap.create_desk(folder, name="desk", members=members)
+    opened = bootstrap.open_desk(folder)
+    registry = opened.registry
+    registry.register(candidate("1.0.0", (1.0, 2.0, 0.0, 1e-11)))
+    registry.register(candidate("1.1.0", CHAMPION))
+    for version in ("1.0.0", "1.1.0"):
+        break_glass(
+            registry, "fx_vol", version, initiated_by=OPERATOR, reason="a test",
+            clock=opened.clock, monotonic=time.monotonic,
+        )  # fmt: skip
+    for make in CHALLENGERS.values():
+        registry.register(make())
+    return opened
+
+
+def shadow(desk: Desk, kind: str) -> str:
+    version = CHALLENGERS[kind]().metadata.version
+    start_shadow(
+        desk.registry, "fx_vol", version, initiated_by=OPERATOR, reason="a test",
+        monotonic=time.monotonic,
+    )  # fmt: skip
+    return version
+
+
+def canary(desk: Desk, kind: str, share: float = 0.3) -> str:
+    version = CHALLENGERS[kind]().metadata.version
+    start_canary(
+        desk.registry, "fx_vol", version, share=share, initiated_by=OPERATOR, reason="a test",
+        monotonic=time.monotonic,
+    )  # fmt: skip
+    return version
+
+
+def test_every_challenger_runs_beside_and_none_is_noticed_by_callers(desk: Desk) -> None:
+    started = {kind: shadow(desk, kind) for kind in CHALLENGERS}
+    with server(desk.layout.root) as (port, _), closing(Client(port)) as client:
+        until(
+            lambda: 'assay_shadow_waiting{model="fx_vol",version="2.5.0"}'
+            in client.ask("GET", "/metrics")[1],
+            "all challengers are loaded",
+        )
+        answers = [client.predict(f"E{number % 40:02d}") for number in range(120)]
+        assert {answer["model_version"] for answer in answers} == {"v1.1.0"}
+        for answer in answers:
+            assert answer["prediction"] == pytest.approx(expected(answer), rel=1e-6)
+        counted = {version: 0 for version in started.values()}
+
+        def all_seen() -> bool:
+            counted.update(dict.fromkeys(counted, 0))
+            for line in lines(desk):
+                counted[line["challenger"]] += 1
+            return all(count == 120 for count in counted.values())
+
+        until(all_seen, f"every challenger answered: {counted}")
+        stop_shadow(
+            desk.registry, "fx_vol", started["slow"], initiated_by=OPERATOR, reason="seen enough"
+        )
+        until(
+            lambda: 'assay_shadow_waiting{model="fx_vol",version="2.5.0"}'
+            not in client.ask("GET", "/metrics")[1],
+            "the slow one is gone",
+        )
+    found = {
+        kind: compare_shadow(desk, bootstrap.challenger_files(desk.layout.root), "fx_vol", version)
+        for kind, version in started.items()
+        if kind != "slow"
+    }
+    assert found["equal"].live.rank_correlation == 1.0
+    assert 0.9 < (found["slightly worse"].live.rank_correlation or 0.0) < 1.0
+    assert abs(found["swapped"].live.rank_correlation or 0.0) < 0.5
+    assert (found["infinite"].pairs, sum(found["infinite"].errors.values())) == (0, 120)
+    assert (found["throws"].pairs, sum(found["throws"].errors.values())) == (0, 120)
+    assert found["throws"].stable_hours == 0.0
+    assert found["equal"].rows == 120
+    assert not found["equal"].replayed
+
+
+@pytest.mark.parametrize("kind", ["swapped", "throws", "infinite", "slow"])
+def test_a_canary_that_does_harm_is_ended_by_the_server_itself(desk: Desk, kind: str) -> None:
+    version = canary(desk, kind)
+    salt = deployments_of(desk.registry, "fx_vol").canary.salt
+    routed = {f"E{n:02d}" for n in range(60) if position(salt, f"E{n:02d}") < 0.3}
+    assert 5 < len(routed) < 35
+    seen: set[str] = set()
+    # A canary that answers at all takes longer than a thousandth of a millisecond: the limit
+    # divides the slow one from the others, which take a hundredth of it.
+    with server(desk.layout.root, 1.0 if kind == "slow" else 1e6) as (port, _):
+        client = Client(port)
+        with closing(client):
+
+            def ended() -> bool:
+                for number in range(60):
+                    answer = client.predict(f"E{number:02d}")
+                    if answer["model_version"] == f"v{version}":
+                        assert answer["instrument"] in routed
+                    else:
+                        assert answer["model_version"] == "v1.1.0"
+                        assert answer["prediction"] == pytest.approx(expected(answer), rel=1e-6)
+                    seen.add(answer["model_version"])
+                return deployments_of(desk.open_registry(), "fx_vol").canary is None
+
+            until(ended, f"the canary that {kind} is ended")
+            until(
+                lambda: {client.predict(one)["model_version"] for one in routed} == {"v1.1.0"},
+                "the champion answers for everything",
+            )
+    if kind in {"swapped", "slow"}:
+        assert f"v{version}" in seen
+    else:
+        assert seen == {"v1.1.0"}  # the champion answered in its place
+    history = desk.open_registry().history("fx_vol")
+    assert [str(entry.type) for entry in history[-3:]] == [
+        "canary.start", "rollback.requested", "canary.end"
+    ]  # fmt: skip
+    assert history[-1].initiated_by == "canary-watch"
+    assert history[-1].evidence["finding"]["verdict"] == "FAIL"
+    word = {"swapped": "ranks", "slow": "latency"}.get(kind, "failures")
+    assert word in history[-1].reason
+    assert desk.open_registry().resolve("fx_vol").version == "1.1.0"
+    card = (desk.layout.root / "reports/models/fx_vol/canary_scorecard.md").read_text()
+    assert "**FAIL**" in card
+    assert history[-1].reason.split(":")[0] in card
+    assert desk.open_registry().verify_log().ok
+
+
+def test_a_server_that_is_killed_goes_on_judging_from_the_log(desk: Desk) -> None:
+    canary(desk, "swapped")
+    files = bootstrap.challenger_files(desk.layout.root)
+    count = 0
+    while deployments_of(desk.open_registry(), "fx_vol").canary is not None:
+        assert count < 30
+        with server(desk.layout.root, 1e6) as (port, process), closing(Client(port)) as client:
+            until(
+                lambda: "assay_canary_share" in client.ask("GET", "/metrics")[1], "it is loaded"
+            )  # noqa: B023
+            before = len(lines(desk))
+            for number in range(15):
+                client.predict(f"E{number:02d}")
+            until(lambda: len(lines(desk)) > before, "a pair is written")  # noqa: B023
+            if len(lines(desk)) >= 200:
+                until(
+                    lambda: deployments_of(desk.open_registry(), "fx_vol").canary is None, "ended"
+                )
+            os.kill(process.pid, signal.SIGKILL)
+        count += 1
+        if len(lines(desk)) >= 80 and deployments_of(desk.open_registry(), "fx_vol").canary:
+            look = look_at_canary(desk, files, "fx_vol", CanaryPolicy())
+            assert look.finding.verdict is Verdict.FAIL
+            watch_canary(desk, files, "fx_vol", CanaryPolicy(), initiated_by=OPERATOR)
+    ends = [e for e in desk.open_registry().history("fx_vol") if str(e.type) == "canary.end"]
+    assert len(ends) == 1
+
+
+def test_an_equal_canary_goes_on_and_a_new_champion_begins_its_analysis_anew(desk: Desk) -> None:
+    version = canary(desk, "equal", share=0.5)
+    files = bootstrap.challenger_files(desk.layout.root)
+    with server(desk.layout.root, 1e6) as (port, _), closing(Client(port)) as client:
+        until(
+            lambda: client.predict("E00")["model_version"] == f"v{version}"
+            or client.predict("E01")["model_version"] == f"v{version}"
+            or client.predict("E02")["model_version"] == f"v{version}"
+            or client.predict("E03")["model_version"] == f"v{version}",
+            "the canary answers",
+        )
+        for number in range(400):
+            client.predict(f"E{number % 60:02d}")
+        until(lambda: len(lines(desk)) >= 400, "the pairs are written")
+        look = look_at_canary(desk, files, "fx_vol", CanaryPolicy(hours=0.0))
+        assert look.finding.verdict is not Verdict.FAIL
+        assert look.finding.numbers["answers"] > 100
+        assert look.finding.numbers["ranks"]["mean"] == 1.0
+        rollback(
+            desk.registry, "fx_vol", "1.0.0", reason="a test", initiated_by=OPERATOR, keep=True,
+            monotonic=time.monotonic,
+        )  # fmt: skip
+        until(
+            lambda: {client.predict(f"E{n:02d}")["model_version"] for n in range(20)}
+            == {"v1.0.0", f"v{version}"},
+            "the other champion answers, and the canary still",
+        )
+        after = look_at_canary(desk, files, "fx_vol", CanaryPolicy())
+        assert after.canary.revision > look.canary.revision
+        assert after.finding.numbers["pairs"] < 60
+        end_canary(desk.registry, "fx_vol", initiated_by=OPERATOR, reason="enough")
+        until(
+            lambda: {client.predict(f"E{n:02d}")["model_version"] for n in range(20)}
+            == {"v1.0.0"},
+            "the champion answers for everything",
+        )
