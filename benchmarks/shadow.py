@@ -43,7 +43,7 @@ class WithChallenger(Fixed):
         return self._challenger
 
 
-def serve(shadowed: bool, folder: Path, pipe: Connection) -> None:  # noqa: FBT001 - the target of a process
+def serve(shadowed: bool, folder: Path, pipe: Connection) -> None:
     import uvicorn
 
     from assay.serving.connection import Connection as OneWrite
@@ -115,6 +115,6 @@ def rows() -> list[dict[str, Any]]:
                     row(
                         f"{name} with a shadow, {what} [the same server without]", "us", ours,
                         reference, f"<= {MOST}x", ours <= MOST * reference,
-                    )  # fmt: skip
+                    )
                 )
     return found

@@ -72,9 +72,7 @@ def slow() -> bytes:
     wide = np.zeros((4, width), np.float32)
     wide[0] = 1.0
     nodes = [helper.make_node("MatMul", ["rows", "wide"], ["h0"])]
-    nodes += [
-        helper.make_node("MatMul", [f"h{n}", "square"], [f"h{n + 1}"]) for n in range(200)
-    ]
+    nodes += [helper.make_node("MatMul", [f"h{n}", "square"], [f"h{n + 1}"]) for n in range(200)]
     nodes.append(helper.make_node("MatMul", ["h200", "narrow"], ["answer"]))
     narrow = np.zeros((width, 1), np.float32)
     narrow[0] = 1.0
@@ -207,15 +205,17 @@ def test_every_challenger_runs_beside_and_none_is_noticed_by_callers(desk: Desk)
     started = {kind: shadow(desk, kind) for kind in CHALLENGERS}
     with server(desk.layout.root) as (port, _), closing(Client(port)) as client:
         until(
-            lambda: 'assay_shadow_waiting{model="fx_vol",version="2.5.0"}'
-            in client.ask("GET", "/metrics")[1],
+            lambda: (
+                'assay_shadow_waiting{model="fx_vol",version="2.5.0"}'
+                in client.ask("GET", "/metrics")[1]
+            ),
             "all challengers are loaded",
         )
         answers = [client.predict(f"E{number % 40:02d}") for number in range(120)]
         assert {answer["model_version"] for answer in answers} == {"v1.1.0"}
         for answer in answers:
             assert answer["prediction"] == pytest.approx(expected(answer), rel=1e-6)
-        counted = {version: 0 for version in started.values()}
+        counted = dict.fromkeys(started.values(), 0)
 
         def all_seen() -> bool:
             counted.update(dict.fromkeys(counted, 0))
@@ -228,8 +228,10 @@ def test_every_challenger_runs_beside_and_none_is_noticed_by_callers(desk: Desk)
             desk.registry, "fx_vol", started["slow"], initiated_by=OPERATOR, reason="seen enough"
         )
         until(
-            lambda: 'assay_shadow_waiting{model="fx_vol",version="2.5.0"}'
-            not in client.ask("GET", "/metrics")[1],
+            lambda: (
+                'assay_shadow_waiting{model="fx_vol",version="2.5.0"}'
+                not in client.ask("GET", "/metrics")[1]
+            ),
             "the slow one is gone",
         )
     found = {
@@ -302,9 +304,7 @@ def test_a_server_that_is_killed_goes_on_judging_from_the_log(desk: Desk) -> Non
     while deployments_of(desk.open_registry(), "fx_vol").canary is not None:
         assert count < 30
         with server(desk.layout.root, 1e6) as (port, process), closing(Client(port)) as client:
-            until(
-                lambda: "assay_canary_share" in client.ask("GET", "/metrics")[1], "it is loaded"
-            )  # noqa: B023
+            until(lambda: "assay_canary_share" in client.ask("GET", "/metrics")[1], "it is loaded")
             before = len(lines(desk))
             for number in range(15):
                 client.predict(f"E{number:02d}")
@@ -328,10 +328,12 @@ def test_an_equal_canary_goes_on_and_a_new_champion_begins_its_analysis_anew(des
     files = bootstrap.challenger_files(desk.layout.root)
     with server(desk.layout.root, 1e6) as (port, _), closing(Client(port)) as client:
         until(
-            lambda: client.predict("E00")["model_version"] == f"v{version}"
-            or client.predict("E01")["model_version"] == f"v{version}"
-            or client.predict("E02")["model_version"] == f"v{version}"
-            or client.predict("E03")["model_version"] == f"v{version}",
+            lambda: (
+                client.predict("E00")["model_version"] == f"v{version}"
+                or client.predict("E01")["model_version"] == f"v{version}"
+                or client.predict("E02")["model_version"] == f"v{version}"
+                or client.predict("E03")["model_version"] == f"v{version}"
+            ),
             "the canary answers",
         )
         for number in range(400):
@@ -346,8 +348,10 @@ def test_an_equal_canary_goes_on_and_a_new_champion_begins_its_analysis_anew(des
             monotonic=time.monotonic,
         )  # fmt: skip
         until(
-            lambda: {client.predict(f"E{n:02d}")["model_version"] for n in range(20)}
-            == {"v1.0.0", f"v{version}"},
+            lambda: (
+                {client.predict(f"E{n:02d}")["model_version"] for n in range(20)}
+                == {"v1.0.0", f"v{version}"}
+            ),
             "the other champion answers, and the canary still",
         )
         after = look_at_canary(desk, files, "fx_vol", CanaryPolicy())
@@ -355,7 +359,6 @@ def test_an_equal_canary_goes_on_and_a_new_champion_begins_its_analysis_anew(des
         assert after.finding.numbers["pairs"] < 60
         end_canary(desk.registry, "fx_vol", initiated_by=OPERATOR, reason="enough")
         until(
-            lambda: {client.predict(f"E{n:02d}")["model_version"] for n in range(20)}
-            == {"v1.0.0"},
+            lambda: {client.predict(f"E{n:02d}")["model_version"] for n in range(20)} == {"v1.0.0"},
             "the champion answers for everything",
         )

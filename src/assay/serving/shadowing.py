@@ -12,6 +12,7 @@ other columns reads the store as of the same moment.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -35,7 +36,8 @@ CAPACITY = 20_000
 """Rows that may wait for one challenger."""
 TURN_ROWS = 64
 _PAUSE = 0.05
-_encode = msgspec.json.Encoder().encode
+_WRITE_ROWS = 512
+_encode = msgspec.json.Encoder().encode_lines
 
 
 class Pair(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -136,6 +138,8 @@ class Shadow:
         self._clock = clock
         self._ticks = ticks
         self._told = 0
+        self._compared: LiveModel | None = None
+        self._is_alike = False
         self._ring: deque[_Waiting] = deque()
         self._stop = threading.Event()
         self._lock = FileLock(path.with_name(path.name + ".lock"))
@@ -183,6 +187,7 @@ class Shadow:
         self._drain(until=None)
 
     def _drain(self, until: threading.Event | None) -> None:
+        pairs: list[Pair] = []
         while self._ring and not (until is not None and until.is_set()):
             turn: list[_Waiting] = []
             rows = 0
@@ -191,22 +196,76 @@ class Shadow:
                 turn.append(one)
                 rows += len(one.made.values) if isinstance(one.made, BatchPrediction) else 1
             try:
-                lines = [_encode(pair) for pair in self._pairs(turn)]
-                self._write(lines)
+                pairs += self._plain(turn) or self._pairs(turn)
             except Exception as error:  # noqa: BLE001 - whatever it is, the next turn goes on
                 self.trouble = f"{type(error).__name__}: {error}"
                 self._lost += rows
+            if len(pairs) >= _WRITE_ROWS or not self._ring:
+                self._write(pairs)
+                pairs = []
             self._done += rows
+        self._write(pairs)
 
-    def _pairs(self, turn: Sequence[_Waiting]) -> Iterator[Pair]:
+    def _plain(self, turn: Sequence[_Waiting]) -> list[Pair] | None:
+        """The pairs of a turn of single answers by the champion, whose columns are the
+        challenger's, in a quarter of the time; None for any other turn, and where a row fails.
+        """
+        plain = all(
+            one.made.__class__ is Prediction and one.made.route is None  # type: ignore[union-attr]
+            and self._alike(one.made.model) for one in turn
+        )  # fmt: skip
+        if not plain:
+            return None
+        started = self._ticks()
+        with np.errstate(over="ignore"):
+            matrix = np.array([one.made.features for one in turn], dtype=np.float32)
+        try:
+            answers = self.challenger.model.model.predict_checked(matrix).tolist()
+        except Exception:  # noqa: BLE001 - the longer way tells which row it is
+            return None
+        each = (self._ticks() - started) / 1e6 / len(turn)
+        now = self._clock.now()
+        version, digest = self.challenger.model.version, self.challenger.model.digest
+        revision = self.challenger.revision
+        pairs = [
+            Pair(
+                made.at, champion.name, champion.version, champion.digest, version, digest,
+                revision, made.value, value, "champion", made.elapsed / 1e6, each, started, now,
+                champion.manifest, made.instrument, made.event_time, made.stale, None,
+                one.request_id,
+            )
+            for one, value in zip(turn, answers, strict=True)
+            for made, champion in ((one.made, one.champion),)
+            if isinstance(made, Prediction)
+        ]  # fmt: skip
+        lost = self._newly_dropped()
+        if lost:
+            pairs[0] = msgspec.structs.replace(pairs[0], dropped=lost)
+        return pairs
+
+    def _alike(self, model: LiveModel) -> bool:
+        """Whether a model reads the challenger's columns; asked about the same one again."""
+        if model is not self._compared:
+            own = self.challenger.model
+            self._is_alike = (model.schema.names, model.manifest) == (
+                own.schema.names,
+                own.manifest,
+            )
+            self._compared = model
+        return self._is_alike
+
+    def _pairs(self, turn: Sequence[_Waiting]) -> list[Pair]:
         inputs = [_rows_for(self.challenger.model, self.challenger.wiring, one) for one in turn]
         turn_id = started = self._ticks()
         answers = _predict(self.challenger.model, inputs)
         count = max(1, sum(len(one) for one in answers))
         each = (self._ticks() - started) / 1e6 / count
-        for one, (values, problem) in zip(turn, answers_of(answers, inputs), strict=True):
+        pairs: list[Pair] = []
+        for one, values, given in zip(turn, answers, inputs, strict=True):
+            problem = given if isinstance(given, str) else None
             self.errors += len(values) if problem else sum(value is None for value in values)
-            yield from self._lines(one, values, problem, each, turn_id)
+            pairs += self._lines(one, values, problem, each, turn_id)
+        return pairs
 
     def _lines(
         self,
@@ -229,7 +288,7 @@ class Shadow:
         if single is not None and single.route in {CANARY, FALLBACK}:
             served = str(single.route)
         for champion, value in zip(champions, values, strict=True):
-            finite = value is not None and np.isfinite(value)
+            finite = value is not None and math.isfinite(value)
             yield Pair(
                 made.at, one.champion.name, one.champion.version, one.champion.digest,
                 challenger.model.version, challenger.model.digest, challenger.revision,
@@ -247,26 +306,21 @@ class Shadow:
         lost, self._told = self.dropped - self._told, self.dropped
         return lost
 
-    def _write(self, lines: list[bytes]) -> None:
+    def _write(self, pairs: list[Pair]) -> None:
+        if not pairs:
+            return
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
+            lines = _encode(pairs)
             with self._lock:
                 drop_torn_tail(self._path)
                 with self._path.open("ab") as handle:
-                    handle.write(b"\n".join(lines) + b"\n")
-            self.written += len(lines)
+                    handle.write(lines)
+            self.written += len(pairs)
             self.trouble = None
         except (OSError, AssayError) as error:
-            self._lost += len(lines)
+            self._lost += len(pairs)
             self.trouble = str(error)
-
-
-def answers_of(
-    answers: list[list[float | None]], inputs: Sequence[NDArray[np.float64] | str]
-) -> Iterator[tuple[list[float | None], str | None]]:
-    """Each answer beside the reason why there is none."""
-    for values, given in zip(answers, inputs, strict=True):
-        yield values, given if isinstance(given, str) else None
 
 
 def _rows_for(model: LiveModel, wiring: Wiring | None, one: _Waiting) -> NDArray[np.float64] | str:

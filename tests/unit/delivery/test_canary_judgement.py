@@ -10,8 +10,8 @@ import pytest
 
 from assay.delivery.canary import CanaryPolicy, advance, begin, expired, judge
 from assay.delivery.outcomes import differences, harm_tests
-from assay.delivery.scorecard import Scorecard, write_scorecard
 from assay.delivery.paired import compare
+from assay.delivery.scorecard import Scorecard, write_scorecard
 from assay.domain.instants import NANOS_PER_SECOND
 from assay.domain.verdicts import Verdict
 from assay.errors import ContractViolation

@@ -111,7 +111,7 @@ def test_a_stuck_challenger_loses_its_own_pairs_and_nobody_elses(
     done = threading.Event()
     written = beside["3.0.0"]._write
 
-    def tell(given: list[bytes]) -> None:
+    def tell(given: list[Any]) -> None:
         written(given)
         done.set()
 
@@ -195,7 +195,7 @@ def test_a_share_of_instruments_is_answered_by_the_canary_and_always_the_same(
             by_canary = name in routed
             assert answer["model_version"] == ("v2.0.0" if by_canary else "v1.0.0")
             assert answer["prediction"] == (642.0 if by_canary else 321.0)
-    one = sorted(routed)[0]
+    one = min(routed)
     asked = {"instrument": one, "model": "fx_vol/1.0.0"}
     assert stage.ask("POST", "/predict", asked).json()["model_version"] == "v1.0.0"
     features = {"features": [1.0, 2.0, 3.0]}
