@@ -113,8 +113,12 @@ def rows() -> list[dict[str, Any]]:
                 reference = statistics.median(one[number] for one in both[False])
                 found.append(
                     row(
-                        f"{name} with a shadow, {what} [the same server without]", "us", ours,
-                        reference, f"<= {MOST}x", ours <= MOST * reference,
+                        f"{name} with a shadow, {what} [the same server without]",
+                        "us",
+                        ours,
+                        reference,
+                        f"<= {MOST}x",
+                        ours <= MOST * reference,
                     )
                 )
     return found

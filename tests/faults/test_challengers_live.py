@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,16 @@ from onnx import TensorProto, helper, numpy_helper
 
 from assay import bootstrap
 from assay.delivery.canary import CanaryPolicy
+from assay.delivery.controller import DeliveryConfig
 from assay.delivery.deployments import end_canary, start_canary, start_shadow, stop_shadow
 from assay.delivery.promotion import break_glass
 from assay.delivery.rollback import rollback
 from assay.domain.verdicts import Verdict
+from assay.errors import NotFound, Tampered
 from assay.orchestration.challengers import compare_shadow, look_at_canary, watch_canary
+from assay.orchestration.controlling import decisions, take_step
 from assay.orchestration.desk import Desk
+from assay.orchestration.prediction_replay import replay_day
 from assay.registry import Candidate
 from assay.registry.deployments import deployments_of
 from assay.serving.canary import position
@@ -249,7 +254,15 @@ def test_every_challenger_runs_beside_and_none_is_noticed_by_callers(desk: Desk)
     assert not found["equal"].replayed
 
 
-@pytest.mark.parametrize("kind", ["swapped", "throws", "infinite", "slow"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "swapped",
+        "throws",
+        pytest.param("infinite", marks=pytest.mark.long),
+        pytest.param("slow", marks=pytest.mark.long),
+    ],
+)
 def test_a_canary_that_does_harm_is_ended_by_the_server_itself(desk: Desk, kind: str) -> None:
     version = canary(desk, kind)
     salt = deployments_of(desk.registry, "fx_vol").canary.salt
@@ -362,3 +375,132 @@ def test_an_equal_canary_goes_on_and_a_new_champion_begins_its_analysis_anew(des
             lambda: {client.predict(f"E{n:02d}")["model_version"] for n in range(20)} == {"v1.0.0"},
             "the champion answers for everything",
         )
+
+
+def predictions(desk: Desk) -> Path:
+    return desk.layout.root / "artifacts/predictions.jsonl"
+
+
+@pytest.fixture
+def answered(desk: Desk) -> Desk:
+    """A desk whose server has answered every way, a canary among it."""
+    canary(desk, "equal", share=0.5)
+    with server(desk.layout.root, 1e6) as (port, _), closing(Client(port)) as client:
+        until(lambda: "assay_canary_share" in client.ask("GET", "/metrics")[1], "it is loaded")
+        for number in range(30):
+            client.predict(f"E{number:02d}")
+        for body in ({"features": [0.1, 0.2, 0.3, 1e-9]}, {"features": [1, 2, 3, 4]}):
+            assert client.ask("POST", "/inference/predict", body)[0] == 200
+        batch = {"batch": np.random.default_rng(1).standard_normal((9, 4)).tolist()}
+        assert client.ask("POST", "/inference/batch", batch)[0] == 200
+    return desk
+
+
+def test_a_day_comes_out_again_bit_for_bit(answered: Desk) -> None:
+    today = datetime.now(UTC).date()
+    done = replay_day(answered, predictions(answered), today)
+    assert done.ok, done.to_json()
+    assert (done.predictions, done.equal, done.different) == (41, 41, 0)
+    assert set(done.versions) == {"fx_vol/v1.1.0", "fx_vol/v2.0.0"}
+    with pytest.raises(NotFound, match="no prediction of"):
+        replay_day(answered, predictions(answered), date(2001, 1, 1))
+    with pytest.raises(NotFound, match="by another"):
+        replay_day(answered, predictions(answered), today, model="another")
+
+
+def test_what_does_not_come_out_again_is_named(answered: Desk) -> None:
+    path = predictions(answered)
+    said = [json.loads(line) for line in path.read_text().splitlines()]
+    said[3]["prediction"] = float(np.nextafter(said[3]["prediction"], np.inf))
+    said[5]["features"][1] += 1.0
+    del said[7]["features"]
+    said[9]["digest"] = "0" * 64
+    said[11]["manifest"] = "b" * 64
+    said[-1]["predictions"][4] += 1.0
+    text = "".join(json.dumps(line) + "\n" for line in said) + "cut in the mid"
+    path.write_text(text)
+    done = replay_day(answered, path, datetime.now(UTC).date())
+    assert [(one.line, one.what) for one in done.differences] == [
+        (4, "prediction"), (6, "prediction"), (12, "manifest"), (33, "prediction of row 4")
+    ]  # fmt: skip
+    assert dict(done.impossible) == {
+        "its features were not logged": 1,
+        f"fx_vol {said[9]['version'][1:]} has another digest than the line says": 1,
+        "a line cannot be read": 1,
+    }
+    assert not done.ok
+
+
+def damage(database: Path, how: str) -> None:
+    for path in database.parent.glob(database.name + "-*"):
+        path.unlink()
+    if how == "gone":
+        database.unlink()
+    elif how == "empty":
+        database.write_bytes(b"")
+    else:
+        database.write_bytes(b"SQLite format 3\x00" + os.urandom(4_096))
+
+
+@pytest.mark.parametrize("how", ["gone", "empty", "garbage"])
+def test_a_rollback_without_the_registrys_database_reaches_the_running_server(
+    desk: Desk, how: str
+) -> None:
+    with server(desk.layout.root, 1e6) as (port, _), closing(Client(port)) as client:
+        assert client.predict("E00")["model_version"] == "v1.1.0"
+        damage(desk.layout.registry / "registry.db", how)
+        assert client.predict("E00")["model_version"] == "v1.1.0"
+        opened = bootstrap.open_desk(desk.layout.root)
+        registry = opened.rebuilt_registry() if how == "garbage" else opened.registry
+        done = rollback(
+            registry, "fx_vol", reason="a test", initiated_by=OPERATOR, monotonic=time.monotonic
+        )
+        assert (done.from_version, done.to_version) == ("1.1.0", "1.0.0")
+        until(lambda: client.predict("E00")["model_version"] == "v1.0.0", "it follows")
+    assert bootstrap.open_desk(desk.layout.root).registry.verify_log().ok
+
+
+def test_the_controller_takes_one_step_at_a_time_and_records_what_each_rested_on(
+    desk: Desk,
+) -> None:
+    files = bootstrap.challenger_files(desk.layout.root)
+    config, policy = DeliveryConfig(shadow_mode_days=0.0), CanaryPolicy()
+    for version in ("2.1.0", "2.2.0", "2.3.0", "2.4.0", "2.5.0"):
+        desk.registry.fail("fx_vol", version, initiated_by=OPERATOR, reason="not in this test")
+
+    def step() -> Any:
+        return take_step(desk, files, "fx_vol", config, policy, initiated_by=OPERATOR)
+
+    first = step()
+    assert (first.step.version, str(first.step.action)) == ("2.0.0", "start_shadow")
+    assert first.decision[:12] in desk.registry.history("fx_vol")[-1].reason
+    waiting = step()
+    assert waiting.step is None
+    assert waiting.steps[0].reasons == ("no pairs yet, expected 0 days",)
+    with server(desk.layout.root, 1e6) as (port, _), closing(Client(port)) as client:
+        until(lambda: "assay_shadow_waiting" in client.ask("GET", "/metrics")[1], "it is loaded")
+        for number in range(40):
+            client.predict(f"E{number:02d}")
+        until(lambda: len(lines(desk)) == 40, "the pairs are written")
+    recorded = step()
+    assert str(recorded.step.action) == "record_shadow"
+    evidence = {one.name: one for one in desk.registry.evidence("fx_vol", "2.0.0")}
+    assert evidence["shadow_rank_correlation"].value == 1.0
+    assert evidence["shadow_stable_hours"].sample_size == 40
+    assert evidence["shadow_stable_hours"].provenance.champion == "1.1.0"
+    report = desk.registry.gate_record("fx_vol", "2.0.0")
+    verdicts = {one.name: one.verdict for one in report.results}
+    assert verdicts["shadow_rank_correlation"] is Verdict.PASS
+    assert verdicts["shadow_stable_hours"] is not Verdict.PASS
+    last = step()
+    assert str(last.step.action) == "stop_shadow"
+    assert "shadow_stable_hours FAIL" in last.step.reason  # the gates want a day of it
+    written = list(decisions(desk))
+    assert [one["event"] for one in written] == [
+        "decided", "done", "decided", "decided", "done", "decided", "done"
+    ]  # fmt: skip
+    assert written[0]["situation"]["champion"] == "1.1.0"
+    path = desk.layout.root / "artifacts/delivery/decisions.jsonl"
+    path.write_bytes(path.read_bytes().replace(b'"1.1.0"', b'"1.0.0"', 1))
+    with pytest.raises(Tampered, match="does not follow"):
+        list(decisions(desk))

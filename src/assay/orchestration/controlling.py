@@ -33,7 +33,7 @@ from assay.domain.evidence import Evidence
 from assay.domain.instants import render
 from assay.domain.verdicts import Outcome, Severity, Verdict
 from assay.domain.versions import Stage
-from assay.errors import AssayError, NotFound, Unavailable
+from assay.errors import AssayError, NotFound, Tampered
 from assay.orchestration.challengers import (
     ChallengerFiles,
     compare_shadow,
@@ -156,7 +156,7 @@ def decisions(desk: Desk) -> Iterator[dict[str, Any]]:
 
     Raises
     ------
-    Unavailable: a line was changed, removed or put in between.
+    Tampered: a line was changed, removed or put in between.
     """
     path = desk.layout.root / DECISIONS
     before = _GENESIS
@@ -165,7 +165,7 @@ def decisions(desk: Desk) -> Iterator[dict[str, Any]]:
     for number, raw in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
         document = json.loads(raw)
         if document.get("previous") != before:
-            raise Unavailable(f"{path}, line {number}, does not follow the line before it")
+            raise Tampered(f"{path}, line {number}, does not follow the line before it")
         before = sha256_hex(raw)
         yield document
 

@@ -35,7 +35,7 @@ from assay.storage.locks import FileLock
 CAPACITY = 20_000
 """Rows that may wait for one challenger."""
 TURN_ROWS = 64
-_PAUSE = 0.05
+_PAUSE = 0.2
 _WRITE_ROWS = 512
 _encode = msgspec.json.Encoder().encode_lines
 
@@ -94,8 +94,9 @@ class Challenger:
     share: float = 0.0
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Waiting:
+class _Waiting(msgspec.Struct, frozen=True, gc=False):
+    """What a request leaves behind; the collector is not to walk through thousands of them."""
+
     made: Prediction | BatchPrediction
     champion: LiveModel
     champion_wiring: Wiring | None

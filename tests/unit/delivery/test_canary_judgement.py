@@ -63,10 +63,9 @@ def empty(policy: CanaryPolicy = POLICY) -> Any:
 
 def first_harm(kind: str, seed: int, count: int, policy: CanaryPolicy = POLICY) -> int | None:
     """Pairs after which the canary is found harmful, looking at it after each ten."""
-    state, waiting, seen = empty(policy), [], 0
-    for one in pairs_like(kind, seed, count):
+    state, waiting = empty(policy), []
+    for seen, one in enumerate(pairs_like(kind, seed, count), start=1):
         waiting.append(one)
-        seen += 1
         if len(waiting) == 10:
             state, waiting = advance(state, waiting, policy), []
             if judge(state, policy).verdict is Verdict.FAIL:
