@@ -504,3 +504,53 @@ def test_the_controller_takes_one_step_at_a_time_and_records_what_each_rested_on
     path.write_bytes(path.read_bytes().replace(b'"1.1.0"', b'"1.0.0"', 1))
     with pytest.raises(Tampered, match="does not follow"):
         list(decisions(desk))
+
+
+def command(desk: Desk, *words: str, expect: int = 0) -> Any:
+    """What a command prints under ``--json``."""
+    ran = subprocess.run(
+        [sys.executable, "-c", "from assay.cli import main; main()", *words,
+         "--desk", str(desk.layout.root), "--json"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert ran.returncode == expect, ran.stderr
+    return json.loads(ran.stdout)
+
+
+def test_the_commands_lead_from_shadow_to_replay(desk: Desk) -> None:
+    why = ("--reason", "a test", "--as", OPERATOR)
+    began = command(desk, "shadow", "start", "fx_vol", "2.2.0", *why)
+    assert began["type"] == "shadow.start"
+    began = command(desk, "canary", "start", "fx_vol", "2.0.0", "--share", "0.4", *why)
+    assert began["evidence"]["share"] == 0.4
+    (listed,) = command(desk, "canary", "list")
+    assert [one["version"] for one in listed["shadows"]] == ["2.2.0"]
+    assert listed["canary"]["version"] == "2.0.0"
+    with server(desk.layout.root, 1e6) as (port, _), closing(Client(port)) as client:
+        until(lambda: "assay_canary_share" in client.ask("GET", "/metrics")[1], "it is loaded")
+        for number in range(30):
+            client.predict(f"E{number:02d}")
+        until(lambda: len(lines(desk)) == 60, "the pairs are written")
+    found = command(
+        desk, "shadow", "compare", "fx_vol", "2.2.0", "--html", "--record", "--as", OPERATOR
+    )
+    assert (found["rows"], found["pairs"]) == (30, 30)
+    assert {one["name"] for one in found["evidence"]} == {
+        "shadow_stable_hours", "shadow_rank_correlation"
+    }  # fmt: skip
+    assert "Rows without an answer" in Path(found["page"]).read_text()
+    look = command(desk, "canary", "check", "fx_vol")
+    assert look["finding"]["verdict"] == "INDETERMINATE"
+    assert "INDETERMINATE" in Path(look["scorecard"]).read_text()
+    (planned,) = command(desk, "delivery", "plan", "fx_vol")
+    assert {one["version"] for one in planned["steps"]} >= {"2.0.0", "2.2.0"}
+    assert command(desk, "delivery", "status")[0]["champion"] == "1.1.0"
+    assert command(desk, "canary", "stop", "fx_vol", *why)["type"] == "canary.end"
+    assert command(desk, "shadow", "stop", "fx_vol", "2.2.0", *why)["type"] == "shadow.stop"
+    (done,) = command(desk, "delivery", "run", "fx_vol", "--as", OPERATOR)
+    assert done["step"]["action"] == "start_shadow"
+    assert done["problem"] is None
+    today = datetime.now(UTC).date().isoformat()
+    assert command(desk, "replay", "--day", today)["equal"] == 30
+    assert "no prediction of" in command(desk, "replay", "--day", "2001-01-01", expect=1)["error"]
+    command(desk, "shadow", "start", "fx_vol", "1.1.0", *why, expect=1)

@@ -30,7 +30,7 @@ from assay.delivery.judging import judge
 from assay.delivery.promotion import promote
 from assay.domain.canonical import canonical_bytes, sha256_hex
 from assay.domain.evidence import Evidence
-from assay.domain.instants import render
+from assay.domain.instants import NANOS_PER_SECOND, Instant, render
 from assay.domain.verdicts import Outcome, Severity, Verdict
 from assay.domain.versions import Stage
 from assay.errors import AssayError, NotFound, Tampered
@@ -50,6 +50,8 @@ from assay.storage.locks import FileLock
 
 DECISIONS = Path("artifacts/delivery/decisions.jsonl")
 _GENESIS = "0" * 64
+_RECORDED_FOR = 5 * 86_400 * NANOS_PER_SECOND
+"""Evidence of a shadow expires after seven days in a new desk's policy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +207,7 @@ def _challenger(
         kind=record.kind,
         in_shadow=version in now.shadows,
         shadow_hours=hours,
-        shadow_recorded=_is_recorded(evidence.get("shadow_stable_hours"), champion),
+        shadow_recorded=_is_recorded(evidence.get("shadow_stable_hours"), champion, registry.now()),
         outcome=None if report is None else report.outcome,
         refused_by=() if report is None else _stopped(report),
         sharpe_improvement=_value(evidence.get("sharpe_vs_champion")),
@@ -239,10 +241,12 @@ def _fresh_report(
     return report if same else None
 
 
-def _is_recorded(piece: Evidence | None, champion: VersionRecord | None) -> bool:
-    if piece is None or piece.provenance is None or champion is None:
+def _is_recorded(piece: Evidence | None, champion: VersionRecord | None, now: Instant) -> bool:
+    """Whether the shadow beside this champion is evidence that will not expire soon."""
+    if piece is None or piece.provenance is None or champion is None or piece.value is None:
         return False
-    return piece.provenance.champion_digest == champion.digest and piece.value is not None
+    fresh = now - piece.provenance.measured_at < _RECORDED_FOR
+    return fresh and piece.provenance.champion_digest == champion.digest
 
 
 def _stopped(report: GateRecord) -> tuple[str, ...]:
