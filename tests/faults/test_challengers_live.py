@@ -85,13 +85,18 @@ def slow() -> bytes:
     return graph_of(nodes, {"wide": wide, "square": square, "narrow": narrow})
 
 
-def candidate(version: str, weights: tuple[float, ...], model: bytes | None = None) -> Candidate:
+def candidate(
+    version: str,
+    weights: tuple[float, ...],
+    model: bytes | None = None,
+    manifest: str | None = MANIFEST,
+) -> Candidate:
     made = make_candidate(version=version, weights=weights, author="quant.demo")
     files = dict(made.files)
     if model is not None:
         files["model.onnx"] = model
         files["golden.json"] = b'{"rows": [[0, 0, 0, 0]], "predictions": [0]}'
-    return Candidate(replace(made.metadata, manifest_hash=MANIFEST), made.schema, files)
+    return Candidate(replace(made.metadata, manifest_hash=manifest), made.schema, files)
 
 
 CHALLENGERS: dict[str, Callable[[], Candidate]] = {
@@ -166,26 +171,35 @@ def expected(answer: dict[str, Any]) -> float:
 
 
 @pytest.fixture
-def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
-    """A desk with 1.0.0 archived, 1.1.0 live and every challenger staged."""
+def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    """A desk as it is made, without a version."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     from assay.registry.keyring import PURPOSES
 
     folder = tmp_path / "desk"
     members = [bootstrap.Member(one, tuple(PURPOSES)) for one in ("quant.demo", OPERATOR)]
     bootstrap.create_desk(folder, name="desk", members=members)
-    opened = bootstrap.open_desk(folder)
-    registry = opened.registry
+    return bootstrap.open_desk(folder)
+
+
+def into_production(desk: Desk, version: str) -> None:
+    break_glass(
+        desk.registry, "fx_vol", version, initiated_by=OPERATOR, reason="a test", clock=desk.clock,
+        monotonic=time.monotonic,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def desk(empty: Desk) -> Desk:
+    """A desk with 1.0.0 archived, 1.1.0 live and every challenger staged."""
+    registry = empty.registry
     registry.register(candidate("1.0.0", (1.0, 2.0, 0.0, 1e-11)))
     registry.register(candidate("1.1.0", CHAMPION))
-    for version in ("1.0.0", "1.1.0"):
-        break_glass(
-            registry, "fx_vol", version, initiated_by=OPERATOR, reason="a test",
-            clock=opened.clock, monotonic=time.monotonic,
-        )  # fmt: skip
+    into_production(empty, "1.0.0")
+    into_production(empty, "1.1.0")
     for make in CHALLENGERS.values():
         registry.register(make())
-    return opened
+    return empty
 
 
 def shadow(desk: Desk, kind: str) -> str:
@@ -554,3 +568,48 @@ def test_the_commands_lead_from_shadow_to_replay(desk: Desk) -> None:
     assert command(desk, "replay", "--day", today)["equal"] == 30
     assert "no prediction of" in command(desk, "replay", "--day", "2001-01-01", expect=1)["error"]
     command(desk, "shadow", "start", "fx_vol", "1.1.0", *why, expect=1)
+
+
+def test_assay_serve_itself_watches_over_a_canary(empty: Desk) -> None:
+    registry = empty.registry
+    registry.register(candidate("1.0.0", CHAMPION, manifest=None))
+    registry.register(candidate("2.2.0", (0.0, 0.0, 2.0, 1.0), manifest=None))
+    into_production(empty, "1.0.0")
+    canary(empty, "swapped")
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from assay.cli import main; main()", "serve", "--port", "0",
+         "--json", "--desk", str(empty.layout.root)],
+        stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert process.stdout is not None
+        printed = ""
+        while not printed.endswith("\n}\n"):
+            line = process.stdout.readline()
+            assert line, printed
+            printed += line
+        client = Client(int(json.loads(printed)["url"].rpartition(":")[2]))
+        generator = np.random.default_rng(3)
+
+        def ended() -> bool:
+            # Features that a caller brings have no instrument: the champion answers them all,
+            # and the canary is compared with it all the same.
+            for row in generator.standard_normal((40, 4)).tolist():
+                status, text = client.ask("POST", "/inference/predict", {"features": row})
+                assert (status, json.loads(text)["model_version"]) == (200, "v1.0.0")
+            return deployments_of(empty.open_registry(), "fx_vol").canary is None
+
+        with closing(client):
+            until(ended, "the canary is ended")
+    finally:
+        process.terminate()
+        try:
+            process.wait(20)
+        finally:
+            process.kill()
+            process.wait()
+            if process.stdout is not None:
+                process.stdout.close()
+    asked, last = empty.open_registry().history("fx_vol")[-2:]
+    assert (str(asked.type), str(last.type)) == ("rollback.requested", "canary.end")
+    assert "ranks" in last.reason

@@ -12,8 +12,9 @@
 5. :mod:`~assay.serving.reloading` exchanges what is live without losing a request.
 6. :mod:`~assay.serving.prediction_log` writes down what was answered, and what became of it;
    :mod:`~assay.serving.feature_rate` says with which predictions their features.
-7. :mod:`~assay.serving.shadowing` lets challengers predict beside the requests;
-   :mod:`~assay.serving.canary` chooses the entities that one of them answers for.
+7. :mod:`~assay.serving.shadowing` lets challengers predict beside the requests, those that
+   :mod:`~assay.serving.challengers` loads; :mod:`~assay.serving.canary` chooses the entities that
+   one of them answers for.
 8. :mod:`~assay.serving.service` is the HTTP face: prediction routes in plain ASGI
    (:mod:`~assay.serving.inference`, :mod:`~assay.serving.wire`), the rest through FastAPI
    (:mod:`~assay.serving.control`), over connections that answer in one write

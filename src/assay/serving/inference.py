@@ -11,12 +11,12 @@ from collections.abc import Callable
 import msgspec
 
 from assay.serving.asgi import JSON, Receive, Scope, Send, answer, header, read_body, refuse
+from assay.serving.challengers import Shadows
 from assay.serving.live_model import LiveModel
 from assay.serving.metrics import Metrics
 from assay.serving.prediction_log import PredictionLog
 from assay.serving.predictor import Predictor
 from assay.serving.rejections import MANIFEST_MISMATCH, Rejected
-from assay.serving.shadowing import Shadows
 from assay.serving.wire import (
     batch_answer,
     decode_batch,

@@ -11,7 +11,7 @@ from typing import Any
 
 from assay.domain.clock import Clock
 from assay.serving.asgi import Disconnected, Receive, Scope, Send, read_body, refuse
-from assay.serving.challengers import Challengers
+from assay.serving.challengers import Challengers, Shadows
 from assay.serving.control import ControlPlane
 from assay.serving.inference import Inference
 from assay.serving.kill_switch import KillSwitch
@@ -22,7 +22,6 @@ from assay.serving.predictor import Predictor
 from assay.serving.rejections import INTERNAL, WRONG_METHOD, Rejected
 from assay.serving.reloading import Reloader
 from assay.serving.service_record import ServiceRecord
-from assay.serving.shadowing import Shadows
 
 _LOG = logging.getLogger("assay.serving")
 _OTHER = "other"

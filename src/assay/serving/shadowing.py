@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from assay.domain.clock import Clock
-from assay.errors import AssayError, IncompatibleVersion
+from assay.errors import AssayError
 from assay.serving.live_model import LiveModel
 from assay.serving.predictor import CANARY, FALLBACK, BatchPrediction, Prediction
 from assay.serving.wiring import Wiring
@@ -429,103 +429,3 @@ def _champion_answer(one: _Waiting) -> tuple[list[float | None], str | None]:
     if isinstance(rows, str):
         return [None], rows
     return _predict(one.champion, [rows])[0], None
-
-
-class Shadows:
-    """Every challenger of a process; exchanged whole, like what is live.
-
-    Parameters
-    ----------
-    path: the paired log. capacity: rows that may wait, for each challenger.
-    """
-
-    def __init__(
-        self,
-        path: Path,
-        clock: Clock,
-        *,
-        capacity: int = CAPACITY,
-        ticks: Callable[[], int] = perf_counter_ns,
-    ) -> None:
-        self._path = path
-        self._clock = clock
-        self._capacity = capacity
-        self._ticks = ticks
-        self._running: dict[tuple[str, str, int], Shadow] = {}
-        self._by_model: dict[str, tuple[LiveModel, Wiring | None, tuple[Shadow, ...]]] = {}
-        self.ended: dict[tuple[str, str], tuple[int, int, int]] = {}
-
-    @property
-    def running(self) -> tuple[Shadow, ...]:
-        """The challengers that predict now."""
-        return tuple(self._running.values())
-
-    def offer(self, made: Prediction | BatchPrediction, request_id: str | None = None) -> None:
-        """Let every challenger of the model that was asked predict too; never waits."""
-        beside = self._by_model.get(made.model.name)
-        if beside is None:
-            return
-        champion, wiring, shadows = beside
-        for one in shadows:
-            one.offer(made, champion, wiring, request_id)
-
-    def use(
-        self,
-        challengers: Sequence[Challenger],
-        champion_of: Callable[[str], tuple[LiveModel, Wiring | None] | None],
-    ) -> None:
-        """Run these challengers from now on.
-
-        Those that go on keep what waits for them; those that end write what they have.
-        """
-        wanted = {(one.model.name, one.model.digest, one.revision): one for one in challengers}
-        running: dict[tuple[str, str, int], Shadow] = {}
-        for key, one in wanted.items():
-            found = self._running.get(key)
-            if found is None:
-                found = Shadow(
-                    one, self._path, self._clock, capacity=self._capacity, ticks=self._ticks
-                )
-                found.start()
-            running[key] = found
-        by_model: dict[str, list[Shadow]] = {}
-        for (name, _, _), shadow in running.items():
-            by_model.setdefault(name, []).append(shadow)
-        exchanged = {}
-        for name, shadows in by_model.items():
-            beside = champion_of(name)
-            if beside is not None:
-                exchanged[name] = (*beside, tuple(shadows))
-        gone = [shadow for key, shadow in self._running.items() if key not in running]
-        self._by_model, self._running = exchanged, running
-        for shadow in gone:
-            self._end(shadow)
-
-    def stop(self) -> None:
-        """Write what waits, and end the threads."""
-        self._by_model = {}
-        for one in self._running.values():
-            self._end(one)
-        self._running = {}
-
-    def _end(self, one: Shadow) -> None:
-        one.stop()
-        key = (one.challenger.model.name, one.challenger.model.version)
-        before = self.ended.get(key, (0, 0, 0))
-        self.ended[key] = (
-            before[0] + one.written, before[1] + one.dropped, before[2] + one.errors
-        )  # fmt: skip
-
-
-def check_same_manifest(champion: LiveModel, canary: LiveModel) -> None:
-    """Refuse a canary that does not read what callers say they follow.
-
-    Raises
-    ------
-    IncompatibleVersion: it reads another manifest than the champion.
-    """
-    if champion.manifest != canary.manifest:
-        raise IncompatibleVersion(
-            f"{canary.name} {canary.version} reads manifest {canary.manifest}, the champion "
-            f"{champion.manifest}: it cannot answer in its place"
-        )

@@ -15,7 +15,8 @@ import pytest
 from assay.errors import IncompatibleVersion
 from assay.serving import CanaryRoute, Deployed, LiveModel, LiveModels, Predictor, Rejected
 from assay.serving.canary import position
-from assay.serving.shadowing import Challenger, Shadows
+from assay.serving.challengers import Shadows
+from assay.serving.shadowing import Challenger
 from assay.testing.clocks import FixedClock
 
 NOW = 1_700_000_000 * 10**9
