@@ -12,7 +12,7 @@ from assay.domain.clock import Clock
 from assay.errors import AssayError, IncompatibleVersion
 from assay.serving.live_model import CanaryRoute, ChallengerSource, Deployed, LiveModel, LiveSource
 from assay.serving.metrics import Sample
-from assay.serving.predictor import BatchPrediction, Prediction, Predictor
+from assay.serving.predictor import CANARY, BatchPrediction, Prediction, Predictor
 from assay.serving.service_record import ServiceRecord
 from assay.serving.shadowing import CAPACITY, Challenger, Shadow
 from assay.serving.wiring import Wiring
@@ -53,6 +53,8 @@ class Shadows:
         if beside is None:
             return
         champion, wiring, shadows = beside
+        if isinstance(made, BatchPrediction) or made.route != CANARY:
+            champion = made.model  # another one may be live by now
         for one in shadows:
             one.offer(made, champion, wiring, request_id)
 

@@ -293,3 +293,16 @@ def test_what_waits_is_written_when_a_challenger_ends(live: Any, tmp_path: Path)
     assert len(lines(tmp_path)) == 10
     assert {one["request_id"] for one in lines(tmp_path)} == {"an-id"}
     assert shadows.ended == {("fx_vol", "2.0.0"): (10, 0, 0)}
+
+
+def test_a_pair_names_the_champion_that_answered_and_not_the_one_that_is_live_by_now(
+    live: Any, tmp_path: Path
+) -> None:
+    before, after, other = live(), live(version="1.1.0"), live(version="2.0.0")
+    shadows = Shadows(tmp_path / "shadow" / "predictions.jsonl", FixedClock(NOW))
+    shadows.use([Challenger(other, None, 7)], lambda _name: (before, None))
+    predictor = Predictor(LiveModels({"fx_vol": after}, "fx_vol"), {}, FixedClock(NOW))
+    shadows.offer(predictor.predict_features([1.0, 2.0, 3.0], manifest="a" * 64))
+    shadows.offer(predictor.predict_batch([[1.0, 2.0, 3.0]], manifest="a" * 64))
+    shadows.stop()
+    assert [one["champion_digest"] for one in lines(tmp_path)] == ["fx_vol 1.1.0"] * 2
