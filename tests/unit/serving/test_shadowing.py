@@ -288,7 +288,7 @@ def test_what_waits_is_written_when_a_challenger_ends(live: Any, tmp_path: Path)
     shadows.use([Challenger(other, None, 7)], lambda _name: (champion, None))
     predictor = Predictor(LiveModels({"fx_vol": champion}, "fx_vol"), {}, FixedClock(NOW))
     for _ in range(10):
-        shadows.offer(predictor.predict_features([1.0, 2.0, 3.0], manifest="a" * 64), "an-id")
+        shadows.offer(predictor.predict_features([1.0, 2.0, 3.0], manifest="a" * 64), b"an-id")
     shadows.use([], lambda _name: None)
     assert len(lines(tmp_path)) == 10
     assert {one["request_id"] for one in lines(tmp_path)} == {"an-id"}
