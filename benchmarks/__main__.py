@@ -32,6 +32,7 @@ SUITES = (
     "statistics",
     "onnx",
     "serving",
+    "shadow",
     "peers",
 )
 RESULTS = Path(__file__).parent / "results"

@@ -27,6 +27,7 @@ from assay.settings import FILE, InferenceSettings, Settings, load_settings
 
 if TYPE_CHECKING:
     from assay.adapters.duckdb import SqlAnswer
+    from assay.orchestration.challengers import ChallengerFiles
     from assay.registry.artifacts import Artifacts
     from assay.registry.keyring import KeyRing
     from assay.registry.ledger import Ledger
@@ -207,6 +208,15 @@ def query_registry(desk: Desk, statement: str) -> SqlAnswer:
 def prediction_log(path: Path) -> Path:
     """Where the service of the desk in ``path`` writes down its predictions."""
     return load_settings(path, os.environ).serving.predictions
+
+
+def challenger_files(path: Path) -> ChallengerFiles:
+    """Where the service of the desk in ``path`` writes down what challengers predict."""
+    from assay.orchestration.challengers import ChallengerFiles
+
+    serving = load_settings(path, os.environ).serving
+    pairs = serving.predictions.parent / "shadow" / "predictions.jsonl"
+    return ChallengerFiles(pairs, serving.feedback)
 
 
 def create_desk(

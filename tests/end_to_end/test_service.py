@@ -216,9 +216,7 @@ def test_the_switch_is_turned_at_start_by_command_and_by_api(shell: Any, desk: P
         status, problem = served.ask("POST", "/predict", body)
         assert (status, problem["type"]) == (503, "urn:assay:problem:killed")
         assert "ops.demo: prices are wrong" in problem["detail"]
-        shell.json(
-            "kill", "--off", "--reason", "repaired", "--as", "ops.demo", "--desk", str(desk)
-        )
+        shell.json("kill", "--off", "--reason", "repaired", "--as", "ops.demo", "--desk", str(desk))
         assert served.ask("POST", "/predict", body)[0] == 428
 
 

@@ -10,8 +10,10 @@ import typer
 from assay.cli import (
     access,
     audit,
+    challengers,
     config,
     data,
+    delivery,
     evidence,
     gates,
     keys,
@@ -22,6 +24,7 @@ from assay.cli import (
     paper,
     parity,
     registry,
+    replay,
     report,
     requests,
     serve,
@@ -114,6 +117,10 @@ app.add_typer(models.models, rich_help_panel=MODELS)
 app.command(rich_help_panel=RECORD)(report.report)
 app.command(rich_help_panel=SERVING)(serve.serve)
 app.command(rich_help_panel=SERVING)(serve.kill)
+app.add_typer(delivery.delivery, rich_help_panel=MODELS)
+app.command(rich_help_panel=RECORD)(replay.replay)
+app.add_typer(challengers.shadow, rich_help_panel=SERVING)
+app.add_typer(challengers.canary, rich_help_panel=SERVING)
 models.models.command("serve")(access.models_serve)
 app.add_typer(access.access, rich_help_panel=RECORD)
 app.add_typer(audit.audit, rich_help_panel=RECORD)

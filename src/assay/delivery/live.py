@@ -12,10 +12,11 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from assay.delivery.activation import activate
+from assay.delivery.activation import Activation, activate
 from assay.errors import IncompatibleVersion
 from assay.registry import ModelRegistry
-from assay.serving import LiveModel, Runtime
+from assay.registry.deployments import DOORBELL, deployments_of
+from assay.serving import Deployed, LiveModel, Runtime
 
 
 class RegistryLiveSource:
@@ -46,6 +47,7 @@ class RegistryLiveSource:
         self._warm_up = warm_up
         self._open_registry = open_registry
         self._latest = os.fspath(root / "latest")
+        self._doorbell = root / DOORBELL
         self._monotonic = monotonic
         self._linked = linked
         self._runtime = runtime
@@ -58,13 +60,52 @@ class RegistryLiveSource:
         """
         if not self._linked:
             registry = self._open_registry()
-            return {name: registry.productions(name) for name in registry.names()}
+            return {
+                name: (registry.productions(name), deployments_of(registry, name).last)
+                for name in registry.names()
+            }
         try:
             with os.scandir(self._latest) as entries:
                 links = [(item.name, item.stat(follow_symlinks=False)) for item in entries]
-            return sorted((name, state.st_ino, state.st_ctime_ns) for name, state in links)
         except FileNotFoundError:
             return None
+        return self._rung(), sorted((name, one.st_ino, one.st_ctime_ns) for name, one in links)
+
+    def _rung(self) -> object:
+        """Another thing after each change of what runs beside production."""
+        try:
+            found = self._doorbell.stat()
+        except FileNotFoundError:
+            return None
+        return found.st_ino, found.st_ctime_ns
+
+    def deployed(self) -> tuple[Deployed, ...]:
+        """Every challenger in shadow, and every canary, as the log says."""
+        registry = self._open_registry()
+        found: list[Deployed] = []
+        for name in registry.names():
+            now = deployments_of(registry, name)
+            found += [
+                Deployed(name, one.version, one.digest, one.seq) for one in now.shadows.values()
+                if now.canary is None or now.canary.version != one.version
+            ]  # fmt: skip
+            if now.canary is not None:
+                one = now.canary
+                found.append(
+                    Deployed(name, one.version, one.digest, one.revision, one.share, one.salt)
+                )
+        return tuple(found)
+
+    def load_version(self, name: str, version: str) -> LiveModel:
+        """A challenger, its bytes and its registration verified.
+
+        Raises
+        ------
+        NotFound: there is no such version. Tampered: a file does not verify.
+        IncompatibleVersion: it does not load or predict.
+        """
+        registry = self._open_registry()
+        return _live(registry, activate(registry, name, version, monotonic=self._monotonic))
 
     def wanted(self) -> Mapping[str, str]:
         """Name -> digest of every version in production that is a model."""
@@ -90,17 +131,21 @@ class RegistryLiveSource:
         ready = activate(
             registry, name, record.version, monotonic=self._monotonic, runtime=self._runtime
         )
-        version = ready.version
-        if version.digest != record.digest:
+        if ready.version.digest != record.digest:
             raise IncompatibleVersion(f"{name} {record.version} is not the version in production")
         if self._warm_up:
             ready.loaded.warm_up(self._warm_up)
-        return LiveModel(
-            name=name,
-            version=version.version,
-            digest=version.digest,
-            kind=version.metadata.kind,
-            manifest=version.metadata.manifest_hash,
-            model=ready.loaded,
-            loaded_at=registry.clock.now(),
-        )
+        return _live(registry, ready)
+
+
+def _live(registry: ModelRegistry, ready: Activation) -> LiveModel:
+    version = ready.version
+    return LiveModel(
+        name=version.name,
+        version=version.version,
+        digest=version.digest,
+        kind=version.metadata.kind,
+        manifest=version.metadata.manifest_hash,
+        model=ready.loaded,
+        loaded_at=registry.clock.now(),
+    )

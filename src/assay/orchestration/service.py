@@ -19,6 +19,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from assay.delivery.canary import CanaryPolicy
 from assay.delivery.live import RegistryLiveSource
 from assay.domain.instants import NANOS_PER_SECOND, Instant, render
 from assay.domain.order import ORDER_COLUMNS
@@ -27,6 +28,7 @@ from assay.features import FeatureView, Manifest, ManifestSet
 from assay.features.offline.sessions import SessionCalendar
 from assay.features.online import MemoryStore, OnlineStore, StoredRow, read_as_of
 from assay.orchestration.building import gold_table
+from assay.orchestration.challengers import CanaryWatch, ChallengerFiles, Running
 from assay.orchestration.desk import Desk
 from assay.orchestration.witness import RegistryWitness
 from assay.serving import (
@@ -47,6 +49,8 @@ from assay.serving.service import Operation, Service, ServiceFiles
 from assay.serving.worker_board import WorkerBoard
 
 _NANOS_PER_DAY = 86_400 * NANOS_PER_SECOND
+WATCH = "canary-watch"
+"""Who ends a canary in the log where the service has no identity of its own."""
 _FROM_GOLD = 500  # sessions per entity that are kept where no online store is fed
 
 
@@ -148,6 +152,21 @@ def make_service(
     def registry_state() -> str:
         return f"{len(source.wanted())} models in production"
 
+    watch = CanaryWatch(
+        desk,
+        ChallengerFiles(
+            layout.predictions.parent / "shadow" / "predictions.jsonl", layout.feedback
+        ),
+        CanaryPolicy(),
+        initiated_by=identity or WATCH,
+    )
+
+    def follow() -> None:
+        try:
+            sources.follow()
+        finally:
+            watch_canaries(service, watch)
+
     service = Service(
         predictor,
         source,
@@ -159,10 +178,32 @@ def make_service(
         version=version,
         operation=layout.operation,
         board=board,
-        follow=sources.follow,
+        follow=follow,
     )
     service.metrics.ask(sources.samples)
+    service.metrics.ask(watch.samples)
     return service
+
+
+def watch_canaries(service: Service, watch: CanaryWatch) -> None:
+    """Judge the canaries of a service, and take no answer from one that does harm any more.
+
+    The process stops asking it before the registry is told, and whether or not it can be.
+    """
+    live = service.predictor.live
+    running = {
+        name: Running(
+            route.model.version, route.model.digest, live.models[name].digest, route.revision
+        )
+        for name, route in live.canaries.items()
+        if name in live.models
+    }
+    harmful = watch.look(running)
+    for name in harmful:
+        service.challengers.suspend(name, running[name].revision)
+    if harmful:
+        service.reloader.reload()
+    watch.end_harmful()
 
 
 def source_of(desk: Desk, view: FeatureView, store: OnlineStore | None) -> FeatureSource:

@@ -32,7 +32,13 @@ from assay.registry.file_ledger import log_file
 from assay.registry.folders import FolderArtifacts
 from assay.registry.keyring import LOG_HEAD, KeyRing
 from assay.registry.ledger import Ledger
-from assay.registry.lifecycle import MANIFEST_MOVES, MOVES, EventOutcome, EventType
+from assay.registry.lifecycle import (
+    DEPLOYMENT_EVENTS,
+    MANIFEST_MOVES,
+    MOVES,
+    EventOutcome,
+    EventType,
+)
 from assay.registry.log import Entry, LogHead, SignedHeads
 from assay.storage.files import write_atomic
 
@@ -51,6 +57,9 @@ class NewEvent:
     reason: str = ""
     evidence: Mapping[str, Any] | None = None
     outcome: EventOutcome = EventOutcome.DONE
+
+
+_SIGNED = MOVES | MANIFEST_MOVES | frozenset(DEPLOYMENT_EVENTS)
 
 
 class Journal:
@@ -227,7 +236,7 @@ class Journal:
             )
         if entry.outcome is EventOutcome.DONE and entry.type in MOVES:
             self.artifacts.follow(self.catalogue.champions())
-        if entry.outcome is EventOutcome.DONE and entry.type in MOVES | MANIFEST_MOVES:
+        if entry.outcome is EventOutcome.DONE and entry.type in _SIGNED:
             # Whoever may sign heads does. A person whose key is not here, or not usable, can
             # still roll back at night: the next head covers this entry too.
             with suppress(AssayError):

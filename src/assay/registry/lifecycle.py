@@ -48,6 +48,11 @@ class EventType(StrEnum):
     AUDIT_SIGN = "audit.sign"
     AUDIT_ACKNOWLEDGE = "audit.acknowledge"
 
+    SHADOW_START = "shadow.start"
+    SHADOW_STOP = "shadow.stop"
+    CANARY_START = "canary.start"
+    CANARY_END = "canary.end"
+
     MANIFEST_BEGIN = "manifest.begin"
     MANIFEST_PUBLISH = "manifest.publish"
     MANIFEST_WARM_UP = "manifest.warm_up"
@@ -90,6 +95,15 @@ DISPLACED: Mapping[tuple[EventType, bool], Stage] = {
 
 MOVES = frozenset(event for event, _ in TRANSITIONS)
 """Events that move versions: each is followed by a signed head, a new link and a new manifest."""
+
+DEPLOYMENT_EVENTS = (
+    EventType.SHADOW_START,
+    EventType.SHADOW_STOP,
+    EventType.CANARY_START,
+    EventType.CANARY_END,
+)
+"""Events about what runs beside the version in production; they move no version, and each is
+followed by a signed head."""
 
 MANIFEST_EVENTS = tuple(event for event in EventType if event.value.startswith("manifest."))
 """Events about the feature manifests of a view; they move no version."""

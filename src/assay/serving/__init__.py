@@ -13,22 +13,33 @@
 5. :mod:`~assay.serving.reloading` exchanges what is live without losing a request.
 6. :mod:`~assay.serving.prediction_log` writes down what was answered, and what became of it;
    :mod:`~assay.serving.feature_rate` says with which predictions their features.
-7. :mod:`~assay.serving.service` is the HTTP face: prediction routes in plain ASGI
+7. :mod:`~assay.serving.shadowing` lets challengers predict beside the requests, those that
+   :mod:`~assay.serving.challengers` loads; :mod:`~assay.serving.canary` chooses the entities that
+   one of them answers for.
+8. :mod:`~assay.serving.service` is the HTTP face: prediction routes in plain ASGI
    (:mod:`~assay.serving.inference`, :mod:`~assay.serving.wire`), the rest through FastAPI
    (:mod:`~assay.serving.control`). It is imported by name, because FastAPI takes time to load.
-8. A request has an id and a deadline (:mod:`~assay.serving.reception`), comes over a connection
+9. A request has an id and a deadline (:mod:`~assay.serving.reception`), comes over a connection
    that is bounded and answers in one write (:mod:`~assay.serving.connection`), and waits for no
    store on another machine (:mod:`~assay.serving.store_reads`).
-9. :mod:`~assay.serving.open_inference` and :mod:`~assay.serving.tensors` speak the Open Inference
+10. :mod:`~assay.serving.open_inference` and :mod:`~assay.serving.tensors` speak the Open Inference
    Protocol, :mod:`~assay.serving.arrow` reads Arrow streams; :mod:`~assay.serving.neutral` answers
    while predictions are switched off.
-10. :mod:`~assay.serving.supervisor` looks after several processes (:mod:`~assay.serving.worker`),
+11. :mod:`~assay.serving.supervisor` looks after several processes (:mod:`~assay.serving.worker`),
     which tell each other what they counted (:mod:`~assay.serving.worker_board`).
 """
 
 from assay.serving.feature_source import FeatureSource, SourceRow, SourceState, states_of
 from assay.serving.kill_switch import Kill, KillSwitch
-from assay.serving.live_model import CHAMPION, LiveModel, LiveModels, LiveSource
+from assay.serving.live_model import (
+    CHAMPION,
+    CanaryRoute,
+    ChallengerSource,
+    Deployed,
+    LiveModel,
+    LiveModels,
+    LiveSource,
+)
 from assay.serving.onnx_model import OnnxModel, Runtime
 from assay.serving.predictions import BatchPrediction, Limits, Prediction
 from assay.serving.predictor import Predictor
@@ -39,6 +50,9 @@ from assay.serving.service_record import ServiceRecord
 __all__ = [
     "CHAMPION",
     "BatchPrediction",
+    "CanaryRoute",
+    "ChallengerSource",
+    "Deployed",
     "FeatureSource",
     "Kill",
     "KillSwitch",

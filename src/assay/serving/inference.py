@@ -24,6 +24,7 @@ from assay.serving.asgi import (
     read_body,
     refuse,
 )
+from assay.serving.challengers import Shadows
 from assay.serving.live_model import LiveModel
 from assay.serving.metrics import Metrics
 from assay.serving.neutral import HEADER as NEUTRAL_HEADER
@@ -75,6 +76,7 @@ class Inference:
     ----------
     body_bytes: the longest body that is read.
     neutral: answer neutral signals while predictions are switched off, where there are some.
+    shadows: what challengers predict beside the answers.
     """
 
     def __init__(
@@ -89,6 +91,7 @@ class Inference:
         body_bytes: int,
         neutral: bool,
         ticks: Callable[[], int],
+        shadows: Shadows,
     ) -> None:
         self._predictor = predictor
         self._log = log
@@ -99,6 +102,7 @@ class Inference:
         self._body_bytes = body_bytes
         self._neutral = neutral
         self._ticks = ticks
+        self._shadows = shadows
         self.open_inference = OpenInference(predictor)
         self.routes: dict[str, Callable[[bytes, Head], Reply | Asked]] = {
             "/predict": self._predict,
@@ -174,8 +178,11 @@ class Inference:
 
     def _keep(self, made: Prediction | BatchPrediction, head: Head, count: int = 1) -> None:
         self._log.offer(made, head.id)
+        self._shadows.offer(made, head.id)
         model = made.model
         self._metrics.predictions[model.name, model.label] += count
+        if isinstance(made, Prediction) and made.route is not None:
+            self._metrics.canary[model.name, made.route] += 1
 
     # -- POST /predict -----------------------------------------------------------------------------
 

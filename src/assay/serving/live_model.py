@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from assay.domain.instants import Instant, render
 from assay.domain.versions import InputSchema
-from assay.errors import did_you_mean
+from assay.errors import ContractViolation, did_you_mean
+from assay.serving.canary import position
 from assay.serving.onnx_model import OnnxModel
 from assay.serving.rejections import UNKNOWN_MODEL, Rejected
 
@@ -60,18 +61,60 @@ class LiveModel:
         }
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class CanaryRoute:
+    """A challenger that answers in the champion's place for a share of the entities.
+
+    Attributes
+    ----------
+    model: the challenger, loaded and exercised.
+    share: of entities, in (0, 1). salt: another one chooses other entities.
+    revision: the entry of the registry's log that this analysis began with.
+
+    Raises
+    ------
+    ContractViolation: a share that is none.
+    """
+
+    model: LiveModel
+    share: float
+    salt: str
+    revision: int
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.share < 1.0:
+            raise ContractViolation(f"canary share {self.share}: expected between 0 and 1")
+
+    def takes(self, entity: str) -> bool:
+        """Whether the canary answers for an entity."""
+        return position(self.salt, entity) < self.share
+
+
 @dataclass(frozen=True, slots=True)
 class LiveModels:
     """All live models by name, and which of them is meant by ``champion``.
 
-    ``champion`` is the name of the desk's default model, or None when there is no default.
+    ``champion`` is the name of the desk's default model, or None when there is no default;
+    ``canaries`` answer for some entities in the place of the model of their name.
     """
 
     models: Mapping[str, LiveModel]
     champion: str | None
+    canaries: Mapping[str, CanaryRoute] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "models", MappingProxyType(dict(self.models)))
+        object.__setattr__(self, "canaries", MappingProxyType(dict(self.canaries)))
+
+    def canary_for(self, model: LiveModel, reference: str, entity: str) -> CanaryRoute | None:
+        """The canary that answers for an entity; None where the model itself does.
+
+        Whoever asks for a version by its number gets that version.
+        """
+        route = self.canaries.get(model.name)
+        if route is None or "/" in reference or not route.takes(entity):
+            return None
+        return route
 
     def find(self, reference: str) -> LiveModel:
         """The model that ``champion``, ``name``, ``name@champion`` or ``name/1.2.0`` means.
@@ -150,6 +193,47 @@ class LiveSource(Protocol):
 
     def load(self, name: str) -> LiveModel:
         """The version of a model that should be live, verified, loaded and exercised.
+
+        Raises
+        ------
+        AssayError: it does not verify, load or predict.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Deployed:
+    """A version that should run beside the one in production.
+
+    Attributes
+    ----------
+    revision: the entry of the registry's log that it is measured from.
+    share, salt: of a canary; a share of 0 is a shadow, which answers nobody.
+    """
+
+    name: str
+    version: str
+    digest: str
+    revision: int
+    share: float = 0.0
+    salt: str = ""
+
+
+@runtime_checkable
+class ChallengerSource(Protocol):
+    """A source that also knows what should run beside what is live."""
+
+    def deployed(self) -> tuple[Deployed, ...]:
+        """Every challenger that should run now.
+
+        Raises
+        ------
+        AssayError: it cannot be known now.
+        """
+        ...
+
+    def load_version(self, name: str, version: str) -> LiveModel:
+        """A challenger, verified, loaded and exercised.
 
         Raises
         ------

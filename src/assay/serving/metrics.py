@@ -70,6 +70,7 @@ class Metrics:
     def __init__(self) -> None:
         self.requests: Counter[tuple[str, int]] = Counter()
         self.predictions: Counter[tuple[str, str]] = Counter()
+        self.canary: Counter[tuple[str, str]] = Counter()
         self.reloads: Counter[str] = Counter()
         self.feedback: Counter[str] = Counter()
         self.mismatches: Counter[str] = Counter()
@@ -106,6 +107,8 @@ class Metrics:
             ("assay_requests_total", "Requests answered.", self.requests, ("route", "status")),
             ("assay_predictions_total", "Predictions made.", self.predictions,
              ("model", "version")),
+            ("assay_canary_answers_total", "Answers by a canary, or in its place.", self.canary,
+             ("model", "route")),
         ):  # fmt: skip
             found[name] = Family("counter", what, {
                 _key(name, dict(zip(labels, map(str, key), strict=True))): value

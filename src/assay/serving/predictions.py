@@ -48,6 +48,8 @@ class Prediction(msgspec.Struct, frozen=True, gc=False):
     elapsed: nanoseconds that it took.
     request: what the request brought; None for a model that takes nothing, and where the caller
         brought the features.
+    route: ``canary`` where a canary answered in the champion's place, ``fallback`` where it should
+        have and could not; otherwise None.
     """
 
     value: float
@@ -62,6 +64,7 @@ class Prediction(msgspec.Struct, frozen=True, gc=False):
     stale: bool | None
     elapsed: int
     request: dict[str, float] | None = None
+    route: str | None = None
 
 
 class BatchPrediction(msgspec.Struct, frozen=True, gc=False):
@@ -77,6 +80,13 @@ class BatchPrediction(msgspec.Struct, frozen=True, gc=False):
     elapsed: int
 
 
+class CanaryWiring(msgspec.Struct, frozen=True, gc=False):
+    """A canary's way to its features, and the instruments of a request that it answers for."""
+
+    wiring: Wiring
+    instruments: frozenset[str]
+
+
 class Question(msgspec.Struct, frozen=True, gc=False):
     """A request that was found to be in order, before anything was read for it.
 
@@ -86,6 +96,7 @@ class Question(msgspec.Struct, frozen=True, gc=False):
     brought: what the request brings for each of them.
     may_wait: whether reading may wait for another machine.
     started: when it was asked, on the predictor's ticks.
+    canary: what answers for some of the instruments in the model's place; None for nothing.
     """
 
     model: LiveModel
@@ -95,6 +106,7 @@ class Question(msgspec.Struct, frozen=True, gc=False):
     brought: tuple[dict[str, float] | None, ...]
     may_wait: bool
     started: int
+    canary: CanaryWiring | None = None
 
     def read(self) -> list[SourceRow | None]:
         """The stored rows, in one round trip; the only step that may wait.

@@ -17,7 +17,14 @@ from assay.errors import ContractViolation, IncompatibleVersion, did_you_mean
 from assay.serving.feature_source import FeatureSource, SourceRow
 from assay.serving.kill_switch import KillSwitch
 from assay.serving.live_model import CHAMPION, LiveModel, LiveModels
-from assay.serving.predictions import BatchPrediction, Limits, Prediction, Question, judge
+from assay.serving.predictions import (
+    BatchPrediction,
+    CanaryWiring,
+    Limits,
+    Prediction,
+    Question,
+    judge,
+)
 from assay.serving.rejections import (
     BATCH_TOO_LARGE,
     FEATURE_COUNT,
@@ -43,6 +50,8 @@ from assay.serving.rows import (
 )
 from assay.serving.wiring import Wiring
 
+CANARY, FALLBACK = "canary", "fallback"
+
 
 @dataclass(frozen=True, slots=True)
 class _Loaded:
@@ -50,6 +59,7 @@ class _Loaded:
 
     live: LiveModels
     wiring: Mapping[str, Wiring]
+    canaries: Mapping[str, Wiring]
 
 
 class Predictor:
@@ -121,6 +131,15 @@ class Predictor:
         """
         if self._switch is not None:
             self._switch.check()
+
+    def wire(self, model: LiveModel) -> Wiring | None:
+        """A model's way to its features; None where nothing that it reads is kept here.
+
+        Raises
+        ------
+        IncompatibleVersion: it names features that no source has.
+        """
+        return self._wire_one(model)
 
     def inputs_of(self, name: str) -> RequestInputs | None:
         """What a request for a live model has to bring; None for nothing."""
@@ -226,7 +245,20 @@ class Predictor:
             )
         brought = tuple(map(wiring.read, requests))
         may_wait = wiring.source.may_wait
-        return Question(chosen, wiring, instruments, moment, brought, may_wait, started)
+        canary = None
+        if chosen.name in loaded.live.canaries:
+            canary = self._canary(loaded, chosen, model, instruments)
+        return Question(chosen, wiring, instruments, moment, brought, may_wait, started, canary)
+
+    def _canary(
+        self, loaded: _Loaded, chosen: LiveModel, model: str, instruments: tuple[str, ...]
+    ) -> CanaryWiring | None:
+        """The canary and the instruments that it answers for; None where it answers for none."""
+        taken = frozenset(
+            one for one in instruments if loaded.live.canary_for(chosen, model, one) is not None
+        )
+        wiring = loaded.canaries.get(chosen.name)
+        return CanaryWiring(wiring, taken) if taken and wiring is not None else None
 
     def ask_many(
         self,
@@ -295,16 +327,33 @@ class Predictor:
         stored: SourceRow | None,
         brought: dict[str, float] | None,
     ) -> Prediction:
-        wiring, chosen = asked.wiring, asked.model
+        canary, route = asked.canary, None
+        if canary is not None and instrument in canary.instruments:
+            try:
+                return self._answered(asked, canary.wiring, instrument, stored, brought, CANARY)
+            except Exception:  # noqa: BLE001 - whatever a canary does, the caller gets an answer
+                # The champion's. Where the fault is not the canary's, it refuses as well.
+                route = FALLBACK
+        return self._answered(asked, asked.wiring, instrument, stored, brought, route)
+
+    def _answered(
+        self,
+        asked: Question,
+        wiring: Wiring,
+        instrument: str,
+        stored: SourceRow | None,
+        brought: dict[str, float] | None,
+        route: str | None,
+    ) -> Prediction:
         row = wiring.fit(stored, instrument, asked.moment, refuse_stale=self.limits.refuse_stale)
         features = wiring.features(row, brought)
-        value = self._run_one(chosen, features, stored=True)
-        direction, confidence = judge(chosen, value)
+        value = self._run_one(wiring.model, features, stored=True)
+        direction, confidence = judge(wiring.model, value)
         return Prediction(
             value,
             direction,
             confidence,
-            chosen,
+            wiring.model,
             features,
             asked.moment,
             instrument,
@@ -313,6 +362,7 @@ class Predictor:
             row.stale,
             self._ticks() - asked.started,
             brought,
+            route,
         )
 
     def predict_features(
@@ -447,7 +497,12 @@ class Predictor:
 
     def _wire(self, live: LiveModels) -> _Loaded:
         wired = {name: self._wire_one(model) for name, model in live.models.items()}
-        return _Loaded(live, {name: one for name, one in wired.items() if one is not None})
+        canaries = {name: self._wire_one(route.model) for name, route in live.canaries.items()}
+        return _Loaded(
+            live,
+            {name: one for name, one in wired.items() if one is not None},
+            {name: one for name, one in canaries.items() if one is not None},
+        )
 
     def _wire_one(self, model: LiveModel) -> Wiring | None:
         return Wiring.of(model, self.sources, self.requests)

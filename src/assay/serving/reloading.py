@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from time import monotonic, perf_counter_ns
 
 from assay.domain.clock import Clock
 from assay.domain.instants import Instant, render
 from assay.errors import AssayError
+from assay.serving.challengers import Challengers
 from assay.serving.kill_switch import KillSwitch
-from assay.serving.live_model import LiveModel, LiveModels, LiveSource
+from assay.serving.live_model import CanaryRoute, LiveModel, LiveModels, LiveSource
 from assay.serving.metrics import Metrics
 from assay.serving.predictor import Predictor
 from assay.serving.rejections import RELOAD_FAILED, Rejected
@@ -51,6 +52,7 @@ class Reloader:
     follow: called before sources are refreshed, about once a second: for what else is to be taken
         notice of, such as which sources there are.
     asked: compares unequal after every time that another process asked for a reload.
+    challengers: what runs beside production; None for nothing ever.
     """
 
     def __init__(
@@ -66,9 +68,11 @@ class Reloader:
         ticks: Callable[[], int] = perf_counter_ns,
         follow: Callable[[], None] = lambda: None,
         asked: Callable[[], object] | None = None,
+        challengers: Challengers | None = None,
     ) -> None:
         self._asked = asked or (lambda: None)
         self._follow = follow
+        self._challengers = challengers
         self._predictor = predictor
         self._source = source
         self._record = record
@@ -142,14 +146,29 @@ class Reloader:
             models[name] = model
             changed.append((model, self._ticks() - started))
         withdrawn = sorted(set(before.models) - set(models))
-        if changed or withdrawn:
-            self._predictor.use(LiveModels(models, before.champion))
+        canaries = self._canaries(before, models, refused)
+        if changed or withdrawn or canaries != before.canaries:
+            self._predictor.use(LiveModels(models, before.champion, canaries))
+        if self._challengers is not None:
+            self._challengers.run()
         ready_at = self._clock.now()
         for model, nanos in changed:
             self._record_load(model, before.models.get(model.name), nanos, ready_at)
         for name in withdrawn:
             self._record.append("withdrawn", model=name, version=before.models[name].version)
         return [model for model, _ in changed], refused
+
+    def _canaries(
+        self, before: LiveModels, models: Mapping[str, LiveModel], refused: list[str]
+    ) -> Mapping[str, CanaryRoute]:
+        """The canaries beside ``models``; those that answer now where it cannot be known."""
+        if self._challengers is None:
+            return before.canaries
+        try:
+            return self._challengers.load(models)
+        except AssayError as error:
+            refused.append(error.message)
+            return {name: one for name, one in before.canaries.items() if name in models}
 
     def _record_load(
         self, model: LiveModel, before: LiveModel | None, nanos: int, ready_at: Instant

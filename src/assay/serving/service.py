@@ -19,6 +19,7 @@ from assay.serving.asgi import (
     read_body,
     refuse,
 )
+from assay.serving.challengers import Challengers, Shadows
 from assay.serving.control import ControlPlane
 from assay.serving.inference import Inference
 from assay.serving.kill_switch import KillSwitch
@@ -44,10 +45,14 @@ _MODELS = "/v2/models/"
 
 @dataclass(frozen=True, slots=True)
 class ServiceFiles:
-    """Where a service writes: predictions, feedback, its own record."""
+    """Where a service writes: predictions, feedback, and what challengers predict beside them.
+
+    ``shadow`` is ``shadow/predictions.jsonl`` beside the predictions where it is not given.
+    """
 
     predictions: Path
     feedback: Path
+    shadow: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,10 +124,16 @@ class Service:
             feature_log_rate=chosen.feature_log_rate,
             shared=board is not None,
         )
+        self.shadows = Shadows(
+            files.shadow or files.predictions.parent / "shadow" / "predictions.jsonl", clock,
+            ticks=ticks,
+        )  # fmt: skip
+        self.challengers = Challengers(predictor, source, self.shadows, record)
+        self.metrics.ask(self.challengers.samples)
         self.reloader = Reloader(
             predictor, source, record, self.metrics, clock, switch,
             poll_seconds=chosen.poll_seconds, ticks=ticks, follow=self._follow,
-            asked=None if board is None else board.asked_to_reload,
+            asked=None if board is None else board.asked_to_reload, challengers=self.challengers,
         )  # fmt: skip
         self._followed = follow
         self._record = record
@@ -134,6 +145,7 @@ class Service:
             predictor, self.predictions, self.metrics, self._reception, self._reads,
             Refusals(ticks=ticks),
             body_bytes=chosen.body_bytes, neutral=chosen.kill_policy == NEUTRAL, ticks=ticks,
+            shadows=self.shadows,
         )  # fmt: skip
         self._hot = frozenset(self._inference.routes)
         self._is_infer = OpenInference.is_infer
@@ -171,6 +183,7 @@ class Service:
         """Write what waits, and end the threads."""
         self.reloader.stop()
         self._reads.close()
+        self.shadows.stop()
         self.predictions.stop()
         if self._board is not None:
             self._board.stop()

@@ -1,0 +1,315 @@
+"""Challengers of a desk: compared with the champion, and a canary watched until it ends.
+
+The paired log and the registry's log are all that a verdict rests on: whoever looks, a server, a
+person or a schedule, comes to the same one, and :func:`watch_canary` acts on it once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from assay.delivery.canary import (
+    CanaryFinding,
+    CanaryPolicy,
+    CanaryState,
+    advance,
+    begin,
+    expired,
+    judge,
+)
+from assay.delivery.deployments import end_canary
+from assay.delivery.outcomes import differences, harm_tests, realised_values
+from assay.delivery.paired import (
+    PairReader,
+    ShadowComparison,
+    compare,
+    pairs_of,
+    shadow_evidence,
+)
+from assay.delivery.scorecard import Scorecard, write_scorecard
+from assay.domain.evidence import Evidence
+from assay.domain.verdicts import Verdict
+from assay.domain.versions import ALPHA_WEIGHTS
+from assay.errors import AssayError, Conflict, NotFound, Refused, Unavailable
+from assay.orchestration.desk import Desk
+from assay.orchestration.evidence.code import measuring_code
+from assay.registry import VersionRecord
+from assay.registry.deployments import CanaryDeployment, deployments_of
+from assay.serving import OnnxModel
+from assay.serving.metrics import Sample
+from assay.serving.shadowing import Pair
+from assay.storage.locks import FileLock
+
+
+@dataclass(frozen=True, slots=True)
+class ChallengerFiles:
+    """Where a desk's service writes what this reads; absolute paths."""
+
+    pairs: Path
+    feedback: Path
+
+
+def compare_shadow(desk: Desk, files: ChallengerFiles, name: str, version: str) -> ShadowComparison:
+    """A challenger beside today's champion, over the pairs since its shadow or canary began.
+
+    Raises
+    ------
+    NotFound: it is not deployed and left no pairs beside this champion.
+    """
+    registry = desk.registry
+    record, champion = registry.get(name, version), registry.resolve(name)
+    now = deployments_of(registry, name)
+    shadow = now.shadows.get(record.version)
+    pairs = pairs_of(
+        files.pairs, model=name, challenger=record.digest, champion=champion.digest,
+        since=0 if shadow is None else shadow.since,
+    )  # fmt: skip
+    if not pairs and shadow is None and (now.canary is None or now.canary.version != version):
+        raise NotFound(
+            f"{name} {record.version} never ran beside {champion.version}",
+            hint=f"assay shadow start {name} {record.version} --reason ...",
+        )
+    return compare(
+        pairs, model=name, champion=champion.version, challenger=record.version,
+        centre=_centre(desk, record),
+    )  # fmt: skip
+
+
+def record_shadow(
+    desk: Desk, found: ShadowComparison, *, initiated_by: str
+) -> tuple[Evidence, Evidence]:
+    """Record hours and rank correlation as evidence of the challenger."""
+    registry = desk.registry
+    record, champion = registry.get(found.model, found.challenger), registry.resolve(found.model)
+    evidence = shadow_evidence(
+        found,
+        measured_at=registry.now(),
+        model_digest=record.digest,
+        champion_digest=champion.digest,
+        manifest=registry.metadata(found.model, record.version).manifest_hash,
+        code=measuring_code(),
+    )
+    registry.record_evidence(found.model, record.version, evidence, initiated_by=initiated_by)
+    return evidence
+
+
+@dataclass(frozen=True, slots=True)
+class CanaryLook:
+    """What a look at a canary found, and whether it ended with it."""
+
+    name: str
+    canary: CanaryDeployment
+    finding: CanaryFinding
+    comparison: ShadowComparison
+    ended: bool
+    scorecard: Path | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "model": self.name,
+            "canary": self.canary.to_json(),
+            "finding": self.finding.to_json(),
+            "comparison": self.comparison.to_json(),
+            "ended": self.ended,
+            "scorecard": None if self.scorecard is None else str(self.scorecard),
+        }
+
+
+def look_at_canary(
+    desk: Desk, files: ChallengerFiles, name: str, policy: CanaryPolicy
+) -> CanaryLook:
+    """Judge a canary on everything since its revision began; nothing is changed.
+
+    Raises
+    ------
+    NotFound: the model has no canary.
+    """
+    registry = desk.registry
+    canary = deployments_of(registry, name).canary
+    if canary is None:
+        raise NotFound(f"{name} has no canary", hint=f"assay canary start {name} VERSION")
+    champion = registry.resolve(name)
+    record = registry.get(name, canary.version)
+    every = pairs_of(files.pairs, model=name, challenger=canary.digest, champion=champion.digest)
+    own = [pair for pair in every if pair.revision == canary.revision]
+    state = begin(
+        policy, champion_digest=champion.digest, digest=canary.digest, revision=canary.revision
+    )
+    tests = _outcome_tests(desk, files, record, every, canary)
+    finding = judge(advance(state, own, policy), policy, outcomes=tests)
+    found = compare(
+        own, model=name, champion=champion.version, challenger=canary.version,
+        centre=_centre(desk, record),
+    )  # fmt: skip
+    return CanaryLook(name, canary, finding, found, ended=False)
+
+
+def watch_canary(
+    desk: Desk, files: ChallengerFiles, name: str, policy: CanaryPolicy, *, initiated_by: str
+) -> CanaryLook:
+    """Judge a canary, write its scorecard, and end it on a breach or when its time is over.
+
+    Production is not touched: the champion answers for everything again.
+    """
+    look = look_at_canary(desk, files, name, policy)
+    breach = look.finding.verdict is Verdict.FAIL
+    over = expired(policy, since=look.canary.since, now=desk.registry.now())
+    if breach or over:
+        reason = (
+            look.finding.reason if breach
+            else f"undecided after {policy.longest_hours:g} hours: {look.finding.reason}"
+        )  # fmt: skip
+        try:
+            end_canary(
+                desk.registry, name, initiated_by=initiated_by, reason=reason,
+                finding=look.finding.to_json(), requested=breach,
+            )  # fmt: skip
+        except (Conflict, NotFound, Refused):
+            breach = over = False  # somebody else ended it meanwhile
+    return write_card(desk, look, ended=breach or over)
+
+
+def write_card(desk: Desk, look: CanaryLook, *, ended: bool = False) -> CanaryLook:
+    """Write the scorecard of a look; the look with its path."""
+    card = Scorecard(
+        look.name, look.canary, look.finding, look.comparison, ended=ended, at=desk.clock.now()
+    )
+    path = write_scorecard(desk.layout.root / "reports" / "models" / look.name, card)
+    return CanaryLook(look.name, look.canary, look.finding, look.comparison, ended, path)
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A canary that a server has loaded, and the champion beside it."""
+
+    version: str
+    digest: str
+    champion_digest: str
+    revision: int
+
+
+class CanaryWatch:
+    """Looks at the canaries that a server has loaded, reading each line of the log once.
+
+    Of several processes only the one that holds the lock looks; when it dies, another one goes on
+    and comes to the same state, because the log is all that there is to it. Outcomes and the
+    longest time are left to :func:`watch_canary`, which a schedule runs.
+
+    Parameters
+    ----------
+    initiated_by: who the log says ended a canary.
+    """
+
+    def __init__(
+        self, desk: Desk, files: ChallengerFiles, policy: CanaryPolicy, *, initiated_by: str
+    ) -> None:
+        self._desk = desk
+        self._files = files
+        self._policy = policy
+        self._by = initiated_by
+        self._reader = PairReader(files.pairs)
+        self._states: dict[str, CanaryState] = {}
+        self._running: dict[str, Running] = {}
+        self._lock = FileLock(files.pairs.with_name("canary-watch.lock"), timeout=0.0)
+        self._leads = False
+        self._to_end: dict[str, str] = {}
+        self.findings: dict[tuple[str, str], CanaryFinding] = {}
+
+    def look(self, running: Mapping[str, Running]) -> list[str]:
+        """Judge the running canaries on what is new; the models whose canary does harm."""
+        if not running or not self._lead():
+            self._running, self.findings = {}, {}
+            return []
+        if dict(running) != self._running:
+            # Another canary or another champion: what was read before may be theirs.
+            self._running, self._reader = dict(running), PairReader(self._files.pairs)
+            self._states = {
+                name: begin(
+                    self._policy, champion_digest=one.champion_digest, digest=one.digest,
+                    revision=one.revision,
+                )
+                for name, one in running.items()
+            }  # fmt: skip
+            self.findings = {}
+        fresh: dict[str, list[Pair]] = {name: [] for name in running}
+        for pair in self._reader.read():
+            if pair.model in fresh:
+                fresh[pair.model].append(pair)
+        harmful = []
+        for name, pairs in fresh.items():
+            self._states[name] = advance(self._states[name], pairs, self._policy)
+            finding = judge(self._states[name], self._policy)
+            self.findings[name, running[name].version] = finding
+            if finding.verdict is Verdict.FAIL:
+                harmful.append(name)
+                self._to_end[name] = running[name].version
+        return harmful
+
+    def end_harmful(self) -> None:
+        """Have the registry end the canaries that were found harmful; again until it has.
+
+        Raises
+        ------
+        AssayError: the registry cannot be changed now. The next call tries again.
+        """
+        for name, version in list(self._to_end.items()):
+            now = deployments_of(self._desk.open_registry(), name).canary
+            if now is not None and now.version == version:
+                watch_canary(self._desk, self._files, name, self._policy, initiated_by=self._by)
+            del self._to_end[name]
+
+    def samples(self) -> Iterable[Sample]:
+        """What ``/metrics`` says about the canaries that this process looks at."""
+        for (name, version), finding in sorted(self.findings.items()):
+            labels = {"model": name, "version": version}
+            for verdict in Verdict:
+                yield (
+                    "assay_canary_verdict", "gauge", "1 for the verdict over the canary.",
+                    {**labels, "verdict": str(verdict)}, float(finding.verdict is verdict),
+                )  # fmt: skip
+            for test, one in finding.numbers.items():
+                if isinstance(one, dict) and "p_harm" in one:
+                    yield (
+                        "assay_canary_p_of_harm", "gauge",
+                        "P-value of harm, valid at any time, by test.",
+                        {**labels, "test": test}, one["p_harm"],
+                    )  # fmt: skip
+
+    def _lead(self) -> bool:
+        if not self._leads:
+            try:
+                self._lock.__enter__()  # until this process ends, however it does
+            except (Unavailable, OSError):
+                return False
+            self._leads = True
+        return True
+
+
+def _outcome_tests(
+    desk: Desk, files: ChallengerFiles, record: VersionRecord, pairs: list[Pair],
+    canary: CanaryDeployment,
+) -> Mapping[str, Any]:  # fmt: skip
+    realised = realised_values(files.feedback)
+    if not realised:
+        return {}
+    centre = _centre(desk, record)
+    before = [one for one in pairs if one.recorded < canary.since]
+    after = [one for one in pairs if one.recorded >= canary.since]
+    return harm_tests(
+        differences(before, realised, centre=centre),
+        differences(after, realised, centre=centre),
+        pnl=record.kind == ALPHA_WEIGHTS,
+    )
+
+
+def _centre(desk: Desk, record: VersionRecord) -> float:
+    """What divides up from down in a version's answers: 0, or one half for a probability."""
+    try:
+        opened = desk.registry.open_version(record.name, record.version)
+        model = OnnxModel.from_bytes(opened.onnx, opened.schema)
+    except AssayError:
+        return 0.0
+    return 0.5 if model.gives_probability else 0.0

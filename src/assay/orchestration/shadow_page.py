@@ -1,0 +1,94 @@
+"""A challenger beside the champion as one HTML page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from assay.delivery.paired import ShadowComparison
+from assay.domain.instants import render
+from assay.orchestration.report.document import header, render_document, section, texts
+from assay.orchestration.report.html import Markup, element
+from assay.storage.files import write_atomic
+
+_ABSENT = "not measured"
+
+
+def write_shadow_page(folder: Path, found: ShadowComparison) -> Path:
+    """Write ``shadow_VERSION.html``; its path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"shadow_{found.challenger}.html"
+    write_atomic(path, shadow_page(found).encode())
+    return path
+
+
+def shadow_page(found: ShadowComparison) -> str:
+    """The comparison as one HTML document."""
+    hours = _ABSENT if found.stable_hours is None else f"{found.stable_hours:,.1f}"
+    facts = (
+        ("Pairs", f"{found.pairs:,} of {found.rows:,} rows"),
+        ("Hours without an incident", hours),
+        ("Dropped", f"{found.dropped:,}"),
+        ("Last pair", _ABSENT if found.last is None else render(found.last)),
+    )
+    title = f"{found.model} {found.challenger} beside {found.champion}"
+    return render_document(
+        title,
+        header(f"Assay · shadow · {found.model}", title, facts=facts),
+        element(
+            "main",
+            section("Agreement", _agreement(found), intro="Over all pairs, on the same inputs."),
+            section("Latency", _latency(found), intro="Milliseconds: the champion's whole answer, "
+                    "and the challenger's model alone."),
+            section("Rows without an answer", _errors(found), intro="By reason."),
+            section("By entity", _entities(found), intro="The largest disagreement first."),
+        ),
+    )  # fmt: skip
+
+
+def _agreement(found: ShadowComparison) -> Markup:
+    live = found.live
+    rows = [
+        ("rank correlation", _number(live.rank_correlation)),
+        ("population stability index", _number(live.psi)),
+        ("Kolmogorov-Smirnov distance", _number(found.ks)),
+        ("Wasserstein distance, in spreads of the champion", _number(found.wasserstein)),
+        ("Kullback-Leibler divergence", _number(found.kl)),
+        ("Jensen-Shannon divergence", _number(found.js)),
+        ("median over the champion's median", _number(live.median_ratio)),
+    ]
+    return texts(("what", "value"), rows)
+
+
+def _latency(found: ShadowComparison) -> Markup:
+    rows = [
+        (who, *(_number(values[key]) for key in ("p50", "p95", "p99")))
+        for who, values in found.latency_ms.items()
+    ]
+    return texts(("who", "p50", "p95", "p99"), rows)
+
+
+def _errors(found: ShadowComparison) -> Markup:
+    if not found.errors:
+        return element("p", "None.", class_="empty")
+    rows = [(f"{count:,}", why) for why, count in found.errors.items()]
+    return texts(("rows", "reason"), rows)
+
+
+def _entities(found: ShadowComparison) -> Markup:
+    rows = [
+        (
+            one.entity,
+            f"{one.pairs:,}",
+            f"{one.errors:,}",
+            _number(one.mean_difference),
+            _number(one.spreads),
+            _number(one.opposite),
+        )
+        for one in found.entities
+    ]
+    columns = ("entity", "pairs", "errors", "mean difference", "in spreads", "opposite side")
+    return texts(columns, rows) if rows else element("p", "No pairs.", class_="empty")
+
+
+def _number(value: float | None) -> str:
+    return _ABSENT if value is None else f"{value:.4g}"

@@ -1,0 +1,93 @@
+"""The paired log is read as far as it can be, and compared with numbers worked out by hand."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+import pytest
+
+from assay.delivery.paired import PairReader, compare, pairs_of, shadow_evidence
+from assay.domain.instants import NANOS_PER_SECOND
+from assay.serving.shadowing import Pair
+
+HOUR = 3_600 * NANOS_PER_SECOND
+
+
+def pair(n: int, old: float | None, new: float | None, **more) -> Pair:
+    said = {"recorded": n * HOUR, "at": n * HOUR, "instrument": f"E{n % 2}", **more}
+    return Pair(
+        model="m", champion="1.0.0", champion_digest="old", challenger="2.0.0",
+        challenger_digest="new", revision=7, prediction=old, shadow=new, served="champion",
+        champion_ms=1.0, shadow_ms=0.5, turn=n, error=None if new is not None else "broken",
+        **said,
+    )  # fmt: skip
+
+
+def found(pairs):
+    return compare(pairs, model="m", champion="1.0.0", challenger="2.0.0")
+
+
+def test_the_numbers_are_those_of_the_pairs():
+    made = [pair(n, float(n), float(10 - n if n == 3 else n)) for n in range(6)]
+    said = found(made)
+    ranks = np.argsort(np.argsort([0, 1, 2, 7, 4, 5]))
+    assert said.live.rank_correlation == pytest.approx(np.corrcoef(np.arange(6), ranks)[0, 1])
+    assert (said.rows, said.pairs, said.errors, said.dropped) == (6, 6, {}, 0)
+    first, second = said.entities
+    assert (first.entity, first.mean_difference) == ("E1", pytest.approx(4 / 3))
+    assert first.spreads == pytest.approx(4 / 3 / np.arange(6).std())
+    assert (second.entity, second.mean_difference, second.opposite) == ("E0", 0.0, 0.0)
+    assert said.latency_ms["challenger"] == {"p50": 0.5, "p95": 0.5, "p99": 0.5}
+    assert said.stable_hours == 5.0
+    assert not said.replayed
+
+
+def test_hours_count_from_the_last_incident_and_the_last_gap():
+    made = [pair(n, 1.0 * n, 2.0 * n) for n in range(10)]
+    made[6] = pair(6, 6.0, None)
+    assert found(made).stable_hours == 3.0
+    assert "broken" in found(made).incident
+    assert found([*made, pair(100, 1.0, 1.0), pair(102, 2.0, 2.0)]).stable_hours == 2.0
+    assert found([]).stable_hours is None
+
+
+def test_evidence_without_pairs_has_no_value_and_a_replay_is_marked():
+    code = {"assay": "0"}
+    more = {"measured_at": 1, "model_digest": "new", "champion_digest": "old", "manifest": None}
+    hours, ranks = shadow_evidence(found([]), code=code, **more)
+    assert (hours.name, hours.value, hours.sample_size) == ("shadow_stable_hours", None, 0)
+    assert (ranks.name, ranks.value) == ("shadow_rank_correlation", None)
+    late = [pair(n, float(n), float(n), at=0) for n in range(3, 6)]
+    hours, ranks = shadow_evidence(found(late), code=code, **more)
+    assert hours.provenance is not None
+    assert hours.provenance.replayed
+    assert hours.provenance.convention_id == "shadow_stable_hours/1"
+    assert (hours.value, ranks.value) == (2.0, 1.0)
+
+
+def test_a_reader_goes_on_where_it_was_and_leaves_out_what_is_no_line(tmp_path):
+    path = tmp_path / "pairs.jsonl"
+    reader = PairReader(path)
+    assert list(reader.read()) == []
+    one, two, three = (msgspec.json.encode(pair(n, 1.0, 2.0)) for n in range(3))
+    path.write_bytes(one + b"\n" + two[:20])
+    assert [got.turn for got in reader.read()] == [0]
+    path.write_bytes(one + b"\n" + two + b"\nnot json\n" + three + b"\n")
+    assert [got.turn for got in reader.read()] == [1, 2]
+    assert reader.unreadable == 1
+    assert list(reader.read()) == []
+    path.unlink()
+    path.write_bytes(three + b"\n")
+    assert [got.turn for got in reader.read()] == [2]
+
+
+def test_pairs_of_other_digests_are_left_out(tmp_path):
+    path = tmp_path / "pairs.jsonl"
+    made = [pair(0, 1.0, 1.0), msgspec.structs.replace(pair(1, 1.0, 1.0), champion_digest="x"),
+            msgspec.structs.replace(pair(2, 1.0, 1.0), challenger_digest="x"),
+            msgspec.structs.replace(pair(3, 1.0, 1.0), model="other")]  # fmt: skip
+    path.write_bytes(b"".join(msgspec.json.encode(one) + b"\n" for one in made))
+    asked = {"model": "m", "challenger": "new"}
+    assert [one.turn for one in pairs_of(path, **asked, champion="old")] == [0]
+    assert [one.turn for one in pairs_of(path, **asked)] == [0, 1]
+    assert pairs_of(path, **asked, since=HOUR // 2) == pairs_of(path, **asked)[1:]
