@@ -231,6 +231,7 @@ def test_the_commands_of_keeping_rows_fresh_do_what_the_page_says(
 
 
 @pytest.mark.xdist_group("journey")
+@pytest.mark.long
 def test_the_commands_of_reading_a_parity_report_do_what_the_page_says(
     travelled: tuple[Path, Any, Any], tmp_path: Path, reader: Any
 ) -> None:
@@ -245,6 +246,7 @@ def test_the_commands_of_reading_a_parity_report_do_what_the_page_says(
 
 
 @pytest.mark.xdist_group("journey")
+@pytest.mark.long
 def test_the_commands_of_promoting_a_manifest_do_what_the_page_says(
     travelled: tuple[Path, Any, Any], tmp_path: Path, reader: Any
 ) -> None:
@@ -268,6 +270,7 @@ def keys_as_before(shell: Any, tmp_path: Path) -> Iterator[None]:
 
 @pytest.mark.usefixtures("keys_as_before")
 @pytest.mark.xdist_group("journey")
+@pytest.mark.long
 def test_each_disaster_of_the_registry_is_recovered_from_as_the_page_says(
     travelled: tuple[Path, Any, Any], tmp_path: Path, reader: Any, shell: Any
 ) -> None:
@@ -339,6 +342,7 @@ def test_each_disaster_of_the_registry_is_recovered_from_as_the_page_says(
 
 
 @pytest.mark.xdist_group("journey")
+@pytest.mark.long
 def test_the_commands_of_answering_an_auditor_do_what_the_page_says(
     travelled: tuple[Path, Any, Any], tmp_path: Path, reader: Any, shell: Any
 ) -> None:

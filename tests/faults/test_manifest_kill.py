@@ -87,6 +87,7 @@ def kill_and_go_on(folder, begun, expected, worker, **order):
     assert place.registry.verify_log().ok
 
 
+@pytest.mark.long
 def test_a_promotion_killed_between_any_two_steps_goes_on_to_the_same_end(
     tmp_path, begun, expected, worker
 ):

@@ -68,6 +68,7 @@ def kill_materialization(folder, worker, kills, generator):
     return killed
 
 
+@pytest.mark.long
 def test_a_materialization_killed_at_any_line_goes_on_to_the_same_rows(tmp_path, worker):
     assert kill_materialization(tmp_path, worker, 6, random.Random(11)) == 6
 

@@ -75,6 +75,7 @@ def kill_and_go_on(replay, folder, worker, kills, generator):
         assert replay.stored(place) == expected, (at, forget)
 
 
+@pytest.mark.long
 def test_a_replay_killed_anywhere_goes_on_to_the_values_of_history(tmp_path, worker):
     replay = Replay(tmp_path, live_sessions=8, history_sessions=300)
     kill_and_go_on(replay, tmp_path, worker, 2, random.Random(6))

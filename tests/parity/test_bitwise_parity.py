@@ -152,6 +152,7 @@ def test_a_fingerprint_links_builds_by_their_golden_bits() -> None:
         ),
     ],
 )
+@pytest.mark.long
 def test_a_cold_compilation_gives_the_same_bits(tmp_path: Path, settings: dict[str, str]) -> None:
     """An empty cache; and again for a plain processor, without vector instructions of this one."""
     program = (

@@ -229,6 +229,7 @@ def test_what_a_server_has_loaded_is_never_collected_and_what_was_says_so(
     assert left["record"]["digest"] == digest
 
 
+@pytest.mark.long
 def test_a_sole_administrator_follows_a_rotation_on_every_other_desk(
     shell: Any, tmp_path: Path
 ) -> None:
