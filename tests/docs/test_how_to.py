@@ -150,6 +150,7 @@ def test_the_commands_of_controlling_access_do_what_the_page_says(
 
 
 @pytest.mark.xdist_group("journey")
+@pytest.mark.long
 def test_the_commands_of_serving_a_model_do_what_the_page_says(
     travelled: tuple[Path, Any, Any],
     tmp_path: Path,
@@ -212,6 +213,7 @@ def test_the_commands_of_serving_a_model_do_what_the_page_says(
 
 
 @pytest.mark.xdist_group("journey")
+@pytest.mark.long
 def test_the_commands_of_keeping_rows_fresh_do_what_the_page_says(
     travelled: tuple[Path, Any, Any], tmp_path: Path, reader: Any, shell: Any
 ) -> None:

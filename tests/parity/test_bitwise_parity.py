@@ -81,6 +81,7 @@ def test_the_fx_view_has_equal_bits_offline_and_online_over_its_whole_history() 
         assert offline[name].is_not_nan().any(), f"{name} is never there"
 
 
+@pytest.mark.long
 def test_processes_that_share_the_entities_compute_the_bits_of_one(tmp_path: Path) -> None:
     # Views across entities are left out: a process that has half of the entities cannot know them.
     frame = market(4, 300).drop("in_universe")

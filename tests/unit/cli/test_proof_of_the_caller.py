@@ -131,6 +131,7 @@ BROKEN = "users: [this is no mapping\n"
     ],
     ids=lambda command: " ".join(command[:2]),
 )  # fmt: skip
+@pytest.mark.long
 def test_what_takes_care_of_a_registry_asks_who_is_there(
     desk: Path, shell: Any, command: tuple[str, ...]
 ) -> None:
@@ -193,6 +194,7 @@ def test_a_rollback_and_a_kill_do_not_wait_for_a_file_of_users_that_cannot_be_re
     ]  # fmt: skip
 
 
+@pytest.mark.long
 def test_what_a_server_has_loaded_is_never_collected_and_what_was_says_so(
     desk: Path, shell: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

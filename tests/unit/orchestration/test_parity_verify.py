@@ -296,6 +296,7 @@ def test_the_command_says_each_recipe_and_exits_by_the_verdict(copied: Path) -> 
     assert "the desk is NOT reproducible" in bad.output
 
 
+@pytest.mark.long
 def test_a_desks_makefile_verifies_it(copied: Path) -> None:
     make = shutil.which("make")
     if make is None:
