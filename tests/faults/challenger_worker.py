@@ -29,6 +29,7 @@ class Rows:
 
     names = ("x0", "x1", "x2", "x3")
     manifest = MANIFEST
+    may_wait = False
 
     def rows(self, entities: Sequence[str], as_of: int) -> list[SourceRow | None]:
         return [
