@@ -542,7 +542,15 @@ def test_the_commands_lead_from_shadow_to_replay(desk: Desk) -> None:
     assert [one["version"] for one in listed["shadows"]] == ["2.2.0"]
     assert listed["canary"]["version"] == "2.0.0"
     with server(desk.layout.root, 1e6) as (port, _), closing(Client(port)) as client:
-        until(lambda: "assay_canary_share" in client.ask("GET", "/metrics")[1], "it is loaded")
+
+        def loaded() -> bool:
+            text = client.ask("GET", "/metrics")[1]
+            waiting = [
+                line for line in text.split("\n") if line.startswith("assay_shadow_waiting{")
+            ]
+            return "assay_canary_share" in text and len(waiting) == 2
+
+        until(loaded, "both are loaded")
         for number in range(30):
             client.predict(f"E{number:02d}")
         until(lambda: len(lines(desk)) == 60, "the pairs are written")
