@@ -353,6 +353,7 @@ def test_servers_that_are_killed_lose_no_verdict_because_it_rests_on_the_log(des
     assert ends[0].evidence["finding"]["numbers"]["pairs"] >= 80
 
 
+@pytest.mark.long
 def test_an_equal_canary_goes_on_and_a_new_champion_begins_its_analysis_anew(desk: Desk) -> None:
     version = canary(desk, "equal", share=0.5)
     files = bootstrap.challenger_files(desk.layout.root)
