@@ -353,17 +353,14 @@ def test_servers_that_are_killed_lose_no_verdict_because_it_rests_on_the_log(des
     assert ends[0].evidence["finding"]["numbers"]["pairs"] >= 80
 
 
-@pytest.mark.long
 def test_an_equal_canary_goes_on_and_a_new_champion_begins_its_analysis_anew(desk: Desk) -> None:
     version = canary(desk, "equal", share=0.5)
     files = bootstrap.challenger_files(desk.layout.root)
     with server(desk.layout.root, 1e6) as (port, _), closing(Client(port)) as client:
+        # By chance a canary takes none of a few entities: the salt differs from run to run.
         until(
-            lambda: (
-                client.predict("E00")["model_version"] == f"v{version}"
-                or client.predict("E01")["model_version"] == f"v{version}"
-                or client.predict("E02")["model_version"] == f"v{version}"
-                or client.predict("E03")["model_version"] == f"v{version}"
+            lambda: any(
+                client.predict(f"E{n:02d}")["model_version"] == f"v{version}" for n in range(40)
             ),
             "the canary answers",
         )

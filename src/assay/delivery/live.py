@@ -105,7 +105,7 @@ class RegistryLiveSource:
         IncompatibleVersion: it does not load or predict.
         """
         registry = self._open_registry()
-        return _live(registry, activate(registry, name, version, monotonic=self._monotonic))
+        return _live(registry, self._activated(registry, name, version))
 
     def wanted(self) -> Mapping[str, str]:
         """Name -> digest of every version in production that is a model."""
@@ -128,14 +128,17 @@ class RegistryLiveSource:
         registry = self._open_registry()
         record = registry.resolve(name)
         registry.verify_promoted(name, record.version)
-        ready = activate(
-            registry, name, record.version, monotonic=self._monotonic, runtime=self._runtime
-        )
+        ready = self._activated(registry, name, record.version)
         if ready.version.digest != record.digest:
             raise IncompatibleVersion(f"{name} {record.version} is not the version in production")
+        return _live(registry, ready)
+
+    def _activated(self, registry: ModelRegistry, name: str, version: str) -> Activation:
+        """A version as it will be run here: a challenger is compared only with its equals."""
+        ready = activate(registry, name, version, monotonic=self._monotonic, runtime=self._runtime)
         if self._warm_up:
             ready.loaded.warm_up(self._warm_up)
-        return _live(registry, ready)
+        return ready
 
 
 def _live(registry: ModelRegistry, ready: Activation) -> LiveModel:

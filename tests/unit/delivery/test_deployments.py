@@ -5,15 +5,17 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import onnxruntime
 import pytest
 
 from assay.delivery.deployments import end_canary, start_canary, start_shadow, stop_shadow
 from assay.delivery.live import RegistryLiveSource
 from assay.delivery.promotion import break_glass
 from assay.delivery.rollback import rollback
-from assay.errors import Conflict, ContractViolation, NotFound, Refused, Tampered
+from assay.errors import AssayError, Conflict, ContractViolation, NotFound, Refused, Tampered
 from assay.registry import EventType, ModelRegistry
 from assay.registry.deployments import deployments_of, record_deployment
+from assay.serving import Runtime
 from assay.testing.clocks import FixedClock
 from assay.testing.versions import AUTHOR, make_candidate, make_registry
 
@@ -77,6 +79,18 @@ def test_a_shadow_and_a_canary_of_one_version_run_once(registry: ModelRegistry) 
     canary(registry, "1.2.0")
     source = RegistryLiveSource(lambda: registry, registry.root, monotonic=time.monotonic)
     assert [(one.version, one.share) for one in source.deployed()] == [("1.2.0", 0.1)]
+
+
+@pytest.mark.skipif(
+    "CUDAExecutionProvider" in onnxruntime.get_available_providers(), reason="there is a card"
+)
+def test_a_challenger_is_run_as_the_champion_is(registry: ModelRegistry) -> None:
+    source = RegistryLiveSource(
+        lambda: registry, registry.root, monotonic=time.monotonic, runtime=Runtime(cuda=True)
+    )
+    for load in (lambda: source.load("fx_vol"), lambda: source.load_version("fx_vol", "1.3.0")):
+        with pytest.raises(AssayError, match="CUDA"):
+            load()
 
 
 def test_what_ended_is_gone_and_a_rebuilt_catalogue_says_the_same(registry: ModelRegistry) -> None:
