@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, MutableMapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from assay.serving.rejections import (
@@ -19,12 +20,32 @@ from assay.serving.wire import encode
 Scope: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
+"""Names in lower case, and values."""
+Answer: TypeAlias = tuple[int, bytes, bytes, Headers]
+"""A whole answer: status, body, content type and further headers."""
 
 JSON = b"application/json"
 PROBLEM = b"application/problem+json"
 LATE = "assay.late"
 """Key of a scope: its body did not come in time."""
 _AGAIN = (b"retry-after", b"1")
+
+
+@dataclass(frozen=True, slots=True)
+class Direct:
+    """What answers whole requests without waiting for anything.
+
+    Attributes
+    ----------
+    path_of: from the URL of a POST request, the path to answer to; None where it is not answered.
+    answer: from the path, the headers by their lower-case names, the body and the moment when the
+        head had come, an answer; None where it has to wait for something, before it has done
+        anything. Does not raise.
+    """
+
+    path_of: Callable[[bytes], str | None]
+    answer: Callable[[str, Headers, bytes, int], Answer | None]
 
 
 class Disconnected(Exception):
@@ -78,13 +99,11 @@ async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
                 raise Disconnected
             parts.append(message.get("body", b""))
             size += len(parts[-1])
-            if size > limit:
-                raise _too_large(size, limit)
+            check_size(size, limit)
         body = b"".join(parts)
     elif message["type"] == "http.disconnect":
         raise Disconnected
-    if len(body) > limit:
-        raise _too_large(len(body), limit)
+    check_size(len(body), limit)
     return body
 
 
@@ -98,21 +117,16 @@ async def answer(
     await send({"type": "http.response.body", "body": body})
 
 
-async def answer_whole(
-    send: Send, status: int, body: bytes, kind: bytes, request_id: bytes
-) -> None:
-    """:func:`answer` with the id of the request and no further header: in one step, where the
-    server can.
-    """
-    whole = getattr(getattr(send, "__self__", None), "send_whole", None)
-    if whole is None or not whole(status, body, kind, request_id):
-        await answer(send, status, body, kind, (b"x-request-id", request_id))
-
-
 async def refuse(
     send: Send, problem: Rejected, *more: tuple[bytes, bytes], body: bytes | None = None
 ) -> None:
     """Send a problem document, or another ``body`` that says the same."""
+    status, content, kind, headers = refusal(problem, *more, body=body)
+    await answer(send, status, content, kind, *headers)
+
+
+def refusal(problem: Rejected, *more: tuple[bytes, bytes], body: bytes | None = None) -> Answer:
+    """A problem document as an answer, or another ``body`` that says the same."""
     headers = list(more)
     if problem.kind in {BODY_TOO_LARGE, REQUEST_TIMEOUT}:
         headers.append((b"connection", b"close"))  # the rest of the body was not read
@@ -121,14 +135,21 @@ async def refuse(
     if problem.kind is WRONG_METHOD:
         headers.append((b"allow", str(problem.expected).encode("ascii")))
     content = encode(problem.document()) if body is None else body
-    await answer(send, problem.kind.status, content, PROBLEM, *headers)
+    return problem.kind.status, content, PROBLEM, headers
 
 
-def _too_large(size: int, limit: int) -> Rejected:
-    return Rejected(
-        BODY_TOO_LARGE,
-        f"the body has {size:,} bytes or more: expected at most {limit:,}",
-        found=size,
-        expected=limit,
-        hint="send several smaller batches",
-    )
+def check_size(size: int, limit: int) -> None:
+    """Refuse a body of ``size`` bytes.
+
+    Raises
+    ------
+    Rejected: these are more than ``limit``.
+    """
+    if size > limit:
+        raise Rejected(
+            BODY_TOO_LARGE,
+            f"the body has {size:,} bytes or more: expected at most {limit:,}",
+            found=size,
+            expected=limit,
+            hint="send several smaller batches",
+        )

@@ -18,16 +18,13 @@ from dataclasses import dataclass, field
 from time import perf_counter_ns
 from typing import Any, cast
 
-from uvicorn.protocols.http.httptools_impl import (
-    STATUS_LINE,
-    HttpToolsProtocol,
-    RequestResponseCycle,
-)
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from assay.serving.asgi import LATE
+from assay.serving.asgi import LATE, Direct
 from assay.serving.reception import ARRIVED, REFUSED
 
 _LOOK_SECONDS = 0.25
+_NOTHING = Direct(lambda _: None, lambda *_: None)
 _FULL = (
     b"HTTP/1.1 429 Too Many Requests\r\ncontent-type: application/problem+json\r\n"
     b"retry-after: 1\r\nconnection: close\r\ncontent-length: %d\r\n\r\n%s"
@@ -110,54 +107,36 @@ class JoinedWrites:
         self._transport.close()
 
 
-class Exchange(RequestResponseCycle):
-    """One request and its answer. A whole answer of ours leaves without being taken apart first:
-    its headers need none of the checks that those of any application do.
-    """
-
-    def send_whole(self, status: int, body: bytes, kind: bytes, request_id: bytes) -> bool:
-        """Send an answer; False where it has to go the long way.
-
-        Parameters
-        ----------
-        request_id: checked before, as nothing else that a client sent gets into a head.
-        """
-        if self.response_started or self.waiting_for_100_continue or self.flow.write_paused:
-            return False
-        if self.disconnected:
-            return True
-        parts = [STATUS_LINE[status]]
-        for name, value in self.default_headers:
-            parts += (name, b": ", value, b"\r\n")
-        parts.append(
-            b"content-type: %b\r\ncontent-length: %d\r\nx-request-id: %b\r\n"
-            % (kind, len(body), request_id)
-        )
-        parts.append(b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n")
-        parts.append(body)
-        self.transport.write(b"".join(parts))
-        self.response_started = self.response_complete = True
-        self.message_event.set()
-        if not self.keep_alive:
-            self.transport.close()
-        self.on_response()
-        return True
-
-
 class Connection(HttpToolsProtocol):
     """One connection of the service's HTTP server.
 
     ``uvicorn.Config(http=Connection)``, or ``http=partial(Connection, gate=Gate(...))``.
+
+    Parameters
+    ----------
+    direct: answers whole requests to some paths at once, without a task and messages between; None
+        for none. Everything else about HTTP is uvicorn's: a request whose body comes in parts, that
+        is too many, or whose answer has to wait goes the way of any ASGI application.
     """
 
-    def __init__(self, *given: Any, gate: Gate | None = None, **named: Any) -> None:
+    def __init__(
+        self, *given: Any, gate: Gate | None = None, direct: Direct | None = None, **named: Any
+    ) -> None:
         super().__init__(*given, **named)
         self._gate = gate or Gate()
         self._capacity = self._gate.capacity
         self._ticks = self._gate.ticks
+        self._direct = direct or _NOTHING
+        self._path: str | None = None  # of a request that may be answered at once
         self._flush: Callable[[], None] = lambda: None
-        self._part: object = None
-        self._part_since = 0
+        self._arrived = 0
+        self._held: bytes | None = None  # its body so far
+        self._in_head = False
+        self._messages = 0
+        self._seen = (0, False)
+        self._seen_at = 0
+
+    # -- what the event loop and the parser call ---------------------------------------------------
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin, or refuse to."""
@@ -166,34 +145,117 @@ class Connection(HttpToolsProtocol):
             transport.write(_FULL % (len(_FULL_BODY), _FULL_BODY))
             transport.close()
             return
+        self._seen_at = self._ticks()
         self._gate.look(self.loop, self.connections)
         joined = JoinedWrites(transport, self.loop)
         self._flush = joined.flush
         super().connection_made(cast("asyncio.Transport", joined))
 
+    def data_received(self, data: bytes) -> None:
+        """Read on."""
+        super().data_received(data)
+        if self._held is not None and not self.transport.is_closing():
+            self._take_long_way()  # its body is not whole: somebody has to wait for it
+
+    def on_message_begin(self) -> None:
+        """Begin to read a request. uvicorn begins it again where it goes the long way."""
+        self.url = b""
+        self.headers = []
+        self.expect_100_continue = False
+        self._messages += 1
+        self._in_head = True
+
     def on_headers_complete(self) -> None:
-        """Mark a request with the time, and with how many there were if it is too many."""
-        scope = cast("dict[str, Any]", self.scope)
-        scope[ARRIVED] = self._ticks()
-        under_way = len(self.tasks)
-        if under_way >= self._capacity:
-            scope[REFUSED] = (under_way, self._capacity)
-        super().on_headers_complete()
-        # None where another protocol was asked for. uvicorn leaves no other way to its class.
-        if self.cycle is not None:
-            self.cycle.__class__ = Exchange
+        """Hold a request back that may be answered at once, and hand every other one on."""
+        self._in_head = False
+        self._arrived = self._ticks()
+        self._path = self._direct.path_of(self.url)
+        if (
+            self._path is not None
+            and self.parser.get_method() == b"POST"
+            and not self._is_busy()
+            and len(self.tasks) < self._capacity
+            and not self.flow.write_paused
+            and not self.expect_100_continue
+            and not self.parser.should_upgrade()
+        ):
+            self._held = b""
+        else:
+            self._hand_on()
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of a body."""
+        if self._held is None:
+            super().on_body(body)
+        else:
+            self._held = self._held + body if self._held else body
+
+    def on_message_complete(self) -> None:
+        """Answer at once, or let the application go on."""
+        if self._held is None or not self._answer_at_once(self._held):
+            super().on_message_complete()
 
     def eof_received(self) -> None:
         """The client will send no more; the event loop closes the connection after this."""
         self._flush()
 
+    # -- the two ways ------------------------------------------------------------------------------
+
+    def _answer_at_once(self, body: bytes) -> bool:
+        assert self._path is not None
+        found = self._direct.answer(self._path, self.headers, body, self._arrived)
+        if found is None:
+            self._take_long_way()
+            return False
+        self._held = None
+        status, content, kind, headers = found
+        parts = [STATUS_LINE[status]]
+        for name, value in self.server_state.default_headers:
+            parts += (name, b": ", value, b"\r\n")
+        for name, value in headers:
+            parts += (name, b": ", value, b"\r\n")
+        parts.append(b"content-type: %b\r\ncontent-length: %d\r\n" % (kind, len(content)))
+        stays = self.parser.should_keep_alive() and self.parser.get_http_version() == "1.1"
+        parts.append(b"\r\n" if stays else b"connection: close\r\n\r\n")
+        parts.append(content)
+        self.transport.write(b"".join(parts))
+        self.server_state.total_requests += 1
+        if not stays:
+            self.transport.close()
+        return True
+
+    def _take_long_way(self) -> None:
+        body, self._held = self._held, None
+        self._hand_on()
+        if body:
+            super().on_body(body)
+
+    def _hand_on(self) -> None:
+        """Let uvicorn and the application have a request whose head has been read, marked with the
+        time, and with how many there were if it is too many.
+        """
+        url, headers, expect = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.expect_100_continue = url, expect
+        self.headers.extend(headers)
+        scope = cast("dict[str, Any]", self.scope)
+        scope[ARRIVED] = self._arrived
+        under_way = len(self.tasks)
+        if under_way >= self._capacity:
+            scope[REFUSED] = (under_way, self._capacity)
+        super().on_headers_complete()
+
+    def _is_busy(self) -> bool:
+        """Whether a request is under way on the long way."""
+        cycle = cast("Any", self.cycle)  # None before the first one, whatever its type says
+        return cycle is not None and not cycle.response_complete
+
     def look_after(self, now: int) -> None:
         """Tell a request that its body is late; close a connection whose client is."""
         gate = self._gate
-        # None before the first request, whatever their types say.
-        cycle, begun = cast("Any", self.cycle), cast("Any", self.scope)
-        if cycle is not None and not cycle.response_complete:
-            scope: dict[str, Any] = cycle.scope
+        if self._is_busy():
+            cycle = self.cycle
+            scope = cast("dict[str, Any]", cycle.scope)
             age = (now - scope.get(ARRIVED, now)) / 1e9
             if age > gate.answer_seconds:
                 self.transport.abort()
@@ -201,13 +263,9 @@ class Connection(HttpToolsProtocol):
                 scope[LATE] = gate.part_seconds
                 cycle.message_event.set()
             return
-        # A scope has a path from when the head is whole.
-        part: object = self if begun is None else begun
-        if begun is not None and "path" in begun:
-            self._part = None
-        elif part is not self._part:
-            self._part, self._part_since = part, now
-        else:
-            limit = gate.idle_seconds if begun is None else gate.part_seconds
-            if now - self._part_since > limit * 1e9:
-                self.transport.close()
+        state = (self._messages, self._in_head)
+        limit = gate.part_seconds if self._in_head else gate.idle_seconds
+        if state != self._seen:
+            self._seen, self._seen_at = state, now
+        elif now - self._seen_at > limit * 1e9:
+            self.transport.close()

@@ -31,7 +31,7 @@ class HttpServer(uvicorn.Server):
             uvicorn.Config(
                 service,
                 loop="uvloop",
-                http=partial(Connection, gate=gate),  # type: ignore[arg-type] # is called as a class
+                http=partial(Connection, gate=gate, direct=service.direct),  # type: ignore[arg-type] # is called as a class
                 lifespan="on",
                 log_config=None,
                 access_log=False,

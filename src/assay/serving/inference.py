@@ -6,6 +6,7 @@ a declared structure and answering with one costs microseconds.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -15,14 +16,16 @@ import msgspec
 from assay.serving.arrow import ARROW, read_stream, write_stream
 from assay.serving.asgi import (
     JSON,
+    Answer,
+    Headers,
     Receive,
     Scope,
     Send,
     answer,
-    answer_whole,
     check_kind,
+    check_size,
     read_body,
-    refuse,
+    refusal,
 )
 from assay.serving.challengers import Shadows
 from assay.serving.live_model import LiveModel
@@ -52,11 +55,13 @@ from assay.serving.wire import (
     read_timestamp,
 )
 
+PREDICT, INFER, BATCH = "/predict", "/inference/predict", "/inference/batch"
 MODEL_HEADER = b"x-assay-model"
 VERSION_HEADER = b"x-assay-model-version"
 Reply: TypeAlias = tuple[bytes, bytes, tuple[tuple[bytes, bytes], ...]]
 """A body, its content type and further headers."""
 _JSON_OR_ARROW = frozenset({JSON, ARROW})
+_ENCODED = re.compile(rb"[^!-~]|[%?#]")
 _SEVERAL = b'"instruments"'
 
 
@@ -105,65 +110,103 @@ class Inference:
         self._shadows = shadows
         self.open_inference = OpenInference(predictor)
         self.routes: dict[str, Callable[[bytes, Head], Reply | Asked]] = {
-            "/predict": self._predict,
-            "/inference/predict": self._infer,
-            "/inference/batch": self._batch,
+            PREDICT: self._predict,
+            INFER: self._infer,
+            BATCH: self._batch,
         }
+        self._urls = {path.encode("ascii"): path for path in self.routes}
         metrics.mismatches.update(dict.fromkeys(self.routes, 0))  # 0 is said, not left out
 
     async def serve(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a POST to one of :attr:`routes`."""
+        """Answer a POST to a path that :meth:`answers`."""
         head = self._reception.read(scope)
         try:
-            if REFUSED in scope or head.deadline < head.arrived:
-                self._reception.admit(scope, head)
-            if head.kind != JSON:
-                check_kind(head.kind, _JSON_OR_ARROW if path == "/inference/batch" else (JSON,))
-            body = await read_body(scope, receive, self._body_bytes)
-            if self._ticks() > head.deadline:
-                raise self._reception.too_late(head)
-            made = self.routes[path](body, head)
+            if REFUSED in scope:
+                raise self._reception.too_many(scope)
+            self._check_head(path, head)
+            made = self._made(path, await read_body(scope, receive, self._body_bytes), head)
             if isinstance(made, Asked):
                 made = await self._read_on(made, head)
-            content, kind, more = made
         except Rejected as problem:
-            await self._refuse(path, head, problem, send)
+            status, content, kind, headers = self._refused(path, head, problem)
+            await answer(send, status, content, kind, *headers)
             return
-        if more:
-            await answer(send, 200, content, kind, (REQUEST_ID, head.id), *more)
-        else:
-            await answer_whole(send, 200, content, kind, head.id)
-        self._metrics.observe(path, 200, self._ticks() - head.arrived)
-
-    async def serve_open(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a POST to an infer route of the Open Inference Protocol."""
-        route = self.open_inference.infer_route
-        head = self._reception.read(scope)
-        try:
-            self._reception.admit(scope, head)
-            model = self.open_inference.model_of(path)
-            self.open_inference.check_head(head)
-            body = await read_body(scope, receive, self._body_bytes)
-            self._reception.in_time(head)
-            made, reply = self.open_inference.infer(model, body, head)
-            self._note(made, head, len(made.values))
-        except Rejected as problem:
-            body = encode(problem.document() | {"error": problem.message})
-            await self._refuse(route, head, problem, send, body)
-            return
-        content, kind, more = reply
+        content, kind, more = made
         await answer(send, 200, content, kind, (REQUEST_ID, head.id), *more)
-        self._metrics.observe(route, 200, self._ticks() - head.arrived)
+        self._metrics.observe(self.route_of(path), 200, self._ticks() - head.arrived)
 
-    async def _refuse(
-        self, route: str, head: Head, problem: Rejected, send: Send, body: bytes | None = None
-    ) -> None:
-        await refuse(send, problem, (REQUEST_ID, head.id), body=body)
+    def at_once(self, path: str, headers: Headers, body: bytes, arrived: int) -> Answer | None:
+        """The answer to a whole POST to a path that :meth:`answers`; None, with nothing done, where
+        its features may have to be waited for.
+
+        Parameters
+        ----------
+        headers: by their lower-case names. arrived: when they had come, on the server's ticks.
+        """
+        if path == PREDICT and self._predictor.may_wait:
+            return None
+        head = self._reception.read_headers(headers, arrived)
+        try:
+            self._check_head(path, head)
+            check_size(len(body), self._body_bytes)
+            made = self._made(path, body, head)
+        except Rejected as problem:
+            return self._refused(path, head, problem)
+        if isinstance(made, Asked):
+            return None  # it has begun to wait since
+        content, kind, more = made
+        self._metrics.observe(self.route_of(path), 200, self._ticks() - arrived)
+        return 200, content, kind, ((REQUEST_ID, head.id), *more)
+
+    def path_of(self, url: bytes) -> str | None:
+        """The path that a request's URL means, where :meth:`at_once` answers to it; None for every
+        other, and for one that has to be decoded first.
+        """
+        path = self._urls.get(url)
+        if path is None and url.startswith(b"/v2/models/") and not _ENCODED.search(url):
+            path = url.decode("ascii")
+            return path if self.answers(path) else None
+        return path
+
+    def answers(self, path: str) -> bool:
+        """Whether POST requests to a path are answered here."""
+        return path in self.routes or self.open_inference.is_infer(path)
+
+    def route_of(self, path: str) -> str:
+        """What metrics call a path that :meth:`answers`."""
+        return path if path in self.routes else self.open_inference.infer_route
+
+    def _check_head(self, path: str, head: Head) -> None:
+        if head.deadline < head.arrived:
+            raise self._reception.no_deadline(head)
+        if path not in self.routes:
+            self.open_inference.model_of(path)
+            self.open_inference.check_head(head)
+        elif head.kind != JSON:
+            check_kind(head.kind, _JSON_OR_ARROW if path == BATCH else (JSON,))
+
+    def _made(self, path: str, body: bytes, head: Head) -> Reply | Asked:
+        if self._ticks() > head.deadline:
+            raise self._reception.too_late(head)
+        route = self.routes.get(path)
+        return self._infer_openly(path, body, head) if route is None else route(body, head)
+
+    def _refused(self, path: str, head: Head, problem: Rejected) -> Answer:
+        """The refusal of a request, counted."""
+        route, body = self.route_of(path), None
+        if path not in self.routes:
+            body = encode(problem.document() | {"error": problem.message})
         if problem.kind is MANIFEST_MISMATCH:
             self._metrics.mismatches[route] += 1
         taken = self._ticks() - head.arrived
         self._metrics.observe(route, problem.kind.status, taken)
         self._refusals.tell(route, head.id, problem, taken)
+        return refusal(problem, (REQUEST_ID, head.id), body=body)
+
+    def _infer_openly(self, path: str, body: bytes, head: Head) -> Reply:
+        made, reply = self.open_inference.infer(self.open_inference.model_of(path), body, head)
+        self._note(made, head, len(made.values))
+        return reply
 
     async def _read_on(self, asked: Asked, head: Head) -> Reply:
         rows = await self._reads.rows(asked.question, head)
@@ -282,9 +325,9 @@ class Inference:
         """A batch as an Arrow stream; answered with one, whose model is named in headers."""
         name = head.headers.get(MODEL_HEADER, b"champion").decode("latin-1")
         self._predictor.check_switch()
-        columns = self._predictor.live.find(name).schema.names
-        rows = read_stream(body, columns, self._predictor.limits.batch_rows)
-        made = self._predictor.predict_batch(rows, model=name, manifest=head.manifest)
+        chosen = self._predictor.live.find(name)
+        rows = read_stream(body, chosen.schema.names, self._predictor.limits.batch_rows)
+        made = self._predictor.predict_batch(rows, model=chosen, manifest=head.manifest)
         self._note(made, head, len(made.values))
         more = ((MODEL_HEADER, made.model.name.encode()),
                 (VERSION_HEADER, made.model.label.encode()))  # fmt: skip

@@ -111,7 +111,7 @@ class OpenInference:
         as_bytes = wants_bytes(request)
         rows = read_rows(request, rest, chosen, self._predictor.limits.batch_rows)
         manifest = head.manifest or _manifest(request.parameters)
-        made = self._predictor.predict_batch(rows, model=model, manifest=manifest)
+        made = self._predictor.predict_batch(rows, model=chosen, manifest=manifest)
         return made, _reply(request.id, made, as_bytes=as_bytes)
 
     # -- what there is -----------------------------------------------------------------------------

@@ -12,8 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from assay.domain.clock import Clock
-from assay.domain.instants import MAX_INSTANT, MIN_INSTANT, Instant, from_datetime, render
-from assay.errors import ContractViolation, IncompatibleVersion, did_you_mean
+from assay.domain.instants import Instant
+from assay.errors import IncompatibleVersion
+from assay.serving.admission import (
+    check_brought,
+    check_count,
+    check_manifest,
+    no_answer,
+    read_moment,
+)
 from assay.serving.feature_source import FeatureSource, SourceRow
 from assay.serving.kill_switch import KillSwitch
 from assay.serving.live_model import CHAMPION, LiveModel, LiveModels
@@ -25,19 +32,7 @@ from assay.serving.predictions import (
     Question,
     judge,
 )
-from assay.serving.rejections import (
-    BATCH_TOO_LARGE,
-    FEATURE_COUNT,
-    FUTURE_TIMESTAMP,
-    INPUT_NAMES,
-    INVALID_TIMESTAMP,
-    MANIFEST_MISMATCH,
-    MANIFEST_MISSING,
-    MODEL_FAILED,
-    NO_FEATURES,
-    NO_INSTRUMENTS,
-    Rejected,
-)
+from assay.serving.rejections import FEATURE_COUNT, NO_FEATURES, NO_INSTRUMENTS, Rejected
 from assay.serving.request_inputs import RequestInputs
 from assay.serving.rows import (
     LARGEST,
@@ -60,6 +55,7 @@ class _Loaded:
     live: LiveModels
     wiring: Mapping[str, Wiring]
     canaries: Mapping[str, Wiring]
+    may_wait: bool
 
 
 class Predictor:
@@ -103,6 +99,11 @@ class Predictor:
     def live(self) -> LiveModels:
         """What answers now."""
         return self._loaded.live
+
+    @property
+    def may_wait(self) -> bool:
+        """Whether reading stored features may wait for another machine."""
+        return self._loaded.may_wait
 
     def use(self, live: LiveModels) -> None:
         """Answer with other models from the next request on; requests under way keep theirs.
@@ -223,17 +224,9 @@ class Predictor:
             self._switch.check()
         loaded = self._loaded
         chosen = loaded.live.find(model)
-        self._check_manifest(chosen, manifest)
+        check_manifest(chosen, manifest, self.limits)
         now = self.clock.now()
-        moment = now if as_of is None else _instant(as_of)
-        if moment > now:
-            raise Rejected(
-                FUTURE_TIMESTAMP,
-                f"timestamp {render(moment)} has not come yet: it is {render(now)}",
-                found=render(moment),
-                expected=f"{render(now)} or earlier",
-                hint="leave the timestamp out to ask about now",
-            )
+        moment = now if as_of is None else read_moment(as_of, now)
         wiring = loaded.wiring.get(chosen.name)
         if wiring is None:
             raise Rejected(
@@ -275,25 +268,9 @@ class Predictor:
         ------
         Rejected: none of them can be answered.
         """
-        count = len(instruments)
-        if not 1 <= count <= self.limits.batch_rows:
-            raise Rejected(
-                BATCH_TOO_LARGE if count else NO_INSTRUMENTS,
-                f"the request names {count} instruments: expected 1 to {self.limits.batch_rows}",
-                found=count,
-                expected=f"1 to {self.limits.batch_rows}",
-                hint="send several smaller requests" if count else None,
-            )
+        check_count(len(instruments), self.limits, "instruments", NO_INSTRUMENTS)
         given = requests or {}
-        for name in given:
-            if name not in instruments:
-                raise Rejected(
-                    INPUT_NAMES,
-                    f"requests has {name[:80]!r}, which is not among the instruments",
-                    found=name,
-                    expected=list(instruments),
-                    hint=did_you_mean(name[:80], instruments),
-                )
+        check_brought(given, instruments)
         brought = (given.get(name) for name in instruments)
         return self.ask(tuple(instruments), as_of, *brought, model=model, manifest=manifest)
 
@@ -411,12 +388,17 @@ class Predictor:
         rows: Rows,
         *,
         names: Sequence[str] | None = None,
-        model: str = CHAMPION,
+        model: str | LiveModel = CHAMPION,
         manifest: str | None = None,
     ) -> BatchPrediction:
         """Predict several rows at once, as :meth:`predict_features` does one.
 
         An array is the quick way: nothing is done to its rows one by one.
+
+        Parameters
+        ----------
+        model: a reference as in :meth:`predict`, or a live model whose columns the rows were put in
+            the order of: another one that comes into its place meanwhile must not read them.
 
         Raises
         ------
@@ -424,15 +406,7 @@ class Predictor:
         """
         started = self._ticks()
         chosen = self._choose(model, manifest)
-        count = len(rows)
-        if not 1 <= count <= self.limits.batch_rows:
-            raise Rejected(
-                BATCH_TOO_LARGE if count else FEATURE_COUNT,
-                f"the batch has {count} rows: expected 1 to {self.limits.batch_rows}",
-                found=count,
-                expected=f"1 to {self.limits.batch_rows}",
-                hint="send several smaller batches" if count else None,
-            )
+        check_count(len(rows), self.limits, "rows", FEATURE_COUNT)
         columns = chosen.schema.names
         check_names(names, columns)
         matrix = read_matrix(rows, columns)
@@ -441,34 +415,13 @@ class Predictor:
 
     # -- checks ---------------------------------------------------------------------------------
 
-    def _choose(self, model: str, manifest: str | None) -> LiveModel:
+    def _choose(self, model: str | LiveModel, manifest: str | None) -> LiveModel:
         """Which model answers to features that the caller brings, if any may."""
         if self._switch is not None:
             self._switch.check()
-        chosen = self._loaded.live.find(model)
-        self._check_manifest(chosen, manifest)
+        chosen = self._loaded.live.find(model) if isinstance(model, str) else model
+        check_manifest(chosen, manifest, self.limits)
         return chosen
-
-    def _check_manifest(self, chosen: LiveModel, manifest: str | None) -> None:
-        if manifest is None:
-            if not self.limits.require_manifest or chosen.manifest is None:
-                return
-            raise Rejected(
-                MANIFEST_MISSING,
-                f"the request does not say which feature manifest it follows: {chosen.name} "
-                f"v{chosen.version} reads {chosen.manifest}",
-                expected=chosen.manifest,
-                hint="send the header X-Assay-Manifest; GET /model tells the hash",
-            )
-        if manifest != chosen.manifest:
-            raise Rejected(
-                MANIFEST_MISMATCH,
-                f"manifest {manifest[:80]!r}: {chosen.name} v{chosen.version} reads "
-                f"{chosen.manifest or 'no manifest'}",
-                found=manifest,
-                expected=chosen.manifest,
-                hint="compute the features by the model's manifest",
-            )
 
     def _run_one(self, chosen: LiveModel, row: list[float], *, stored: bool) -> float:
         # A row's length is no less than any of its values: where it is a float32, one pass in C
@@ -478,7 +431,7 @@ class Predictor:
         try:
             return chosen.model.predict_one(row)
         except IncompatibleVersion as error:
-            raise _no_answer(chosen, error) from error
+            raise no_answer(chosen, error) from error
 
     def _run(self, chosen: LiveModel, matrix: NDArray[np.float64], *, stored: bool) -> list[float]:
         # What float32 cannot hold would become an infinity on the way.
@@ -490,7 +443,7 @@ class Predictor:
         try:
             answers: list[float] = chosen.model.predict_checked(matrix.astype(np.float32)).tolist()
         except IncompatibleVersion as error:
-            raise _no_answer(chosen, error) from error
+            raise no_answer(chosen, error) from error
         return answers
 
     # -- wiring ---------------------------------------------------------------------------------
@@ -498,42 +451,13 @@ class Predictor:
     def _wire(self, live: LiveModels) -> _Loaded:
         wired = {name: self._wire_one(model) for name, model in live.models.items()}
         canaries = {name: self._wire_one(route.model) for name, route in live.canaries.items()}
+        found = {name: one for name, one in wired.items() if one is not None}
         return _Loaded(
             live,
-            {name: one for name, one in wired.items() if one is not None},
+            found,
             {name: one for name, one in canaries.items() if one is not None},
+            any(one.source.may_wait for one in found.values()),
         )
 
     def _wire_one(self, model: LiveModel) -> Wiring | None:
         return Wiring.of(model, self.sources, self.requests)
-
-
-def _instant(moment: Instant | datetime) -> Instant:
-    if isinstance(moment, datetime):
-        try:
-            moment = from_datetime(moment)
-        except ContractViolation as error:
-            raise Rejected(
-                INVALID_TIMESTAMP,
-                error.message,
-                found=str(moment),
-                expected="a time zone",
-                hint=error.hint,
-            ) from None
-    if type(moment) is not int or not MIN_INSTANT <= moment <= MAX_INSTANT:
-        raise Rejected(
-            INVALID_TIMESTAMP,
-            f"timestamp {moment!r}: expected int64 nanoseconds since the epoch",
-            found=moment,
-            expected="int64 nanoseconds since the epoch, or a datetime with a time zone",
-        )
-    return moment
-
-
-def _no_answer(chosen: LiveModel, error: IncompatibleVersion) -> Rejected:
-    return Rejected(
-        MODEL_FAILED,
-        f"{chosen.name} v{chosen.version}: {error.message}",
-        found="no usable answer",
-        expected="a finite number",
-    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import count
 
 import msgspec
@@ -67,10 +67,13 @@ class Reception:
     def read(self, scope: Scope) -> Head:
         """The head of a request; does not raise. An id of another form is replaced by one of ours.
 
-        A deadline that cannot be read is refused by :meth:`admit`.
+        Where a deadline cannot be read, it lies before the arrival; see :meth:`no_deadline`.
         """
-        headers: dict[bytes, bytes] = dict(scope["headers"])
-        arrived: int = scope.get(ARRIVED) or self._ticks()
+        return self.read_headers(scope["headers"], scope.get(ARRIVED) or self._ticks())
+
+    def read_headers(self, pairs: Iterable[tuple[bytes, bytes]], arrived: int) -> Head:
+        """:meth:`read` for headers by their lower-case names, and the moment they came."""
+        headers = dict(pairs)
         given = headers.get(REQUEST_ID)
         manifest = headers.get(MANIFEST_HEADER)
         allowed = self._allowed
@@ -91,30 +94,26 @@ class Reception:
         """An identifier that no other request of any process has."""
         return self._prefix % next(self._numbers)
 
-    def admit(self, scope: Scope, head: Head) -> None:
-        """Refuse a request that is too many, or whose deadline cannot be read.
+    def too_many(self, scope: Scope) -> Rejected:
+        """The refusal of a request that :data:`REFUSED` marks."""
+        found, allowed = scope[REFUSED]
+        return Rejected(
+            OVER_CAPACITY,
+            f"{found} requests are under way in this process: expected at most {allowed}",
+            found=found,
+            expected=allowed,
+            hint="send it again after a while, or ask for several instruments at once",
+        )
 
-        Raises
-        ------
-        Rejected: says which.
-        """
-        if REFUSED in scope:
-            found, allowed = scope[REFUSED]
-            raise Rejected(
-                OVER_CAPACITY,
-                f"{found} requests are under way in this process: expected at most {allowed}",
-                found=found,
-                expected=allowed,
-                hint="send it again after a while, or ask for several instruments at once",
-            )
-        if head.deadline < head.arrived:
-            text = head.headers[DEADLINE_HEADER][:80].decode("latin-1")
-            raise Rejected(
-                INVALID_HEADER,
-                f"X-Deadline-Ms is {text!r}: expected milliseconds, such as 50",
-                found=text,
-                expected="a number above 0",
-            )
+    def no_deadline(self, head: Head) -> Rejected:
+        """The refusal of a deadline that cannot be read."""
+        text = head.headers[DEADLINE_HEADER][:80].decode("latin-1")
+        return Rejected(
+            INVALID_HEADER,
+            f"X-Deadline-Ms is {text!r}: expected milliseconds, such as 50",
+            found=text,
+            expected="a number above 0",
+        )
 
     def in_time(self, head: Head) -> None:
         """Refuse to answer after the deadline: what comes late was decided without.

@@ -11,12 +11,16 @@ from typing import Any
 
 from assay.domain.clock import Clock
 from assay.serving.asgi import (
+    Answer,
+    Direct,
     Disconnected,
+    Headers,
     Receive,
     Scope,
     Send,
     check_kind,
     read_body,
+    refusal,
     refuse,
 )
 from assay.serving.challengers import Challengers, Shadows
@@ -30,7 +34,7 @@ from assay.serving.neutral import NEUTRAL, REFUSE
 from assay.serving.open_inference import OpenInference
 from assay.serving.prediction_log import FeedbackLog, PredictionLog
 from assay.serving.predictor import Predictor
-from assay.serving.reception import REQUEST_ID, Reception
+from assay.serving.reception import REQUEST_ID, Head, Reception
 from assay.serving.refusals import Refusals
 from assay.serving.rejections import INTERNAL, WRONG_METHOD, Rejected
 from assay.serving.reloading import Reloader
@@ -147,10 +151,9 @@ class Service:
             body_bytes=chosen.body_bytes, neutral=chosen.kill_policy == NEUTRAL, ticks=ticks,
             shadows=self.shadows,
         )  # fmt: skip
-        self._hot = frozenset(self._inference.routes)
-        self._is_infer = OpenInference.is_infer
+        self.direct = Direct(self._inference.path_of, self._at_once)
         self._target = LatencyTarget(
-            self.metrics, (*sorted(self._hot), OpenInference.infer_route),
+            self.metrics, (*sorted(self._inference.routes), OpenInference.infer_route),
             milliseconds=chosen.p99_ms, ticks=ticks,
         )  # fmt: skip
         self._control = ControlPlane(
@@ -206,29 +209,34 @@ class Service:
             raise RuntimeError(f"ASGI scope {scope['type']!r}: expected http")
         path: str = scope["path"]
         try:
-            if path in self._hot and scope["method"] == "POST":
+            if self._inference.answers(path) and scope["method"] == "POST":
                 await self._inference.serve(path, scope, receive, send)
-            elif self._is_infer(path) and scope["method"] == "POST":
-                await self._inference.serve_open(path, scope, receive, send)
             else:
                 await self._other(path, scope, receive, send)
         except Disconnected:
             return
         except Exception as error:  # noqa: BLE001 - the last resort: a defect must be seen, and must not kill
-            await self._failed(path, scope, error, send)
+            head = self._reception.read(scope)
+            problem = self._failed(scope["method"], path, head, error)
+            await refuse(send, problem, (REQUEST_ID, head.id))
 
-    async def _failed(self, path: str, scope: Scope, error: Exception, send: Send) -> None:
-        head = self._reception.read(scope)
+    def _at_once(self, path: str, headers: Headers, body: bytes, arrived: int) -> Answer | None:
+        try:
+            return self._inference.at_once(path, headers, body, arrived)
+        except Exception as error:  # noqa: BLE001 - as in __call__
+            head = self._reception.read_headers(headers, arrived)
+            return refusal(self._failed("POST", path, head, error), (REQUEST_ID, head.id))
+
+    def _failed(self, method: str, path: str, head: Head, error: Exception) -> Rejected:
         told = {"route": self._route(path), "request_id": head.id.decode("ascii")}
-        _LOG.error("%s %s: a defect", scope["method"], path, exc_info=error, extra={"fields": told})
+        _LOG.error("%s %s: a defect", method, path, exc_info=error, extra={"fields": told})
         self.metrics.observe(self._route(path), 500, self._ticks() - head.arrived)
-        problem = Rejected(
+        return Rejected(
             INTERNAL,
             f"{type(error).__name__} while answering; the server's log tells where",
             found=type(error).__name__,
             expected="an answer",
         )
-        await refuse(send, problem, (REQUEST_ID, head.id))
 
     async def _live(self, receive: Receive, send: Send) -> None:
         """Start and stop with the server."""
@@ -251,7 +259,7 @@ class Service:
             await send(message)
 
         try:
-            if path in self._hot or self._is_infer(path):
+            if self._inference.answers(path):
                 raise Rejected(
                     WRONG_METHOD, f"{scope['method']} {path[:120]}: expected POST",
                     found=scope["method"], expected="POST",
@@ -268,9 +276,9 @@ class Service:
         """What metrics call a path: there are as many as routes, whatever is asked for."""
         if path in self._known:
             return path
-        if path.startswith(_MODELS):
-            return OpenInference.infer_route if self._is_infer(path) else _MODELS + "{model}"
-        return _OTHER
+        if self._inference.answers(path):
+            return self._inference.route_of(path)
+        return _MODELS + "{model}" if path.startswith(_MODELS) else _OTHER
 
 
 def _replay(body: bytes) -> Receive:
