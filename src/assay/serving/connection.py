@@ -24,6 +24,7 @@ from assay.serving.asgi import LATE, Direct
 from assay.serving.reception import ARRIVED, REFUSED
 
 _LOOK_SECONDS = 0.25
+_CLOSE = (b"connection", b"close")
 _NOTHING = Direct(lambda _: None, lambda *_: None)
 _FULL = (
     b"HTTP/1.1 429 Too Many Requests\r\ncontent-type: application/problem+json\r\n"
@@ -215,8 +216,12 @@ class Connection(HttpToolsProtocol):
         for name, value in headers:
             parts += (name, b": ", value, b"\r\n")
         parts.append(b"content-type: %b\r\ncontent-length: %d\r\n" % (kind, len(content)))
-        stays = self.parser.should_keep_alive() and self.parser.get_http_version() == "1.1"
-        parts.append(b"\r\n" if stays else b"connection: close\r\n\r\n")
+        if _CLOSE in headers:
+            stays = False
+            parts.append(b"\r\n")
+        else:
+            stays = self.parser.should_keep_alive() and self.parser.get_http_version() == "1.1"
+            parts.append(b"\r\n" if stays else b"connection: close\r\n\r\n")
         parts.append(content)
         self.transport.write(b"".join(parts))
         self.server_state.total_requests += 1
