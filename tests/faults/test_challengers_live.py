@@ -331,7 +331,8 @@ def test_servers_that_are_killed_lose_no_verdict_because_it_rests_on_the_log(des
     files = bootstrap.challenger_files(desk.layout.root)
     for pairs in (25, 50):
         with server(desk.layout.root, 1e6) as (port, process), closing(Client(port)) as client:
-            until(lambda: "assay_canary_share" in client.ask("GET", "/metrics")[1], "loaded")
+            # It answers from one moment on, and what it answers is paired from the next.
+            until(lambda: "assay_shadow_waiting" in client.ask("GET", "/metrics")[1], "loaded")
             for instrument in range(25):
                 client.predict(f"E{instrument:02d}")
             until(lambda least=pairs: len(lines(desk)) == least, "the pairs are written")
