@@ -1,8 +1,10 @@
-"""Connections whose answers leave in one piece, and whose number and patience are bounded.
+"""Connections that answer predictions where they read them, and whose number and patience are
+bounded.
 
-uvicorn writes an answer's head and its body one after the other, and each write is a call into the
-kernel that wakes the client. Written together they cost one, the client wakes once, and the answers
-to requests that came together are made one after the other before the first of them is sent.
+Between a request's last byte and an application stand a task, an event, and messages for the body,
+the head and the body of the answer: half of what a prediction costs. A whole request to a
+prediction route needs none of them, because nothing that it asks for has to be waited for: it is
+answered from the parser's callback. Everything else goes uvicorn's way.
 
 A request that comes while too many are under way is marked when its head has been read, so that it
 is refused in its turn for little; connections beyond a number are refused before anything is read.
@@ -75,39 +77,6 @@ class Gate:
             self._looking = False
 
 
-class JoinedWrites:
-    """A transport that sends what is written in one turn of the event loop at once.
-
-    Answers of the service are whole, so no more waits than the answers of one turn.
-    """
-
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
-        self._transport = transport
-        self._loop = loop
-        self._waiting: list[bytes] = []
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
-
-    def write(self, data: bytes) -> None:
-        """Send ``data`` at the end of this turn."""
-        if not self._waiting:
-            self._loop.call_soon(self.flush)
-        self._waiting.append(data)
-
-    def flush(self) -> None:
-        """Send what waits."""
-        if self._waiting:
-            data = b"".join(self._waiting)
-            self._waiting.clear()
-            self._transport.write(data)
-
-    def close(self) -> None:
-        """Send what waits, and close."""
-        self.flush()
-        self._transport.close()
-
-
 class Connection(HttpToolsProtocol):
     """One connection of the service's HTTP server.
 
@@ -129,7 +98,6 @@ class Connection(HttpToolsProtocol):
         self._ticks = self._gate.ticks
         self._direct = direct or _NOTHING
         self._path: str | None = None  # of a request that may be answered at once
-        self._flush: Callable[[], None] = lambda: None
         self._arrived = 0
         self._held: bytes | None = None  # its body so far
         self._in_head = False
@@ -148,9 +116,7 @@ class Connection(HttpToolsProtocol):
             return
         self._seen_at = self._ticks()
         self._gate.look(self.loop, self.connections)
-        joined = JoinedWrites(transport, self.loop)
-        self._flush = joined.flush
-        super().connection_made(cast("asyncio.Transport", joined))
+        super().connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
         """Read on."""
@@ -195,10 +161,6 @@ class Connection(HttpToolsProtocol):
         """Answer at once, or let the application go on."""
         if self._held is None or not self._answer_at_once(self._held):
             super().on_message_complete()
-
-    def eof_received(self) -> None:
-        """The client will send no more; the event loop closes the connection after this."""
-        self._flush()
 
     # -- the two ways ------------------------------------------------------------------------------
 

@@ -6,19 +6,20 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from assay.domain.instants import Instant
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class SourceRow:
+class SourceRow(msgspec.Struct, frozen=True, eq=False, gc=False):
     """One entity's features as of a moment.
 
     Attributes
     ----------
-    values: float64, one per name of the source, in its order; missing ones NaN.
+    values: float64, one per name of the source, in its order; missing ones NaN. Never written to:
+        what was made of them is found again by the array itself.
     event_time, known_time: when they happened, and when they were known.
     manifest: hash of the definition that computed them; the source's own, or another one.
     stale: whether the time to live had run out at the moment asked about.

@@ -28,6 +28,7 @@ class LiveModel:
     manifest: hash of the feature manifest whose columns the model reads; None for none.
     model: the loaded session with its input schema.
     loaded_at: when this process loaded it.
+    label: the version as answers carry it, such as ``v1.2.0``.
     """
 
     name: str
@@ -37,16 +38,15 @@ class LiveModel:
     manifest: str | None
     model: OnnxModel = field(repr=False)
     loaded_at: Instant
+    label: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "label", f"v{self.version}")
 
     @property
     def schema(self) -> InputSchema:
         """Names and order of the input columns."""
         return self.model.schema
-
-    @property
-    def label(self) -> str:
-        """The version as answers carry it, such as ``v1.2.0``."""
-        return f"v{self.version}"
 
     def to_json(self) -> dict[str, Any]:
         return {

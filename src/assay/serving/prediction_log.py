@@ -334,7 +334,7 @@ def _line_of(
     every = rate.share == 1.0
     written = every or rate.takes(_asked(made))
     shared = (
-        render(made.at),
+        render_again(made.at),
         model.name,
         model.label,
         model.digest,
@@ -346,7 +346,9 @@ def _line_of(
     if isinstance(made, BatchPrediction):
         rows = made.features.tolist() if written else msgspec.UNSET
         return _Batch(*shared, rows, made.values)
-    features = made.features if written else msgspec.UNSET
+    features: Any = msgspec.UNSET
+    if written:
+        features = made.features if made.read is None else made.read.in_order
     if made.instrument is None:
         return _Given(*shared, features, made.value, made.direction)
     assert made.event_time is not None

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from assay.domain.instants import Instant
 from assay.serving.feature_source import SourceRow
 from assay.serving.live_model import LiveModel
+from assay.serving.read_rows import ReadRow
 from assay.serving.wiring import Wiring
 
 _BULLISH, _BEARISH = "bullish", "bearish"
@@ -50,6 +51,7 @@ class Prediction(msgspec.Struct, frozen=True, gc=False):
         brought the features.
     route: ``canary`` where a canary answered in the champion's place, ``fallback`` where it should
         have and could not; otherwise None.
+    read: the stored row that it rests on, where the row alone decides the answer.
     """
 
     value: float
@@ -65,6 +67,7 @@ class Prediction(msgspec.Struct, frozen=True, gc=False):
     elapsed: int
     request: dict[str, float] | None = None
     route: str | None = None
+    read: ReadRow | None = None
 
 
 class BatchPrediction(msgspec.Struct, frozen=True, gc=False):

@@ -8,7 +8,7 @@ import re
 import struct
 from functools import lru_cache
 from itertools import chain
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import msgspec
 import numpy as np
@@ -172,7 +172,7 @@ class BatchAnswer(msgspec.Struct, frozen=True):
 
 encode = msgspec.json.Encoder().encode
 render_again = lru_cache(maxsize=4_096)(render)
-"""For the times of rows, each of which answers many requests."""
+"""For the times of rows, each of which answers many requests, and of what is written down too."""
 decode_predict = msgspec.json.Decoder(PredictRequest).decode
 decode_predict_many = msgspec.json.Decoder(PredictManyRequest).decode
 decode_inference = msgspec.json.Decoder(InferenceRequest).decode
@@ -204,21 +204,27 @@ def predict_answer(made: Prediction) -> bytes:
             made.value,
             made.direction,
             made.confidence,
-            dict(zip(model.schema.names, made.features, strict=True)),
+            _by_name(made),
             model.name,
             model.label,
             model.manifest,
             FeatureTimes(render_again(made.event_time), render_again(made.known_time)),
             bool(made.stale),
-            render(made.at),
+            render_again(made.at),
             made.elapsed / 1e6,
         )
     )
 
 
+def _by_name(made: Prediction) -> dict[str, float]:
+    """The features by name, as a dictionary or as the JSON of one."""
+    if made.read is not None:
+        return cast("dict[str, float]", made.read.by_name)  # is encoded as what it is
+    return dict(zip(made.model.schema.names, made.features, strict=True))
+
+
 def predict_many_answer(asked: Question, made: list[Prediction | Rejected]) -> bytes:
     """The body that answers ``POST /predict`` for several instruments."""
-    names = asked.model.schema.names
     entries = []
     for instrument, one in zip(asked.instruments, made, strict=True):
         if isinstance(one, Rejected):
@@ -232,7 +238,7 @@ def predict_many_answer(asked: Question, made: list[Prediction | Rejected]) -> b
                 one.value,
                 one.direction,
                 one.confidence,
-                dict(zip(names, one.features, strict=True)),
+                _by_name(one),
                 FeatureTimes(render_again(one.event_time), render_again(one.known_time)),
                 one.stale,
             )
@@ -253,18 +259,14 @@ def predict_many_answer(asked: Question, made: list[Prediction | Rejected]) -> b
 
 def inference_answer(made: Prediction) -> bytes:
     """The body that answers ``POST /inference/predict``."""
-    model = made.model
-    return encode(
-        InferenceAnswer(made.value, model.name, model.label, made.elapsed / 1e6, render(made.at))
-    )
+    model, at = made.model, render_again(made.at)
+    return encode(InferenceAnswer(made.value, model.name, model.label, made.elapsed / 1e6, at))
 
 
 def batch_answer(made: BatchPrediction) -> bytes:
     """The body that answers ``POST /inference/batch``."""
-    model = made.model
-    return encode(
-        BatchAnswer(made.values, model.name, model.label, made.elapsed / 1e6, render(made.at))
-    )
+    model, at = made.model, render_again(made.at)
+    return encode(BatchAnswer(made.values, model.name, model.label, made.elapsed / 1e6, at))
 
 
 def read_timestamp(text: str) -> Instant:

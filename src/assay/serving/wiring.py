@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 
 from assay.domain.instants import Instant, render
 from assay.errors import AssayError, IncompatibleVersion, did_you_mean
 from assay.serving.feature_source import FeatureSource, SourceRow
 from assay.serving.live_model import LiveModel
+from assay.serving.read_rows import ReadRows
 from assay.serving.rejections import (
     MANIFEST_MISMATCH,
     NO_FEATURES,
@@ -32,12 +33,14 @@ class Wiring:
     source: the stored rows.
     inputs: what a request brings and the features made of it; None for a model without such.
     take: takes the model's columns out of a row's values, followed by what the request adds.
+    read_rows: what the model answered to the rows that it read last.
     """
 
     model: LiveModel
     source: FeatureSource
     inputs: RequestInputs | None
     take: Callable[[list[float]], Sequence[float]]
+    read_rows: ReadRows = field(default_factory=ReadRows)
 
     @classmethod
     def of(

@@ -12,11 +12,11 @@ from assay.domain.order import VersionKey
 from assay.errors import ContractViolation
 from assay.features.online.store import (
     MAX_VERSIONS,
+    RowMemory,
     StoredRow,
     conflicting,
     pack_row,
     unpack_row,
-    unpack_rows,
 )
 
 _key = itemgetter(0)
@@ -30,6 +30,7 @@ class MemoryStore:
             raise ContractViolation(f"max_versions {max_versions}: expected at least one")
         self._max_versions = max_versions
         self._lock = Lock()
+        self._memory = RowMemory()
         self._rows: dict[str, dict[str, list[tuple[VersionKey, bytes]]]] = {}
 
     def write(self, view: str, rows: Iterable[StoredRow]) -> int:
@@ -70,7 +71,13 @@ class MemoryStore:
             for view, entities in asked.items():
                 kept = self._rows.get(view, {})
                 found[view] = [_newest(kept.get(entity, ()), as_of) for entity in entities]
-        return {view: unpack_rows(asked[view], packed) for view, packed in found.items()}
+        return {
+            view: [
+                None if data is None else self._memory.unpack(view, entity, data)
+                for entity, data in zip(asked[view], packed, strict=True)
+            ]
+            for view, packed in found.items()
+        }
 
     def history(self, view: str, entity: str) -> list[StoredRow]:
         """See :meth:`assay.features.online.store.OnlineStore.history`."""

@@ -15,6 +15,7 @@ from assay.domain.instants import Instant
 from assay.errors import ContractViolation, Unavailable
 from assay.features.online.store import (
     MAX_VERSIONS,
+    RowMemory,
     StoredRow,
     conflicting,
     pack_row,
@@ -96,6 +97,7 @@ class SqliteStore:
         self._mine = local()
         self._readers: list[sqlite3.Connection] = []
         self._lock = Lock()
+        self._memory = RowMemory()
         self._closed = False
         if not self._has_table():
             with self._file.write() as connection:
@@ -136,7 +138,7 @@ class SqliteStore:
             return [None]  # a name without UTF-8 cannot have been written
         except sqlite3.DatabaseError as error:
             raise self._explain(error) from error
-        return [None if row is None else unpack_row(entity, row[0])]
+        return [None if row is None else self._memory.unpack(view, entity, row[0])]
 
     def read_views(
         self, asked: Mapping[str, Sequence[str]], as_of: Instant | None = None

@@ -279,6 +279,9 @@ def _digest(manifest: str) -> bytes:
     return digest
 
 
+_REMEMBERED = 10_000
+
+
 def unpack_row(
     entity: str,
     data: bytes,
@@ -319,6 +322,28 @@ def unpack_rows(entities: Sequence[str], packed: Sequence[bytes | None]) -> list
         None if data is None else unpack_row(entity, data)
         for entity, data in zip(entities, packed, strict=True)
     ]
+
+
+class RowMemory:
+    """Rows that were unpacked, by their bytes: most are read many times before another one comes.
+
+    The same bytes give the same object, so that what was made of a row can be found again by it.
+    One row for each entity of a view; all are forgotten when there are too many.
+    """
+
+    def __init__(self) -> None:
+        self._rows: dict[tuple[str, str], tuple[bytes, StoredRow]] = {}
+
+    def unpack(self, view: str, entity: str, data: bytes) -> StoredRow:
+        """See :func:`unpack_row`."""
+        held = self._rows.get((view, entity))
+        if held is not None and held[0] == data:
+            return held[1]
+        row = unpack_row(entity, data)
+        if len(self._rows) >= _REMEMBERED:
+            self._rows.clear()
+        self._rows[view, entity] = (data, row)
+        return row
 
 
 def conflicting(view: str, row: StoredRow) -> Conflict:
