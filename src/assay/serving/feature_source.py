@@ -18,8 +18,8 @@ class SourceRow(msgspec.Struct, frozen=True, eq=False, gc=False):
 
     Attributes
     ----------
-    values: float64, one per name of the source, in its order; missing ones NaN. Never written to:
-        what was made of them is found again by the array itself.
+    values: float64, one per name of the source, in its order; missing ones NaN. An array that
+        cannot be written to is remembered with what a model answered to it, and found by identity.
     event_time, known_time: when they happened, and when they were known.
     manifest: hash of the definition that computed them; the source's own, or another one.
     stale: whether the time to live had run out at the moment asked about.

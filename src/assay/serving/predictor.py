@@ -32,7 +32,6 @@ from assay.serving.predictions import (
     Question,
     judge,
 )
-from assay.serving.read_rows import ReadRow
 from assay.serving.rejections import FEATURE_COUNT, NO_FEATURES, NO_INSTRUMENTS, Rejected
 from assay.serving.request_inputs import RequestInputs
 from assay.serving.rows import (
@@ -326,14 +325,17 @@ class Predictor:
         row = wiring.fit(stored, instrument, asked.moment, refuse_stale=self.limits.refuse_stale)
         read = None
         if brought is None and route is None:
-            read = wiring.read_rows.find(instrument, row.values) or self._read(
-                wiring, instrument, row
-            )
+            read = wiring.read_rows.find(instrument, row.values)
+        if read is not None:
             value, features = read.value, read.features
         else:
-            # A canary is there to be watched at work: it predicts on each of its requests.
             features = wiring.features(row, brought)
             value = self._run_one(wiring.model, features, stored=True)
+            # A canary is there to be watched at work: it predicts on each of its requests.
+            if brought is None and route is None:
+                read = wiring.read_rows.keep(
+                    instrument, row.values, wiring.model.schema.names, features, value
+                )
         direction, confidence = judge(wiring.model, value)
         return Prediction(
             value,
@@ -351,14 +353,6 @@ class Predictor:
             route,
             read,
         )
-
-    def _read(self, wiring: Wiring, instrument: str, row: SourceRow) -> ReadRow:
-        """What the model answers to a row that it has not read before, kept for the next time."""
-        features = wiring.features(row, None)
-        value = self._run_one(wiring.model, features, stored=True)
-        read = ReadRow.of(row.values, wiring.model.schema.names, features, value)
-        wiring.read_rows.keep(instrument, read)
-        return read
 
     def predict_features(
         self,

@@ -7,8 +7,6 @@ making them again is most of what an answer costs. The store is still asked by e
 
 from __future__ import annotations
 
-from typing import Self
-
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
@@ -32,20 +30,6 @@ class ReadRow(msgspec.Struct, frozen=True, gc=False):
     by_name: msgspec.Raw
     in_order: msgspec.Raw
 
-    @classmethod
-    def of(
-        cls,
-        source: NDArray[np.float64],
-        names: tuple[str, ...],
-        features: list[float],
-        value: float,
-    ) -> Self:
-        """The row with its JSON; ``names`` are those of the features."""
-        named = dict(zip(names, features, strict=True))
-        return cls(
-            source, features, value, msgspec.Raw(_encode(named)), msgspec.Raw(_encode(features))
-        )
-
 
 class ReadRows:
     """The last row of each entity that one model has read; all are forgotten when they are many."""
@@ -58,8 +42,24 @@ class ReadRows:
         row = self._rows.get(entity)
         return row if row is not None and row.source is source else None
 
-    def keep(self, entity: str, row: ReadRow) -> None:
-        """Have ``row`` found as long as the entity has no other."""
+    def keep(
+        self,
+        entity: str,
+        source: NDArray[np.float64],
+        names: tuple[str, ...],
+        features: list[float],
+        value: float,
+    ) -> ReadRow | None:
+        """Have a row found as long as the entity has no other; None, and nothing is kept, where
+        somebody could write to its array.
+        """
+        if source.flags.writeable:
+            return None
+        named = dict(zip(names, features, strict=True))
+        row = ReadRow(
+            source, features, value, msgspec.Raw(_encode(named)), msgspec.Raw(_encode(features))
+        )
         if len(self._rows) >= _ENTITIES:
             self._rows.clear()
         self._rows[entity] = row
+        return row

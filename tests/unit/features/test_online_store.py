@@ -19,6 +19,7 @@ from assay.errors import (
 from assay.features import Duration, FeatureView, Sessions, col
 from assay.features.offline.sessions import SessionCalendar
 from assay.features.online import MemoryStore, SqliteStore, read_as_of, sqlite
+from assay.features.online.store import RowMemory, pack_row
 from assay.testing.online_store import stored_row
 
 FEATURES = {"mid": col("mid"), "ret_1": col("mid").simple_return(1)}
@@ -189,3 +190,40 @@ def test_what_is_written_between_the_queries_of_one_read_is_not_seen(tmp_path, m
     assert store.read("b", ["A"]) == [stored_row("A", 4)]
     for one in (store, writer):
         one.close()
+
+
+def test_a_row_that_is_read_again_is_the_same_object_until_its_bytes_change(tmp_path):
+    store, writer = (SqliteStore(tmp_path / "online.db") for _ in range(2))
+    writer.write("fx", [stored_row("A", 1), stored_row("A", 2)])
+    writer.write("other", [stored_row("A", 1)])
+    (first,) = store.read("fx", ["A"])
+    assert store.read("fx", ["A"])[0] is first
+    assert not first.values.flags.writeable
+    assert store.read("fx", ["A"], 1) == [stored_row("A", 1)]
+    assert store.read("other", ["A"]) == [stored_row("A", 1)]
+    writer.write("fx", [stored_row("A", 3)])
+    assert store.read("fx", ["A"]) == [stored_row("A", 3)]
+    with sqlite3.connect(tmp_path / "online.db") as connection:
+        (packed,) = connection.execute(
+            "SELECT packed FROM online_rows WHERE view = 'fx' AND event_time = 3"
+        ).fetchone()
+        changed = packed[:-1] + bytes([packed[-1] ^ 1])
+        connection.execute(
+            "UPDATE online_rows SET packed = ? WHERE view = 'fx' AND event_time = 3", (changed,)
+        )
+    connection.close()
+    with pytest.raises(Tampered):
+        store.read("fx", ["A"])
+    for one in (store, writer):
+        one.close()
+
+
+def test_rows_that_are_remembered_are_bounded():
+    memory = RowMemory()
+    packed = pack_row("fx", stored_row("A", 1))
+    first = memory.unpack("fx", "E0", packed)
+    for number in range(1, 10_000):
+        memory.unpack("fx", f"E{number}", packed)
+    assert memory.unpack("fx", "E0", packed) is first
+    memory.unpack("fx", "one more", packed)
+    assert memory.unpack("fx", "E0", packed) is not first

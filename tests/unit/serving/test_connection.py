@@ -49,9 +49,7 @@ def post(path: str, body: bytes, more: str = "", kind: str = "application/json")
 
 
 def request(first: float, more: str = "") -> bytes:
-    return post(
-        "/inference/predict", json.dumps({"features": [first, 0.0, 0.0]}).encode(), more
-    )
+    return post("/inference/predict", json.dumps({"features": [first, 0.0, 0.0]}).encode(), more)
 
 
 def answers(text: bytes) -> Iterator[tuple[int, dict[str, str], bytes]]:
