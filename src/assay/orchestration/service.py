@@ -13,7 +13,9 @@ import time
 from abc import abstractmethod
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -21,7 +23,7 @@ from numpy.typing import NDArray
 
 from assay.delivery.canary import CanaryPolicy
 from assay.delivery.live import RegistryLiveSource
-from assay.domain.instants import NANOS_PER_SECOND, Instant, render
+from assay.domain.instants import MAX_INSTANT, MIN_INSTANT, NANOS_PER_SECOND, Instant, render
 from assay.domain.order import ORDER_COLUMNS
 from assay.errors import AssayError, NotFound, did_you_mean
 from assay.features import FeatureView, Manifest, ManifestSet
@@ -374,6 +376,14 @@ def gold_rows(view: FeatureView, frame: pl.DataFrame, manifest: str, last: int) 
     ]
 
 
+class _Span(NamedTuple):
+    """From a session until just before the next, and the session's number."""
+
+    begin: Instant
+    end: Instant
+    number: int
+
+
 class ExpectedSessions:
     """The sessions that are known, and after the last of them one on every weekday.
 
@@ -384,10 +394,34 @@ class ExpectedSessions:
     def __init__(self, known: SessionCalendar) -> None:
         self._known = known
         self._last = int(known.times[-1]) if len(known) else None
+        self._now = _Span(0, 0, 0)
+        self._event = lru_cache(maxsize=4_096)(self._span)
 
     def count_between(self, after: NDArray[np.int64], upto: NDArray[np.int64]) -> NDArray[np.int64]:
         """How many sessions lie in each interval ``(after, upto]``."""
         return self._known.count_between(after, upto) + self._weekdays(upto) - self._weekdays(after)
+
+    def count(self, after: Instant, upto: Instant) -> int:
+        """:meth:`count_between` for one interval, when few rows are read at many moments: between
+        two sessions the count stays what it was.
+        """
+        now = self._now
+        if not now.begin <= upto < now.end:
+            now = self._now = self._span(upto)
+        return now.number - self._event(after).number
+
+    def _span(self, moment: Instant) -> _Span:
+        """The time between two sessions in which a moment lies, with the number of the first."""
+        times, at = self._known.times, np.array([moment])
+        place = int(self._known.number_after(at)[0])
+        begin = int(times[place - 1]) if place else MIN_INSTANT
+        end = int(times[place]) if place < len(times) else MAX_INSTANT
+        if self._last is not None:
+            days = max(moment - self._last, 0) // _NANOS_PER_DAY
+            if moment >= self._last:
+                begin = max(begin, self._last + days * _NANOS_PER_DAY)
+            end = min(end, self._last + (days + 1) * _NANOS_PER_DAY)
+        return _Span(begin, end, place - 1 + int(self._weekdays(at)[0]))
 
     def _weekdays(self, moments: NDArray[np.int64]) -> NDArray[np.int64]:
         """Weekdays after the last session, by the time of day of that session."""

@@ -43,3 +43,21 @@ def test_a_weekend_ages_nothing_and_a_silent_week_does() -> None:
     assert count(FRIDAY, FRIDAY + timedelta(days=3) - timedelta(minutes=1)) == 0
     assert count(FRIDAY, FRIDAY + timedelta(days=3)) == 1
     assert count(FRIDAY, FRIDAY + timedelta(days=7)) == 5
+
+
+MOMENTS = st.one_of(
+    st.sampled_from([from_datetime(moment) + step for moment in KNOWN for step in (-1, 0, 1)]),
+    st.integers(-10 * 24 * 60, 40 * 24 * 60).map(
+        lambda minutes: from_datetime(FRIDAY + timedelta(minutes=minutes))
+    ),
+    st.integers(0, 30).map(lambda days: from_datetime(FRIDAY + timedelta(days=days)) - 1),
+)
+
+
+@given(st.lists(st.tuples(MOMENTS, MOMENTS), min_size=1, max_size=20), st.booleans())
+def test_one_interval_is_counted_as_many_are(pairs: list[tuple[int, int]], known: bool) -> None:
+    times = sorted(from_datetime(moment) for moment in KNOWN) if known else []
+    calendar = SessionCalendar(np.array(times, dtype=np.int64))
+    for one in (calendar, ExpectedSessions(calendar)):
+        after, upto = (np.array(side, dtype=np.int64) for side in zip(*pairs, strict=True))
+        assert [one.count(*pair) for pair in pairs] == one.count_between(after, upto).tolist()

@@ -53,3 +53,8 @@ class SessionCalendar:
     def count_between(self, after: Instants, upto: Instants) -> Instants:
         """How many sessions lie in each interval ``(after, upto]``."""
         return self.number_at(upto) - self.number_at(after)
+
+    def count(self, after: Instant, upto: Instant) -> int:
+        """How many sessions lie in ``(after, upto]``."""
+        first, last = np.searchsorted(self.times, (after, upto), side="right").tolist()
+        return int(last - first)

@@ -153,6 +153,10 @@ class SessionCount(Protocol):
         """How many sessions lie in each interval ``(after, upto]``."""
         ...
 
+    def count(self, after: Instant, upto: Instant) -> int:
+        """The same for one interval."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class ServedView:
@@ -228,6 +232,12 @@ def readings_of(
             f"view {view.name}: a time to live of {view.ttl.count} sessions needs a calendar",
             hint="pass calendar=SessionCalendar.of(market)",
         )
+    if len(rows) == 1:  # the most frequent read, without arrays
+        (row,) = rows
+        if row is None:
+            return [None]
+        count = calendar.count(row.event_time, moment)
+        return [Reading(row, moment - row.event_time, count, count > view.ttl.count)]
     events = np.array([moment if row is None else row.event_time for row in rows], dtype=np.int64)
     counts = calendar.count_between(events, np.full_like(events, moment)).tolist()
     return [
