@@ -13,8 +13,9 @@ import select
 import socket
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -98,14 +99,15 @@ def one_at_a_time(port: int, message: bytes, requests: int) -> NDArray[np.float6
     return taken
 
 
-def peak_rate(port: int, message: bytes, requests: int) -> float:
-    """Answers per second with :data:`WAY` requests always under way."""
+def peak_rate(port: int, message: bytes | Sequence[bytes], requests: int) -> float:
+    """Answers per second with :data:`WAY` requests always under way: all alike, or in turn."""
+    messages = cycle([message] if isinstance(message, bytes) else message)
     sent = done = 0
     with connections(port) as opened:
         start = time.perf_counter()
         while done < requests:
             while opened.idle and sent < requests:
-                opened.send(message)
+                opened.send(next(messages))
                 sent += 1
             done += len(opened.answered(60))
         return requests / (time.perf_counter() - start)
