@@ -708,7 +708,7 @@ def test_a_list_of_users_that_cannot_be_read_refuses_everybody_and_says_why(api)
             assert b"s3cret" not in content, "what stands in the file is not for strangers"
             assert why in api.audited()["detail"]
         assert api.raw("GET", "/health")[0] == 200
-    proof = make_proof(api.desk.keyring, "ops", "ops", api.desk.access_layout.audience, T0)
+    proof = make_proof(api.desk.keyring, "ops", api.desk.access_layout.audience, T0)
     login = api.ask(None, "POST", "/api/v1/login", {"envelope": proof.to_json()})
     api.refused(login, 503, "users_unreadable")
     users.rmdir()

@@ -64,7 +64,12 @@ def envelopes_of(entries: Iterable[Entry]) -> tuple[Envelope, ...]:
 
 
 def vouched_elsewhere(
-    envelopes: Iterable[Envelope], name: str, version: str, digest: str, author: str, keyring: KeyRing
+    envelopes: Iterable[Envelope],
+    name: str,
+    version: str,
+    digest: str,
+    author: str,
+    keyring: KeyRing,
 ) -> str | None:
     """Who, of those trusted here, vouches for a version that came with its countersignatures.
 
@@ -77,9 +82,9 @@ def vouched_elsewhere(
             said = Countersignature.from_statement(made.statement)
         except AssayError:
             continue  # it vouches for nothing
-        if (said.name, said.version, said.digest) == (name, version, digest):
-            if made.identity != author:
-                return f"countersigned by {made.identity} where it came from"
+        about = (said.name, said.version, said.digest)
+        if about == (name, version, digest) and made.identity != author:
+            return f"countersigned by {made.identity} where it came from"
     return None
 
 

@@ -1,9 +1,9 @@
 """Has anybody seen more of the log than there is? Asked before an answer, so it costs little.
 
-An index that is ahead of its log is refused when the registry is opened. Where the index was put back
-together with the log, both agree, and only others can say that entries are gone: signed heads, the
-audit export, version folders, servers. Verification reads all of them. Here only their latest words
-are held against the log:
+An index that is ahead of its log is refused when the registry is opened. Where the index was put
+back together with the log, both agree, and only others can say that entries are gone: signed heads,
+the audit export, version folders, servers. Verification reads all of them. Here only their latest
+words are held against the log:
 
 1. the last signed heads, of which one that contradicts the log is verified,
 2. the end of the audit export,
@@ -16,7 +16,7 @@ what is wrong. Losses that were acknowledged are no doubts.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Collection, Iterable, Iterator
 from typing import TypeAlias
 
 from assay.domain.instants import render
@@ -89,16 +89,15 @@ def _stated_at_registration(registry: RegistryReader) -> Iterator[Seen]:
     yield seq, stated, f"version {last.name} {last.version}"
 
 
-def _hashes(registry: RegistryReader, numbers: Set[int]) -> dict[int, str]:
+def _hashes(registry: RegistryReader, numbers: Collection[int]) -> dict[int, str]:
     """Number and hash of those entries that the catalogue has applied."""
-    if not numbers:
-        return {}
-    marks = ", ".join("?" * len(numbers))
+    found = {}
     with registry.catalogue.reading() as connection:
-        rows = connection.execute(
-            f"SELECT seq, hash FROM events WHERE seq IN ({marks})", tuple(numbers)
-        ).fetchall()
-    return {int(seq): str(stated) for seq, stated in rows}
+        for number in numbers:
+            row = connection.execute("SELECT hash FROM events WHERE seq = ?", (number,)).fetchone()
+            if row is not None:
+                found[number] = str(row[0])
+    return found
 
 
 def _not_acknowledged(registry: RegistryReader, problems: list[LogProblem]) -> list[LogProblem]:

@@ -288,7 +288,7 @@ class SignedHeads:
 
         What cannot be read is left out.
         """
-        names = sorted(os.listdir(self.folder)) if self.folder.is_dir() else []
+        names = sorted(one.name for one in os.scandir(self.folder)) if self.folder.is_dir() else []
         for name in [name for name in names if _HEAD.fullmatch(name)][-count:]:
             path = self.folder / name
             with suppress(AssayError, OSError):

@@ -1,10 +1,11 @@
 """A version as one file, to be carried elsewhere: a tarball, or an OCI image layout in a tarball.
 
-Both hold the version's files exactly as they were sealed, in one order and with the time zero, so
-a version has one package, byte for byte; one that was countersigned has the countersignatures with
-it, for a desk that trusts those who gave them and not the key that signed it first. The image layout (``oci-layout``, ``index.json``,
-``blobs/sha256/...``; https://github.com/opencontainers/image-spec/blob/main/image-layout.md) can be
-pushed to a container registry with the usual tools, each file a layer under its own name.
+Both hold the version's files exactly as they were sealed, in one order and with the time zero, so a
+version has one package, byte for byte; one that was countersigned has the countersignatures with
+it, for a desk that trusts those who gave them and not the key that signed it first. The image
+layout (``oci-layout``, ``index.json``, ``blobs/sha256/...``;
+https://github.com/opencontainers/image-spec/blob/main/image-layout.md) can be pushed to a container
+registry with the usual tools, each file a layer under its own name.
 
 Reading a package believes nothing: members are plain files with names of a version's files, their
 number and size have a limit before anything is read, nothing is unpacked to a disk, no compression

@@ -46,6 +46,7 @@ from assay.registry_api.documents import (
     ToSign,
     ValidationDocument,
 )
+from assay.registry_api.gate import users_of
 from assay.registry_api.once import Answer, RequestStore
 from assay.registry_api.problems import Unacceptable
 from assay.registry_api.reads import (

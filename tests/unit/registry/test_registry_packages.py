@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
+from assay.delivery.countersigning import countersign
 from assay.domain.canonical import canonical_bytes, sha256_hex
 from assay.errors import ContractViolation, NotFound, Tampered
-from assay.delivery.countersigning import countersign
 from assay.registry import Candidate, EventType, KeyRing, ModelRegistry, revoke_key, trust_key
 from assay.registry.countersigning import envelopes_of
 from assay.registry.keyring import PURPOSES
