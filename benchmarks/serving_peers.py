@@ -2,7 +2,7 @@
 
 They do not agree with all of our dependencies, so each runs in an environment of its own::
 
-    python -m venv .mlserver && .mlserver/bin/pip install mlserver xgboost-cpu
+    python -m venv .mlserver && .mlserver/bin/pip install mlserver xgboost-cpu scikit-learn
     .mlserver/bin/pip install --no-deps mlserver-xgboost
     python -m venv .bentoml && .bentoml/bin/pip install bentoml xgboost-cpu
     python -m benchmarks serving_peers
@@ -57,9 +57,13 @@ OIP = post(
     HEADERS,
 )
 BENTO_SIDE = Path(__file__).with_name("bentoml_side.py")
-PACKAGES = {"mlserver": ("mlserver", "xgboost-cpu"), "bentoml": ("bentoml", "xgboost-cpu")}
+PACKAGES = {
+    "mlserver": ("mlserver", "xgboost-cpu", "scikit-learn"),
+    "bentoml": ("bentoml", "xgboost-cpu"),
+}
 WITHOUT_DEPENDENCIES = {"mlserver": ("mlserver-xgboost",)}  # names xgboost, which we have as -cpu
 START_SECONDS = 60.0
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # for one row more threads cost more than they bring
 QUIET = {
     "debug": False,
     "parallel_workers": 0,
@@ -263,7 +267,7 @@ def _running(command: list[str], place: Path, own: Mapping[str, str]) -> Iterato
     """A server with its whole group of processes, which ends with it."""
     with (place / "log").open("wb") as log:
         process = subprocess.Popen(
-            command, cwd=place, env=os.environ | own, stdout=log, stderr=log,
+            command, cwd=place, env=os.environ | ONE_THREAD | own, stdout=log, stderr=log,
             start_new_session=True,
         )  # fmt: skip
     try:
