@@ -20,6 +20,7 @@ from assay.errors import (
 from assay.registry import EventType, FileLedger, ModelRegistry, adopt_log, log_file
 from assay.registry.catalogue import FORMAT
 from assay.registry.desk_mark import FolderMark, Mark, ObjectMark
+from assay.registry.doubts import doubts_about
 from assay.registry.log import EMPTY
 from assay.storage.objects import LocalObjects
 from assay.testing.clocks import FixedClock
@@ -433,6 +434,31 @@ def test_a_schema_from_before_files_were_marked_takes_the_next_writers_mark(post
     assert unmarked.is_settled(), "an earlier release asks for the name alone"
     for ledger in (unmarked, mine):
         ledger.close()
+
+
+def test_a_mark_whose_writer_died_before_the_schema_had_it_is_taken_by_the_next(
+    postgres_url, tmp_path, monkeypatch
+):
+    dying = marked(postgres_url, tmp_path)
+    with dying.lock():
+        dying._make_log()
+        monkeypatch.setattr(dying, "_change", lambda change: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            dying._claim()
+    left = FolderMark(tmp_path, "one").read()
+    after = marked(postgres_url, tmp_path)
+    let_happen(after)
+    assert FolderMark(tmp_path, "one").read() == left
+    assert execute(postgres_url, "SELECT name, number FROM desk") == [("fx", left.number)]
+    for ledger in (dying, after):
+        ledger.close()
+
+
+def test_a_registry_on_a_server_is_doubted_where_others_have_seen_more(registry):
+    registry.register(make_candidate())
+    assert doubts_about(registry, "fx_vol") == ()
+    (doubt,) = doubts_about(registry, "fx_vol", known=[(2, "f" * 64, "serving.jsonl")])
+    assert str(doubt) == "serving.jsonl names entry 2, but the log ends at 1: cut off"
 
 
 def test_machines_that_share_objects_share_their_mark(postgres_url, tmp_path):
