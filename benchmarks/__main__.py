@@ -34,6 +34,7 @@ SUITES = (
     "serving",
     "shadow",
     "peers",
+    "serving_peers",
 )
 RESULTS = Path(__file__).parent / "results"
 

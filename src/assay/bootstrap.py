@@ -27,10 +27,10 @@ from assay.settings import FILE, InferenceSettings, Settings, load_settings
 
 if TYPE_CHECKING:
     from assay.adapters.duckdb import SqlAnswer
+    from assay.adapters.postgres import PostgresLedger
     from assay.orchestration.challengers import ChallengerFiles
     from assay.registry.artifacts import Artifacts
     from assay.registry.keyring import KeyRing
-    from assay.registry.ledger import Ledger
     from assay.registry_api.gate import Gate
     from assay.serving import KillSwitch
     from assay.serving.service import Service
@@ -330,7 +330,7 @@ def _desk(
         clock or SystemClock(),
         _stores(settings, store_seconds),
         open_manifests=opened,
-        ledger=_ledger(settings),
+        ledger=_ledger(path.absolute(), settings),
         artifacts=_artifacts(path.absolute(), settings),
     )
 
@@ -343,7 +343,23 @@ def _artifacts(root: Path, settings: Settings) -> Artifacts | None:
     return None if url is None else ObjectArtifacts(open_objects(root, url))
 
 
-def _ledger(settings: Settings) -> Ledger | None:
+def claim_registry(path: Path) -> str:
+    """Let the schema that ``registry.catalogue`` names belong to the desk in ``path``; its number.
+
+    Raises
+    ------
+    ConfigurationError: the desk keeps its log in its own folder, where nothing is to be claimed.
+    """
+    ledger = _ledger(path.absolute(), load_settings(path, os.environ))
+    if ledger is None:
+        raise ConfigurationError(
+            "registry.catalogue is sqlite: log and catalogue lie in the desk's own folder, where "
+            "nothing is to be claimed"
+        )
+    return ledger.claim()
+
+
+def _ledger(path: Path, settings: Settings) -> PostgresLedger | None:
     """Where the settings put the registry's log and catalogue; None for its own folder."""
     if settings.registry.catalogue == "sqlite":
         return None
@@ -356,11 +372,17 @@ def _ledger(settings: Settings) -> Ledger | None:
             "registry.catalogue names PostgreSQL, whose client is not installed",
             hint="pip install 'assay[postgres]'",
         ) from error
+    from assay.registry.desk_mark import FolderMark, ObjectMark
     from assay.registry.file_ledger import log_file
 
-    root = settings.registry.root
+    root, url = settings.registry.root, settings.registry.artifacts
+    files = (
+        FolderMark(root, socket.gethostname())
+        if url is None
+        else ObjectMark(open_objects(path, url))
+    )
     return PostgresLedger(
-        settings.registry.catalogue, former=log_file(root), desk=settings.desk.name
+        settings.registry.catalogue, former=log_file(root), desk=settings.desk.name, mark=files
     )
 
 

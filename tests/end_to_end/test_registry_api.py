@@ -682,6 +682,61 @@ def test_an_approver_who_lost_the_role_does_not_count_any_more(api):
     assert "do not allow model:approve" in document["detail"]
 
 
+def test_a_list_of_users_that_cannot_be_read_refuses_everybody_and_says_why(api):
+    users = api.folder / "configs/access.yaml"
+    token = api.token("audit")
+    path = "/api/v1/models/fx_vol"
+
+    def make_absent():
+        users.unlink()
+
+    def make_folder():
+        users.mkdir()
+
+    for spoil, why in (
+        (lambda: users.write_text("users: [s3cret-word\n"), "not readable as YAML"),
+        (make_absent, "there is none"),
+        (make_folder, "not readable as text"),
+    ):
+        spoil()
+        own = {"Authorization": f"Bearer {token}"}
+        for method, body in (("GET", None), ("POST", b"{}")):
+            status, content, _ = api.raw(method, path, body, own)
+            document = api.refused((status, json.loads(content)), 503, "users_unreadable")
+            assert "list of users cannot be read" in document["detail"]
+            assert "assay access users" in document["hint"]
+            assert b"s3cret" not in content, "what stands in the file is not for strangers"
+            assert why in api.audited()["detail"]
+        assert api.raw("GET", "/health")[0] == 200
+    proof = make_proof(api.desk.keyring, "ops", api.desk.access_layout.audience, T0)
+    login = api.ask(None, "POST", "/api/v1/login", {"envelope": proof.to_json()})
+    api.refused(login, 503, "users_unreadable")
+    users.rmdir()
+    users.write_text(USERS)
+    assert api.ask("audit", "GET", path)[0] == 200
+    assert api.ask(None, "POST", "/api/v1/login", {"envelope": proof.to_json()})[0] == 200
+
+
+def test_an_answer_says_that_the_log_was_cut_together_with_its_index(api):
+    root = api.folder / "data/models"
+    live, head = "/api/v1/models/fx_vol/live", "/api/v1/log/head"
+    kept = {name: (root / name).read_bytes() for name in ("log/events.jsonl", "registry.db")}
+    ready(api)
+    assert promote(api)[0] == 200
+    for path in (live, head):
+        assert api.ask("audit", "GET", path)[1]["doubts"] == []
+    api.registry.close()
+    for suffix in ("-wal", "-shm"):
+        (root / f"registry.db{suffix}").unlink(missing_ok=True)
+    for name, data in kept.items():
+        (root / name).write_bytes(data)
+    for path in (live, head):
+        status, document, _ = api.ask("audit", "GET", path)
+        assert status == 200, document
+        assert any("the log at 3: cut off" in doubt for doubt in document["doubts"])
+    assert api.ask("audit", "GET", live)[1]["version"] is None
+
+
 def test_a_promotion_is_signed_by_its_caller_and_about_what_is_asked(api):
     ready(api)
     envelope = api.sign("first", f"{ONE}/promotion-statement")

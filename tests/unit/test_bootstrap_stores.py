@@ -121,7 +121,7 @@ except Unavailable as error:
 @pytest.mark.parametrize(
     ("package", "call", "extra"),
     [
-        ("psycopg", "_ledger(Settings(registry=RegistrySettings(catalogue='postgresql://h/d')))",
+        ("psycopg", "_ledger('.', Settings(registry=RegistrySettings(catalogue='postgresql://h/d')))",
          "postgres"),
         ("duckdb", "query_registry(None, 'select 1')", "sql"),
     ],

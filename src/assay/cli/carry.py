@@ -82,17 +82,24 @@ def export(
 ) -> None:
     """Write a version into one file, to be imported elsewhere."""
     from assay.domain.canonical import sha256_hex
+    from assay.registry import EventType
+    from assay.registry.countersigning import envelopes_of
     from assay.registry.packages import oci_layout, tarball
     from assay.storage.files import write_atomic
 
     output = Output(as_json=as_json)
-    opened = open_desk(desk).registry.open_version(name, version)
+    registry = open_desk(desk).registry
+    opened = registry.open_version(name, version)
+    events = registry.history(name, types=(EventType.COUNTERSIGN,))
+    envelopes = envelopes_of(one for one in events if one.to_version == opened.version)
     if oci:
-        data = oci_layout(opened.files, name=name, version=opened.version)
+        data = oci_layout(opened.files, envelopes, name=name, version=opened.version)
     else:
-        data = tarball(opened.files)
+        data = tarball(opened.files, envelopes)
     write_atomic(file, data)
     output.line(f"{file}: {name} {opened.version}, {len(data):,} bytes, {sha256_hex(data)}")
+    if envelopes:
+        output.line(f"with {len(envelopes)} countersignatures, which vouch for it elsewhere too")
     output.next_step(f"assay models import {file} --desk ANOTHER")
     output.result(
         {
@@ -102,6 +109,7 @@ def export(
             "digest": opened.digest,
             "sha256": sha256_hex(data),
             "size": len(data),
+            "countersignatures": len(envelopes),
         }
     )
 
@@ -132,6 +140,8 @@ def import_(
     output.line(
         f"{file}: {given.name} {given.version}, signed by {given.signed_by}, every byte checked"
     )
+    if given.note:
+        output.line(f"note: {given.note}")
     output.line(f"{state} {made.name} {made.version} ({made.stage}), digest {made.digest[:12]}")
     output.next_step(f"assay gates check {made.name} {made.version}")
     output.result(made.to_json())

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from assay.cli import care, carry
+from assay.cli.doubts import warn_of_doubts
 from assay.cli.options import (
     HERE,
     DeskOption,
@@ -105,7 +106,8 @@ def models_list(
 ) -> None:
     """List versions and their stages, now or at a moment of the past."""
     output = Output(as_json=as_json)
-    registry = open_desk(desk).registry
+    opened = open_desk(desk)
+    registry = opened.registry
     if name is not None:
         registry.check_model(name)
     instant = None if at is None else _past(at, registry.now())
@@ -124,6 +126,7 @@ def models_list(
     elif not records:
         output.line("no versions yet")
         output.next_step("assay train RECIPE")
+    warn_of_doubts(output, opened, name)
     output.result([record.to_json() for record in records])
 
 
@@ -199,7 +202,8 @@ def models_approve(
         if count.sufficient
         else f"assay models approve {name} {approval.version} --as ANOTHER"
     )
-    output.result({"approval": approval.to_json(), "count": count.to_json()})
+    doubts = warn_of_doubts(output, opened, name)
+    output.result({"approval": approval.to_json(), "count": count.to_json(), "doubts": doubts})
 
 
 @models.command("promote")
@@ -218,6 +222,7 @@ def models_promote(
     opened = open_desk(desk)
     record = opened.registry.get(name, version)
     require(opened, identity, "model:promote", "promote", f"{name}/{record.version}")
+    warn_of_doubts(output, opened, name)
     done = promote(
         opened.registry,
         name,
@@ -419,16 +424,17 @@ def models_live(
             f"at {render(answer.at)} {name} {answer.version.version} was live{since} "
             f"(log entry {answer.seq}), digest {answer.version.digest[:12]}"
         )
+    doubts = warn_of_doubts(output, opened, name)
     if effective:
         from assay.cli.effective import show_effective
         from assay.orchestration.effective import effective_at
 
         found = effective_at(opened, name, answer.at)
         show_effective(output, found)
-        output.result(found.to_json())
+        output.result({**found.to_json(), "doubts": doubts})
         return
     output.next_step(f"assay models history {name}")
-    output.result(answer.to_json())
+    output.result({**answer.to_json(), "doubts": doubts})
 
 
 @models.command("history")
@@ -437,7 +443,8 @@ def models_history(
 ) -> None:
     """Everything the log says about a model, oldest first."""
     output = Output(as_json=as_json)
-    registry = open_desk(desk).registry
+    opened = open_desk(desk)
+    registry = opened.registry
     registry.check_model(name)
     entries = registry.history(name)
     output.table(
@@ -448,6 +455,7 @@ def models_history(
             for e in entries
         ),
     )  # fmt: skip
+    warn_of_doubts(output, opened, name)
     output.result([entry.to_json() for entry in entries])
 
 

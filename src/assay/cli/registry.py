@@ -90,3 +90,19 @@ def adopt(
     output.line(f"took over {head.seq} entries, up to {head.hash[:12]}; the catalogue is built")
     output.next_step("assay audit verify")
     output.result({"entries": head.seq, "head": head.hash})
+
+
+def claim(
+    identity: IdentityOption = None, desk: DeskOption = HERE, as_json: JsonOption = False
+) -> None:
+    """Let the database's schema belong to this desk, which was moved, renamed or restored."""
+    from assay import bootstrap
+
+    output = Output(as_json=as_json)
+    opened = open_desk(desk)
+    require_user(opened, identity, "access:admin", "claim", "")
+    number = bootstrap.claim_registry(desk)
+    output.line(f"the schema belongs to desk {opened.layout.name} here, with the number {number}")
+    output.line("another folder that had it before is refused from now on")
+    output.next_step("assay audit verify")
+    output.result({"desk": opened.layout.name, "number": number})

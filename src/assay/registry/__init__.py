@@ -14,7 +14,9 @@
 7. The journal (:mod:`~assay.registry.journal`) changes ledger, folders and links in an order that
    survives being killed at any instant.
 8. :class:`RegistryReader` answers questions about all this, :class:`ModelRegistry` changes it too;
-   :mod:`~assay.registry.verification` asks whether the record tells the whole story.
+   :mod:`~assay.registry.verification` asks whether the record tells the whole story, and
+   :mod:`~assay.registry.doubts` asks the same of a few witnesses, quickly, before an answer.
+9. Where the ledger is a database, :mod:`~assay.registry.desk_mark` says which files belong to it.
 """
 
 from assay.registry.catalogue import VersionRecord

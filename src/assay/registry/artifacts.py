@@ -82,8 +82,8 @@ class Artifacts(Protocol):
         """
         ...
 
-    def places(self) -> Iterator[Place]:
-        """Everything that stands in a place, registered or not, in order."""
+    def places(self, name: str | None = None) -> Iterator[Place]:
+        """Everything that stands in a place, registered or not, in order; of one model, or all."""
         ...
 
     def remove(self, name: str, version: str, digest: str) -> int:

@@ -53,6 +53,41 @@ class Countersignature:
         return made
 
 
+def envelopes_of(entries: Iterable[Entry]) -> tuple[Envelope, ...]:
+    """The countersignatures among the entries about a version, to go with it elsewhere."""
+    done = (one for one in entries if one.outcome is EventOutcome.DONE)
+    return tuple(
+        Envelope.from_json(one.evidence.get("statement"))
+        for one in done
+        if one.type is EventType.COUNTERSIGN
+    )
+
+
+def vouched_elsewhere(
+    envelopes: Iterable[Envelope],
+    name: str,
+    version: str,
+    digest: str,
+    author: str,
+    keyring: KeyRing,
+) -> str | None:
+    """Who, of those trusted here, vouches for a version that came with its countersignatures.
+
+    There is no log that dates them, so a key must be in force or retired; and whoever wrote the
+    version does not vouch for it.
+    """
+    for envelope in envelopes:
+        try:
+            made = keyring.verify(envelope, COUNTERSIGNATURE)
+            said = Countersignature.from_statement(made.statement)
+        except AssayError:
+            continue  # it vouches for nothing
+        about = (said.name, said.version, said.digest)
+        if about == (name, version, digest) and made.identity != author:
+            return f"countersigned by {made.identity} where it came from"
+    return None
+
+
 def vouched_by(
     entries: Iterable[Entry], digest: str, keyring: KeyRing, promotion: Entry | None = None
 ) -> str | None:

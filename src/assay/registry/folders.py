@@ -107,9 +107,9 @@ class FolderArtifacts:
         except OSError as error:
             raise NotFound(f"no file {path}: {error.strerror}") from None
 
-    def places(self) -> Iterator[Place]:
+    def places(self, name: str | None = None) -> Iterator[Place]:
         """See :meth:`Artifacts.places`."""
-        for folder in sorted(self._artifacts.glob("*/[0-9]*")):
+        for folder in sorted(self._artifacts.glob(f"{name or '*'}/[0-9]*")):
             if folder.parent != self._content:
                 yield Place(folder.parent.name, folder.name)
 

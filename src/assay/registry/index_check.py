@@ -37,6 +37,7 @@ def compare_with_log(ledger: Ledger) -> Iterator[str]:
         return
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
         oracle = Catalogue(_Memory(connection))
+        connection.execute("BEGIN")  # one transaction, not one for each row
         _replay(oracle, connection, ledger, applied)
         for table, (key, columns) in TABLES.items():
             expected = _by_key(oracle.rows(table), columns, key)

@@ -165,6 +165,10 @@ class Journal:
             path.rename(path.with_name(f"{path.name}.adopted"))
         return head
 
+    def exported(self) -> int:
+        """The last entry of the audit export; 0 where there is none, or none that can be read."""
+        return 0 if self._audit is None else max(0, self._audit.last_seq())
+
     def describe(self) -> dict[str, Any]:
         """The whole registry as one document: what ``manifest.json`` holds."""
         models: dict[str, Any] = {}

@@ -149,6 +149,10 @@ class RevokedKey(Tampered):
         self.made = made
 
 
+class UnknownKey(Tampered):
+    """Signed with a key that the policy does not name: whether the signature holds is not known."""
+
+
 class KeyRing:
     """Signs and verifies statements.
 
@@ -238,14 +242,15 @@ class KeyRing:
 
         Raises
         ------
-        Tampered: unknown, retired or not allowed key; wrong signature; statement of another
-            purpose. Each has its own message.
+        Tampered: retired or not allowed key; wrong signature; statement of another purpose. Each
+            has its own message.
+        UnknownKey: the policy does not name the key; a Tampered too.
         RevokedKey: all that holds, but the key was revoked since; a Tampered too.
         """
         by_id = {key.key_id: key for key in self.keys()}
         trusted = by_id.get(envelope.key_id)
         if trusted is None:
-            raise Tampered(f"signed by unknown key {envelope.key_id[:12]!r}")
+            raise UnknownKey(f"signed by unknown key {envelope.key_id[:12]!r}")
         if trusted.retired is not None and at is not None and at >= trusted.retired:
             raise Tampered(
                 f"signed by {trusted.identity} with key {trusted.key_id[:12]}, which had been "

@@ -14,8 +14,11 @@ so the order of entries is the order of times even when a machine's clock is set
 from __future__ import annotations
 
 import json
+import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -33,6 +36,7 @@ GENESIS = "0" * 64
 
 REGISTRY_LOG = "events.jsonl"
 """What signed statements call the registry's log."""
+_HEAD = re.compile(r"[0-9]{12}(-[0-9a-f]{12})?\.json")
 WHOLE_LOG = "audit/log"
 """Stands for the model in entries about the log as a whole; no model can have that name."""
 
@@ -279,6 +283,29 @@ class SignedHeads:
                 problems.append(detail)
         return LogReport(len(hashes) - 1, head, signed_up_to, tuple(problems), tuple(notes))
 
+    def latest(self, count: int) -> Iterator[tuple[int, str, Path]]:
+        """Number, hash and file of the last heads, as they say themselves: none is verified.
+
+        What cannot be read is left out.
+        """
+        names = sorted(one.name for one in os.scandir(self.folder)) if self.folder.is_dir() else []
+        for name in [name for name in names if _HEAD.fullmatch(name)][-count:]:
+            path = self.folder / name
+            with suppress(AssayError, OSError):
+                envelope = Envelope.from_bytes(path.read_bytes())
+                yield *_stated_head(Statement.from_bytes(envelope.body)), path
+
+    def verifies(self, path: Path, keyring: KeyRing) -> bool:
+        """Whether a head is one of this log by a key that is trusted, or was until it was revoked.
+
+        Verification names one that is neither.
+        """
+        try:
+            self._read(path.read_bytes(), keyring)
+        except (AssayError, OSError):
+            return False
+        return True
+
     def compare(
         self,
         hashes: Mapping[int, str],
@@ -337,13 +364,17 @@ class SignedHeads:
             made = keyring.verify(Envelope.from_bytes(data), LOG_HEAD)
         except RevokedKey as error:
             made, by = error.made, error.message
-        try:
-            seq, stated = int(made.statement.predicate["seq"]), made.statement.predicate["hash"]
-        except (KeyError, TypeError, ValueError) as error:
-            raise Tampered(f"it states no entry: {error!r}") from None
+        seq, stated = _stated_head(made.statement)
         if dict(made.statement.subjects) != {self._log: stated}:
             raise Tampered(f"it is about {sorted(made.statement.subjects)}, not {self._log}")
-        return seq, str(stated), by
+        return seq, stated, by
+
+
+def _stated_head(statement: Statement) -> tuple[int, str]:
+    try:
+        return int(statement.predicate["seq"]), str(statement.predicate["hash"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise Tampered(f"it states no entry: {error!r}") from None
 
 
 def _sequence_problem(

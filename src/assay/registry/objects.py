@@ -102,9 +102,12 @@ class ObjectArtifacts:
             raise NotFound(f"version {name} {version} has no file {file}")
         return self._objects.get(f"{_CONTENT}/{listed[file]}")
 
-    def places(self) -> Iterator[Place]:
+    def places(self, name: str | None = None) -> Iterator[Place]:
         """See :meth:`Artifacts.places`."""
+        start = f"{_VERSIONS}/" if name is None else f"{_VERSIONS}/{name}@"
         for one in self._objects.names(_VERSIONS):
+            if not one.startswith(start):
+                continue
             parts = one.removeprefix(f"{_VERSIONS}/").split("@")
             if len(parts) == 3:
                 yield Place(*parts)

@@ -1,9 +1,11 @@
 """A version as one file, to be carried elsewhere: a tarball, or an OCI image layout in a tarball.
 
-Both hold the version's files exactly as they were sealed, in one order and with the time zero, so
-a version has one package, byte for byte. The image layout (``oci-layout``, ``index.json``,
-``blobs/sha256/...``; https://github.com/opencontainers/image-spec/blob/main/image-layout.md) can be
-pushed to a container registry with the usual tools, each file a layer under its own name.
+Both hold the version's files exactly as they were sealed, in one order and with the time zero, so a
+version has one package, byte for byte; one that was countersigned has the countersignatures with
+it, for a desk that trusts those who gave them and not the key that signed it first. The image
+layout (``oci-layout``, ``index.json``, ``blobs/sha256/...``;
+https://github.com/opencontainers/image-spec/blob/main/image-layout.md) can be pushed to a container
+registry with the usual tools, each file a layer under its own name.
 
 Reading a package believes nothing: members are plain files with names of a version's files, their
 number and size have a limit before anything is read, nothing is unpacked to a disk, no compression
@@ -15,13 +17,14 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from assay.domain.canonical import canonical_bytes, sha256_hex
 from assay.errors import AssayError, ContractViolation, NotFound, Tampered
+from assay.registry.countersigning import vouched_elsewhere
 from assay.registry.formats import NAME
 from assay.registry.keyring import KeyRing
 from assay.registry.metadata import ModelMetadata
@@ -37,6 +40,7 @@ from assay.registry.sealed import (
     VerifiedVersion,
     verified,
 )
+from assay.registry.signing import Envelope
 
 ARTIFACT_TYPE: Final = "application/vnd.assay.version.v1"
 _FILE_TYPE: Final = "application/vnd.assay.file.v1"
@@ -48,14 +52,19 @@ _TITLE: Final = "org.opencontainers.image.title"
 MAX_BYTES: Final = 4 * 2**30
 """A package that says to be larger is refused before it is read."""
 
+COUNTERSIGNATURES: Final = "countersignatures.json"
+"""Beside a version's files, where others vouch for it."""
+
+_MOST_COUNTERSIGNATURES: Final = 1_000
 _BLOB = re.compile(r"blobs/sha256/([0-9a-f]{64})")
 
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """What a package holds, every byte checked."""
+    """What a package holds, every byte checked; ``countersignatures`` came with it."""
 
     version: VerifiedVersion
+    countersignatures: tuple[Envelope, ...] = ()
 
     def candidate(self, number: str) -> Candidate:
         """The same content, to be registered elsewhere under ``number``.
@@ -69,15 +78,17 @@ class Package:
             if name not in {*SEALS, *GENERATED}
         }
         if ORIGIN not in files:
-            files[ORIGIN] = canonical_bytes(
-                {
-                    "name": self.version.name,
-                    "version": self.version.version,
-                    "digest": self.version.digest,
-                    "signed_by": self.version.signed_by,
-                    "signature": json.loads(self.version.files[SIGNATURE]),
-                }
-            )
+            origin = {
+                "name": self.version.name,
+                "version": self.version.version,
+                "digest": self.version.digest,
+                "signed_by": self.version.signed_by,
+                "signature": json.loads(self.version.files[SIGNATURE]),
+            }
+            if self.version.note:
+                origin["note"] = self.version.note
+                origin["countersignatures"] = [one.to_json() for one in self.countersignatures]
+            files[ORIGIN] = canonical_bytes(origin)
         document = self.version.metadata.to_json() | {"version": number}
         # Pickles were taken or refused where it was made; whoever trusts its signer trusts that.
         return Candidate(
@@ -85,13 +96,21 @@ class Package:
         )
 
 
-def tarball(files: Mapping[str, bytes]) -> bytes:
+def tarball(files: Mapping[str, bytes], countersignatures: Sequence[Envelope] = ()) -> bytes:
     """A version's files as a tar archive: one for each version, whoever makes it and when."""
+    files = _with(files, countersignatures)
     return _tar({name: files[name] for name in sorted(files)})
 
 
-def oci_layout(files: Mapping[str, bytes], *, name: str, version: str) -> bytes:
+def oci_layout(
+    files: Mapping[str, bytes],
+    countersignatures: Sequence[Envelope] = (),
+    *,
+    name: str,
+    version: str,
+) -> bytes:
     """A version's files as an OCI image layout in a tar archive."""
+    files = _with(files, countersignatures)
     blobs = {sha256_hex(data): data for data in files.values()}
     layers = [
         {**_descriptor(_FILE_TYPE, files[file]), "annotations": {_TITLE: file}}
@@ -149,19 +168,43 @@ def read_package(path: Path, keyring: KeyRing, *, max_bytes: int = MAX_BYTES) ->
     if METADATA not in files or MANIFEST not in files:
         raise ContractViolation(f"package {path} holds no {METADATA} and {MANIFEST}: no version")
     try:
+        envelopes = _countersignatures(files.pop(COUNTERSIGNATURES, None))
         metadata = ModelMetadata.from_bytes(files[METADATA])
     except AssayError as error:
         raise Tampered(f"package {path}: {error.message}") from None
+    version_of = (metadata.name, metadata.version, sha256_hex(files[MANIFEST]))
+
+    def vouched() -> str | None:
+        return vouched_elsewhere(envelopes, *version_of, metadata.author, keyring)
+
     try:
         version = verified(
-            files, (), metadata.name, metadata.version, sha256_hex(files[MANIFEST]), keyring
+            files, (), *version_of, keyring, vouched=vouched, vouched_for_stranger=vouched
         )
     except Tampered as error:
         raise Tampered(
             f"package {path}: {error.message}",
-            hint="whoever signed it must be trusted here: assay keys trust NAME KEY.pem",
+            hint="whoever signed or countersigned it must be trusted here: "
+            "assay keys trust NAME KEY.pem",
         ) from None
-    return Package(version)
+    return Package(version, envelopes)
+
+
+def _with(files: Mapping[str, bytes], countersignatures: Sequence[Envelope]) -> dict[str, bytes]:
+    if not countersignatures:
+        return dict(files)
+    listed = canonical_bytes([one.to_json() for one in countersignatures])
+    return {**files, COUNTERSIGNATURES: listed}
+
+
+def _countersignatures(data: bytes | None) -> tuple[Envelope, ...]:
+    try:
+        listed = [] if data is None else json.loads(data)
+        if not isinstance(listed, list) or len(listed) > _MOST_COUNTERSIGNATURES:
+            raise Tampered(f"{COUNTERSIGNATURES} is no short list")
+    except (ValueError, RecursionError) as error:
+        raise Tampered(f"{COUNTERSIGNATURES} cannot be read: {error}") from None
+    return tuple(Envelope.from_json(one) for one in listed)
 
 
 def _descriptor(media_type: str, data: bytes) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from assay.domain.instants import Instant
 from assay.domain.versions import InputSchema
 from assay.errors import AssayError, ContractViolation, IncompatibleVersion, Tampered
 from assay.registry.formats import check_files
-from assay.registry.keyring import VERSION, Attestation, KeyRing, RevokedKey
+from assay.registry.keyring import VERSION, Attestation, KeyRing, RevokedKey, UnknownKey
 from assay.registry.metadata import ModelMetadata
 from assay.registry.onnx_check import check_onnx
 from assay.registry.signing import Envelope, Statement
@@ -301,14 +301,21 @@ def verified(
     *,
     at: Instant | None = None,
     vouched: Callable[[], str | None] = lambda: None,
+    vouched_for_stranger: Callable[[], str | None] = lambda: None,
 ) -> VerifiedVersion:
     """A version of which every byte was checked; parameters as for :func:`validate`.
+
+    Parameters
+    ----------
+    vouched_for_stranger: who vouches for the digest of a version from elsewhere, asked when its own
+        key is not known here. What its signature says then binds nobody: the manifest does, by
+        the digest.
 
     Raises
     ------
     Tampered: something is wrong; names the files.
     """
-    signatures = _Signatures(keyring, at, vouched)
+    signatures = _Signatures(keyring, at, vouched, vouched_for_stranger)
     report, attestation = _inspect(files, problems, name, version, digest, signatures)
     if not report.ok or attestation is None:
         first = report.problems[0]
@@ -354,11 +361,15 @@ def log_head_of(signature: bytes, keyring: KeyRing) -> tuple[int, str]:
 
 @dataclass(slots=True)
 class _Signatures:
-    """By whom and when a version may have been signed; ``lost_key`` once its key was revoked."""
+    """By whom and when a version may have been signed.
+
+    ``lost_key`` once its key was found to be revoked, or unknown where somebody else vouches.
+    """
 
     keyring: KeyRing
     at: Instant | None
     vouched: Callable[[], str | None]
+    vouched_for_stranger: Callable[[], str | None] = lambda: None
     lost_key: bool = False
 
 
@@ -403,6 +414,15 @@ def _attest(
                 problems.append(Problem(SIGNATURE, said))
             else:
                 said = f"{said}; {vouched}"
+        except UnknownKey as error:
+            vouched = signatures.vouched_for_stranger()
+            if vouched is None:
+                raise
+            signatures.lost_key = True
+            statement = Statement.from_bytes(envelope.body)
+            who = f"unknown key {envelope.key_id[:12]}"
+            attestation = Attestation(statement, who, envelope.key_id)
+            said = f"{error.message}; {vouched}"
         predicate = attestation.statement.predicate
         stated = (predicate.get("name"), predicate.get("version"))
         if stated != (name, version):

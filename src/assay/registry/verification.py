@@ -12,7 +12,7 @@ from typing import Any
 from assay.domain.instants import Instant, parse
 from assay.errors import AssayError, Refused, Tampered
 from assay.registry.acknowledging import acknowledged_by
-from assay.registry.artifacts import Artifacts
+from assay.registry.artifacts import Artifacts, Place
 from assay.registry.countersigning import vouched_by
 from assay.registry.file_ledger import FileLedger
 from assay.registry.folders import FolderArtifacts
@@ -332,11 +332,15 @@ class _Story:
         for found in artifacts.places():
             digest = self.digests.get((found.name, found.version), "")
             if not digest or (found.digest or digest) != digest:
-                yield LogProblem(
-                    0,
-                    f"version {found.name} {found.version} stands in {artifacts.where}, but was "
-                    "never registered: the log was cut, or somebody put it there",
-                )
+                yield LogProblem(0, never_registered(found, artifacts.where))
+
+
+def never_registered(place: Place, where: str) -> str:
+    """What is said of files of a version that the log has never heard of."""
+    return (
+        f"version {place.name} {place.version} stands in {where}, but was never registered: the "
+        "log was cut, or somebody put it there"
+    )
 
 
 def _export_problems(audit_path: Path, ledger: Ledger) -> Iterator[LogProblem]:

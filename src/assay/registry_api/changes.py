@@ -46,6 +46,7 @@ from assay.registry_api.documents import (
     ToSign,
     ValidationDocument,
 )
+from assay.registry_api.gate import users_of
 from assay.registry_api.once import Answer, RequestStore
 from assay.registry_api.problems import Unacceptable
 from assay.registry_api.reads import (
@@ -159,6 +160,7 @@ class Changes:
 
     def login(self, body: Login) -> Response:
         desk = self._desk
+        users_of(desk)  # a proof counts once: it is not used up where nobody can be let in
         envelope = _envelope(body.envelope, Denial.NO_PROOF)
         proof = check_proof(desk.keyring, envelope, desk.access_layout.audience, desk.clock.now())
         if not self._store.use_proof(proof.nonce, proof.expires_at):

@@ -14,6 +14,10 @@ T = TypeVar("T")
 _AT = "2026-01-15T10:30:00.000000000Z"
 _DIGEST = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 Moment = Field(description="ISO 8601, UTC, to the nanosecond.", examples=[_AT])
+Doubts = Field(
+    description="Who has seen more of the log than there is; empty where nobody has.",
+    examples=[["signed head 000000000029.json names entry 29, but the log ends at 25: cut off"]],
+)
 Digest = Field(description="SHA-256, as 64 hexadecimal digits.", examples=[_DIGEST])
 
 
@@ -53,6 +57,7 @@ class LogHeadDocument(_Document):
     seq: int = Field(examples=[42])
     hash: str = Digest
     timestamp: str | None = Moment
+    doubts: list[str] = Doubts
 
 
 class VersionDocument(_Document):
@@ -113,6 +118,7 @@ class LiveDocument(_Document):
     digest: str | None
     since: str | None
     seq: int | None
+    doubts: list[str] = Doubts
 
 
 class EvidenceDocument(_Document):

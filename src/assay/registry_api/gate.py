@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 from anyio.to_thread import run_sync
 
-from assay.access import AccessDenied, AccessEvent, Caller, Denial
+from assay.access import AccessDenied, AccessEvent, AccessPolicy, Caller, Denial
 from assay.errors import AssayError, ConfigurationError
 from assay.orchestration.desk import Desk
 from assay.registry_api.problems import Unacceptable, code_of, problem, status_of
@@ -82,9 +82,7 @@ class Gate:
         await self._inner(scope, bounded, numbered)
 
     def _recognise(self, authorization: str) -> Caller:
-        policy = self._desk.access
-        if policy is None:
-            raise ConfigurationError("this desk names no users: nobody can be let in")
+        policy = users_of(self._desk)
         kind, _, token = authorization.partition(" ")
         if authorization and kind.lower() != "bearer":
             raise AccessDenied(
@@ -112,6 +110,41 @@ class Gate:
         return counted
 
 
+class NobodyLetIn(Unacceptable):
+    """The list of users is broken or gone, so that nobody can be recognised.
+
+    Whoever asks is a stranger: the answer does not repeat what stands in the file, the record does.
+    """
+
+    def __init__(self, why: str) -> None:
+        super().__init__(
+            503,
+            "users_unreadable",
+            "the desk's list of users cannot be read, so nobody can be let in: nothing was done",
+            hint="on the desk's machine, assay access users says what is wrong with it, and "
+            "assay models rollback works meanwhile",
+        )
+        self.why = why
+
+
+def users_of(desk: Desk) -> AccessPolicy:
+    """The desk's users as they are now.
+
+    Raises
+    ------
+    NobodyLetIn: they cannot be read, or there are none.
+    """
+    try:
+        policy = desk.access
+    except ConfigurationError as error:
+        raise NobodyLetIn(error.message) from error
+    except OSError as error:
+        raise NobodyLetIn(f"it cannot be read: {error.strerror or error!r}") from error
+    if policy is None:
+        raise NobodyLetIn("there is none")
+    return policy
+
+
 def too_large(most: int) -> Unacceptable:
     """What to raise for a body that is too long."""
     return Unacceptable(413, "too_large", f"the body is too large: expected {most} bytes at most")
@@ -120,7 +153,7 @@ def too_large(most: int) -> Unacceptable:
 def record_refusal(desk: Desk, scope: Scope, error: AssayError) -> None:
     """Write a refusal down; not that something which was asked for is absent, or busy now."""
     absent = code_of(error) in {"not_found", "gone"} or status_of(error) == 503
-    if absent and scope["method"] in {"GET", "HEAD"}:
+    if absent and not isinstance(error, NobodyLetIn) and scope["method"] in {"GET", "HEAD"}:
         return
     state = scope.get("state", {})
     caller = state.get("caller")
@@ -130,7 +163,7 @@ def record_refusal(desk: Desk, scope: Scope, error: AssayError) -> None:
         scope["method"],
         scope["path"],
         code_of(error),
-        error.message,
+        f"{error.message}: {error.why}" if isinstance(error, NobodyLetIn) else error.message,
         state.get("request_id", ""),
     )
     if caller is not None:

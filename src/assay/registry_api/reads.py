@@ -17,6 +17,7 @@ from assay.domain.instants import parse, render
 from assay.domain.versions import SemanticVersion, Stage
 from assay.errors import ContractViolation, NotFound
 from assay.orchestration.desk import Desk
+from assay.orchestration.log_doubts import LogDoubts
 from assay.registry import EventType, ModelRegistry, ModelSummary, VersionRecord
 from assay.registry_api.documents import (
     ApprovalsDocument,
@@ -134,6 +135,7 @@ class Reads:
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
+        self._doubts = LogDoubts(desk)
 
     def routes(self) -> tuple[Route, ...]:
         """Method, path, function, and one line about each; fixed paths before variable ones."""
@@ -164,12 +166,10 @@ class Reads:
         return answer(request, caller_of(request).to_json())
 
     def log_head(self, request: Request, registry: Registry) -> Response:
-        latest = registry.latest(1)
-        if not latest:
-            return answer(request, {"seq": 0, "hash": "0" * 64, "timestamp": None})
-        (entry,) = latest
-        head = {"seq": entry.seq, "hash": entry.hash, "timestamp": render(entry.at)}
-        return answer(request, head)
+        head: dict[str, Any] = {"seq": 0, "hash": "0" * 64, "timestamp": None}
+        for entry in registry.latest(1):
+            head = {"seq": entry.seq, "hash": entry.hash, "timestamp": render(entry.at)}
+        return answer(request, {**head, "doubts": list(self._doubts.about(registry))})
 
     def models(
         self,
@@ -219,7 +219,8 @@ class Reads:
         instant = now if at is None else parse(at)
         if instant > now:
             raise ContractViolation(f"at {at} has not come yet: expected {render(now)} or earlier")
-        return answer(request, registry.live_at(name, instant).to_json())
+        live = registry.live_at(name, instant).to_json()
+        return answer(request, {**live, "doubts": list(self._doubts.about(registry, name))})
 
     def versions(
         self,

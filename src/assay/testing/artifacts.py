@@ -120,6 +120,10 @@ class ArtifactsTests:
             ("a_model", "10.0.1"), ("b_model", "1.0.0"), ("b_model", "2.0.0")
         ]  # fmt: skip
         assert all(place.digest in {None, files.digest} for place in places)
+        assert [place for place in places if place.name == "b_model"] == list(
+            artifacts.places("b_model")
+        )
+        assert list(artifacts.places("b")) == []
         assert all(isinstance(place, Place) for place in places)
 
     def test_a_registry_lives_on_it(self, open_artifacts: Open, tmp_path: Path) -> None:

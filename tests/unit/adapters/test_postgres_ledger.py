@@ -2,6 +2,8 @@
 
 import importlib.util
 import os
+import re
+import shutil
 import threading
 from pathlib import Path
 
@@ -17,7 +19,10 @@ from assay.errors import (
 )
 from assay.registry import EventType, FileLedger, ModelRegistry, adopt_log, log_file
 from assay.registry.catalogue import FORMAT
+from assay.registry.desk_mark import FolderMark, Mark, ObjectMark
+from assay.registry.doubts import doubts_about
 from assay.registry.log import EMPTY
+from assay.storage.objects import LocalObjects
 from assay.testing.clocks import FixedClock
 from assay.testing.ledger import Chain, contents, let_happen
 from assay.testing.versions import AUTHOR, make_candidate, make_keys, pass_gates
@@ -347,6 +352,135 @@ def test_a_schema_from_before_desks_were_named_takes_the_next_writers_name(postg
     assert unnamed.is_settled()
     for ledger in (unnamed, mine):
         ledger.close()
+
+
+def marked(url, folder, *, desk="fx", machine="one"):
+    return PostgresLedger(url, desk=desk, mark=FolderMark(folder, machine))
+
+
+def test_a_copied_desk_is_refused_the_schema_of_the_original(postgres_url, tmp_path):
+    original, copy = tmp_path / "original", tmp_path / "copy"
+    first = marked(postgres_url, original)
+    let_happen(first, *Chain().life())
+    before = contents(first)
+    shutil.copytree(original, copy)
+    cloned = marked(postgres_url, tmp_path / "clone")  # the settings without the files
+    for other, words in (
+        (marked(postgres_url, copy), f"{copy} is a copy of one:{original}"),
+        (cloned, f"{tmp_path / 'clone'} is not where they are"),
+    ):
+        with pytest.raises(ConfigurationError, match=re.escape(words)) as caught:
+            other.is_settled()
+        assert "?schema=" in caught.value.hint
+        assert "assay models claim" in caught.value.hint
+        for act in (other.recover, other.rebuild):
+            with other.lock(), pytest.raises(ConfigurationError):
+                act()
+        other.close()
+    assert contents(first) == before
+    # Another machine that mounts the folder elsewhere, one that was renamed, one that came back.
+    assert marked(postgres_url, original, machine="two").is_settled()
+    renamed = original.rename(tmp_path / "renamed")
+    assert marked(postgres_url, renamed).is_settled()
+    shutil.copytree(renamed, original)
+    assert marked(postgres_url, original).is_settled()
+    first.close()
+
+
+def test_a_copy_with_a_schema_of_its_own_is_another_desk(postgres, postgres_url, tmp_path):
+    original, copy = tmp_path / "original", tmp_path / "copy"
+    first = marked(postgres_url, original)
+    let_happen(first, *Chain().life())
+    shutil.copytree(original, copy)
+    own = postgres.url("of_the_copy")
+    second = marked(own, copy)
+    let_happen(second, *Chain().life())
+    assert second.is_settled()
+    with pytest.raises(ConfigurationError, match="is not where they are"):
+        marked(postgres_url, copy).is_settled()
+    first.close()
+    second.close()
+
+
+def test_a_claim_takes_a_schema_over_and_ends_the_former_owners_right(postgres_url, tmp_path):
+    former, moved = tmp_path / "former", tmp_path / "moved"
+    first = marked(postgres_url, former)
+    let_happen(first, *Chain().life())
+    shutil.copytree(former, moved)
+    taken = marked(postgres_url, moved, desk="renamed")
+    with pytest.raises(ConfigurationError, match="of desk 'fx'"):
+        taken.is_settled()
+    number = taken.claim()
+    assert taken.is_settled()
+    assert FolderMark(moved, "one").read() == Mark(number)
+    assert marked(postgres_url, moved, desk="renamed").is_settled()
+    # Whoever has had it open is refused at its next change.
+    with first.lock(), pytest.raises(ConfigurationError, match="of desk 'renamed'"):
+        first.recover()
+    for ledger in (first, taken):
+        ledger.close()
+
+
+def test_a_schema_from_before_files_were_marked_takes_the_next_writers_mark(postgres_url, tmp_path):
+    unmarked = PostgresLedger(postgres_url, desk="fx")
+    let_happen(unmarked, *Chain().life())
+    execute(postgres_url, "ALTER TABLE desk DROP COLUMN number")
+    mine = marked(postgres_url, tmp_path / "mine")
+    assert not mine.is_settled()
+    let_happen(mine)
+    assert mine.is_settled()
+    with pytest.raises(ConfigurationError, match="is not where they are"):
+        marked(postgres_url, tmp_path / "other").is_settled()
+    assert unmarked.is_settled(), "an earlier release asks for the name alone"
+    for ledger in (unmarked, mine):
+        ledger.close()
+
+
+def test_a_mark_whose_writer_died_before_the_schema_had_it_is_taken_by_the_next(
+    postgres_url, tmp_path, monkeypatch
+):
+    dying = marked(postgres_url, tmp_path)
+    with dying.lock():
+        dying._make_log()
+        monkeypatch.setattr(dying, "_change", lambda change: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            dying._claim()
+    left = FolderMark(tmp_path, "one").read()
+    after = marked(postgres_url, tmp_path)
+    let_happen(after)
+    assert FolderMark(tmp_path, "one").read() == left
+    assert execute(postgres_url, "SELECT name, number FROM desk") == [("fx", left.number)]
+    for ledger in (dying, after):
+        ledger.close()
+
+
+def test_a_registry_on_a_server_is_doubted_where_others_have_seen_more(registry):
+    registry.register(make_candidate())
+    assert doubts_about(registry, "fx_vol") == ()
+    (doubt,) = doubts_about(registry, "fx_vol", known=[(2, "f" * 64, "serving.jsonl")])
+    assert str(doubt) == "serving.jsonl names entry 2, but the log ends at 1: cut off"
+
+
+def test_machines_that_share_objects_share_their_mark(postgres_url, tmp_path):
+    bucket = LocalObjects(tmp_path / "bucket")
+    one = PostgresLedger(postgres_url, desk="fx", mark=ObjectMark(bucket))
+    let_happen(one, *Chain().life())
+    two = PostgresLedger(postgres_url, desk="fx", mark=ObjectMark(bucket))
+    assert two.is_settled()
+    other = ObjectMark(LocalObjects(tmp_path / "other"))
+    with pytest.raises(ConfigurationError, match="is not where they are"):
+        PostgresLedger(postgres_url, desk="fx", mark=other).is_settled()
+    for ledger in (one, two):
+        ledger.close()
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b'{"desk":"1"}', b'{"desk":"1","inode":"x"}'])
+def test_a_mark_that_cannot_be_read_says_how_to_make_it_anew(content, tmp_path):
+    (tmp_path / "desk.json").write_bytes(content)
+    with pytest.raises(Tampered, match=r"desk\.json, which says whose files these are") as caught:
+        FolderMark(tmp_path, "one").read()
+    assert caught.value.hint == "assay models claim makes it anew"
+    assert FolderMark(tmp_path, "one").make() == FolderMark(tmp_path, "two").read()
 
 
 def test_a_pooler_that_drops_the_settings_of_a_session_is_refused(postgres_url, monkeypatch):

@@ -125,7 +125,8 @@ BROKEN = "users: [this is no mapping\n"
     "command",
     [
         ("models", "backup", "b"), ("models", "restore", "b"), ("models", "rebuild"),
-        ("models", "adopt"), ("kill", "--reason", "x"), ("kill", "--off", "--reason", "x"),
+        ("models", "adopt"), ("models", "claim"),
+        ("kill", "--reason", "x"), ("kill", "--off", "--reason", "x"),
         ("models", "countersign", "fx_vol", "1.0.0", "--reason", "x"),
         ("audit", "sign", "--reason", "x"), ("audit", "acknowledge", "--reason", "x"),
     ],

@@ -149,6 +149,39 @@ def test_a_desk_moves_its_registry_into_postgresql_and_back(
     assert back.verify_log().ok
 
 
+@pytest.mark.long
+def test_a_copied_desk_takes_a_schema_of_its_own_or_claims_the_one_it_names(
+    shell: Any, desk: Path, tmp_path: Path, postgres: Any, postgres_url: str
+) -> None:
+    def run(folder: Path, *words: str) -> Any:
+        return shell.run("models", *words, "--desk", str(folder))
+
+    original, copy = tmp_path / "original", tmp_path / "copy"
+    shutil.copytree(desk, original, symlinks=True)
+    name_catalogue(original, postgres_url)
+    assert run(original, "adopt", "--as", AUTHOR).returncode == 0
+    shutil.copytree(original, copy, symlinks=True)
+    refused = run(copy, "list")
+    assert refused.returncode == 1
+    assert f"{copy}/data/models is a copy of " in refused.stderr
+    assert "assay models claim" in refused.stderr
+    assert "?schema=NAME" in refused.stderr
+
+    name_catalogue(copy, postgres.url(f"own_{postgres_url[-16:]}"))
+    export = copy / "observability/audit/model_events.jsonl"
+    assert run(copy, "adopt", "--from", str(export), "--as", AUTHOR).returncode == 0
+    assert len(shell.json("models", "list", "--desk", str(copy))) == 3
+    name_catalogue(copy, postgres_url)
+    assert "is not where they are" in run(copy, "list").stderr
+
+    assert shell.json("models", "claim", "--as", AUTHOR, "--desk", str(copy))["desk"] == "commands"
+    assert len(shell.json("models", "list", "--desk", str(copy))) == 3
+    assert "is not where they are" in run(original, "list").stderr
+    name_catalogue(original, "sqlite")
+    refused = run(original, "claim", "--as", AUTHOR)
+    assert (refused.returncode, "nothing is to be claimed" in refused.stderr) == (1, True)
+
+
 def test_a_password_in_the_environment_is_shown_nowhere(
     shell: Any, desk: Path, tmp_path: Path
 ) -> None:

@@ -9,15 +9,27 @@ import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from assay.delivery.countersigning import countersign
 from assay.domain.canonical import canonical_bytes, sha256_hex
 from assay.errors import ContractViolation, NotFound, Tampered
-from assay.registry import Candidate, ModelRegistry
+from assay.registry import Candidate, EventType, KeyRing, ModelRegistry, revoke_key, trust_key
+from assay.registry.countersigning import envelopes_of
+from assay.registry.keyring import PURPOSES
 from assay.registry.packages import oci_layout, read_package, tarball
+from assay.registry.signing import Envelope
 from assay.testing.clocks import FixedClock
-from assay.testing.versions import AUTHOR, make_candidate, make_keys, make_registry
+from assay.testing.versions import (
+    AUTHOR,
+    FIRST_APPROVER,
+    SECOND_APPROVER,
+    make_candidate,
+    make_keys,
+    make_registry,
+)
 
 T0 = 1_700_000_000_000_000_000
 
@@ -68,6 +80,114 @@ def test_a_version_arrives_as_what_it_was_and_its_origin_with_it(
     # The same model is not added again, here or there.
     assert not there.register(package.candidate("1.2.0"), signer=AUTHOR).created
     assert not registry.register(package.candidate("1.4.0"), signer=AUTHOR).created
+
+
+def countersigned(registry: ModelRegistry, by: str) -> dict[str, Any]:
+    """The same version after its author's key was stolen, and somebody vouched for it."""
+    key = registry.keyring.key_of(AUTHOR)
+    assert key is not None
+    revoke_key(registry.keyring.public_dir, key.key_id, "laptop stolen")
+    countersign(registry, "fx_vol", "1.3.0", signer=by, reason="bytes compared")
+    opened = registry.open_version("fx_vol", "1.3.0")
+    entries = registry.history("fx_vol", types=(EventType.COUNTERSIGN,))
+    return {"files": dict(opened.files), "countersignatures": envelopes_of(entries)}
+
+
+@pytest.mark.parametrize("oci", [False, True])
+@pytest.mark.parametrize("knows_the_stolen_key", [False, True])
+def test_a_countersigned_version_is_taken_by_a_desk_that_trusts_who_countersigned_it(
+    registry: ModelRegistry, tmp_path: Path, oci: bool, knows_the_stolen_key: bool
+) -> None:
+    given = countersigned(registry, FIRST_APPROVER)
+    path = tmp_path / "version.tar"
+    path.write_bytes(oci_layout(**given, name="fx_vol", version="1.3.0") if oci
+                     else tarball(**given))  # fmt: skip
+    there = trusting(tmp_path / "there", registry, FIRST_APPROVER, SECOND_APPROVER)
+    if knows_the_stolen_key:
+        key = trust(there, registry, AUTHOR)
+        revoke_key(there.public_dir, key, "stolen where it came from")
+    package = read_package(path, there)
+    assert package.version.files == given["files"]
+    assert f"countersigned by {FIRST_APPROVER} where it came from" in package.version.note
+    other = ModelRegistry(tmp_path / "other", there, FixedClock(T0 + 5))
+    made = other.register(package.candidate("2.0.0"), signer=SECOND_APPROVER)
+    opened = other.open_version("fx_vol", made.version)
+    assert opened.signed_by == SECOND_APPROVER
+    origin = json.loads(opened.files["origin.json"])
+    assert origin["note"] == package.version.note
+    assert [Envelope.from_json(one) for one in origin["countersignatures"]] == list(
+        given["countersignatures"]
+    )
+
+
+def test_a_countersignature_counts_only_by_whom_the_desk_trusts_for_it_and_of_these_bytes(
+    registry: ModelRegistry, tmp_path: Path
+) -> None:
+    given = countersigned(registry, FIRST_APPROVER)
+    path = tmp_path / "version.tar"
+    path.write_bytes(tarball(**given))
+    nobody = trusting(tmp_path / "nobody", registry, SECOND_APPROVER)
+    with pytest.raises(Tampered, match="unknown key") as caught:
+        read_package(path, nobody)
+    assert "countersigned it must be trusted here" in str(caught.value.hint)
+    there = trusting(tmp_path / "there", registry, FIRST_APPROVER)
+    read_package(path, there)
+    # Without it, with one of another version, changed, and by a key that was stolen too.
+    path.write_bytes(tarball(given["files"]))
+    with pytest.raises(Tampered, match="unknown key"):
+        read_package(path, there)
+    registry.register(
+        make_candidate(version="1.4.0", bias=3.0, author=SECOND_APPROVER), signer=SECOND_APPROVER
+    )
+    other = registry.open_version("fx_vol", "1.4.0")
+    mixed = tarball(dict(other.files), given["countersignatures"])
+    path.write_bytes(mixed)
+    with pytest.raises(Tampered, match="unknown key"):
+        read_package(path, there)
+    (good,) = given["countersignatures"]
+    for wrong in (Envelope(good.body, good.key_id, b"x" * 64), Envelope(b"{}", good.key_id, b"")):
+        path.write_bytes(tarball(given["files"], [wrong]))
+        with pytest.raises(Tampered, match="unknown key"):
+            read_package(path, there)
+    for listed in (b"{}", b"[1]", b"[" * 99_999, canonical_bytes([0] * 1_001)):
+        path.write_bytes(tarball({**given["files"], "countersignatures.json": listed}))
+        with pytest.raises(Tampered):
+            read_package(path, there)
+    path.write_bytes(tarball(**given))
+    key = there.key_of(FIRST_APPROVER)
+    assert key is not None
+    revoke_key(there.public_dir, key.key_id, "stolen too")
+    with pytest.raises(Tampered, match="unknown key"):
+        read_package(path, there)
+
+
+def test_an_author_does_not_vouch_for_their_own_version_elsewhere(
+    registry: ModelRegistry, tmp_path: Path
+) -> None:
+    candidate = make_candidate(version="1.4.0", bias=3.0, author=FIRST_APPROVER)
+    registry.register(candidate, signer=AUTHOR)
+    key = registry.keyring.key_of(AUTHOR)
+    assert key is not None
+    revoke_key(registry.keyring.public_dir, key.key_id, "laptop stolen")
+    countersign(registry, "fx_vol", "1.4.0", signer=FIRST_APPROVER, reason="mine")
+    envelopes = envelopes_of(registry.history("fx_vol"))
+    path = tmp_path / "version.tar"
+    path.write_bytes(tarball(dict(registry.open_version("fx_vol", "1.4.0").files), envelopes))
+    with pytest.raises(Tampered, match="unknown key"):
+        read_package(path, trusting(tmp_path / "there", registry, FIRST_APPROVER))
+
+
+def trust(there: KeyRing, registry: ModelRegistry, who: str) -> str:
+    pem = (registry.keyring.public_dir / f"{who}.pem").read_bytes()
+    return trust_key(who, pem, there.public_dir, PURPOSES).key_id
+
+
+def trusting(folder: Path, registry: ModelRegistry, *people: str) -> KeyRing:
+    """Another desk that trusts these people of the first one."""
+    there = KeyRing(folder / "keys", registry.keyring.private_dir)
+    for who in people:
+        trust(there, registry, who)
+    return there
 
 
 @BOTH

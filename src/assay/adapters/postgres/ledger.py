@@ -31,6 +31,7 @@ from assay.adapters.postgres.connection import (
 from assay.adapters.postgres.faults import explain
 from assay.errors import AssayError, ConfigurationError, Conflict, Tampered, Unavailable
 from assay.registry.catalogue import FORMAT, Catalogue
+from assay.registry.desk_mark import DeskMark
 from assay.registry.ledger import applied_head, replay
 from assay.registry.log import EMPTY, Entry, LogHead, chained
 
@@ -83,12 +84,22 @@ class PostgresLedger:
         since it would look like a registry without versions.
     desk: whose registry it is. The schema remembers the first one and is refused to any other,
         whose versions have their files elsewhere; None asks nothing.
+    mark: the number of the desk's files, which the schema remembers too: a copy of a desk has its
+        name. None asks for the name only.
     """
 
-    def __init__(self, url: str, *, former: Path | None = None, desk: str | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        former: Path | None = None,
+        desk: str | None = None,
+        mark: DeskMark | None = None,
+    ) -> None:
         self.address = PostgresAddress.parse(url)
         self._former = former
         self._desk = desk
+        self._mark = mark
         self._is_ours = desk is None
         self._database = PostgresDatabase(self.address)
         self._writer: psycopg.Connection[tuple[Any, ...]] | None = None
@@ -300,39 +311,93 @@ class PostgresLedger:
 
         self._change(make)
 
+    def claim(self) -> str:
+        """Let the schema belong to this desk from now on; the number that both have then.
+
+        For a desk that was renamed or moved, or came back from a copy. The number is a new one:
+        whoever else has the old one is refused from now on.
+
+        Raises
+        ------
+        AssertionError: the ledger was not told which desk this is.
+        """
+        if self._desk is None or self._mark is None:
+            raise AssertionError("a claim without a desk: name it and its mark")
+        with self.lock():
+            self._make_log()
+            number = self._mark.make().number
+            self._change(lambda rows: self._write_owner(rows, number))
+        self._is_ours = True
+        return number
+
     def _belongs_here(self) -> bool:
         """Whether the schema is known to be this desk's; False where it is nobody's yet.
 
         Raises
         ------
-        ConfigurationError: it is another desk's.
+        ConfigurationError: it is another desk's, or a desk's of which this is a copy.
         """
         if self._is_ours:
             return True
-        with self._database.read() as rows:
-            if not rows.execute(self._database.dialect.find_table, ("desk",)).fetchone():
-                return False
-            (name,) = rows.execute("SELECT name FROM desk").fetchone() or (None,)
+        name, number = self._owner()
+        if name is None:
+            return False
         if name != self._desk:
             raise ConfigurationError(
                 f"{self.address} holds the registry of desk {name!r}, this is desk {self._desk!r}",
                 hint="give each desk a schema: ?schema=NAME in registry.catalogue; where a desk "
-                "was renamed, set the name in the table desk of its schema",
+                "was renamed: assay models claim",
             )
+        if self._mark is not None:
+            if number is None:  # written down before files had marks
+                return False
+            self._check_mark(self._mark, number)
         self._is_ours = True
         return True
 
+    def _owner(self) -> tuple[str | None, str | None]:
+        """Name and number of the desk that the schema belongs to, as far as they stand there."""
+        with self._database.read() as rows:
+            if not rows.execute(self._database.dialect.find_table, ("desk",)).fetchone():
+                return None, None
+            # A schema of an earlier release has no column for the number.
+            row = rows.execute("SELECT name, to_jsonb(desk) ->> 'number' FROM desk").fetchone()
+        return row or (None, None)
+
+    def _check_mark(self, mark: DeskMark, number: str) -> None:
+        found = mark.read()
+        if found is not None and (found.number, found.copied_from) == (number, None):
+            return
+        if found is None or found.number != number:
+            other = f"{mark.where} is not where they are"
+        else:
+            other = f"{mark.where} is a copy of {found.copied_from}"
+        raise ConfigurationError(
+            f"{self.address} holds the registry of desk {self._desk!r} and belongs to the files of "
+            f"one place: {other}",
+            hint="give a copy of a desk a schema of its own: ?schema=NAME in registry.catalogue; "
+            "where this desk itself was moved or restored: assay models claim",
+        )
+
     def _claim(self) -> None:
         """Write down whose registry this is, where that is not known yet."""
+        self._is_ours = self._desk is None  # asked again by whoever writes
         if self._belongs_here():
             return
-
-        def claim(rows: PostgresRows) -> None:
-            rows.execute("CREATE TABLE desk (name TEXT NOT NULL)")
-            rows.execute("INSERT INTO desk VALUES (?)", (self._desk,))
-
-        self._change(claim)
+        number = None
+        if self._mark is not None:
+            mark = self._mark.read()
+            # A copy that begins a schema of its own is another desk from now on.
+            known = mark is not None and mark.copied_from is None
+            number = mark.number if mark is not None and known else self._mark.make().number
+        self._change(lambda rows: self._write_owner(rows, number))
         self._is_ours = True
+
+    def _write_owner(self, rows: PostgresRows, number: str | None) -> None:
+        rows.execute("CREATE TABLE IF NOT EXISTS desk (name TEXT NOT NULL)")
+        rows.execute("ALTER TABLE desk ADD COLUMN IF NOT EXISTS number TEXT")
+        rows.execute("DELETE FROM desk")
+        rows.execute("INSERT INTO desk (name, number) VALUES (?, ?)", (self._desk, number))
 
     def _replay(self, applied: LogHead | None) -> LogHead:
         head = EMPTY
