@@ -16,7 +16,7 @@ from assay.errors import (
     Unavailable,
 )
 from assay.registry import EventType, FileLedger, ModelRegistry, adopt_log, log_file
-from assay.registry.catalogue import FORMAT
+from assay.registry.index_layout import FORMAT
 from assay.registry.log import EMPTY
 from assay.testing.clocks import FixedClock
 from assay.testing.ledger import Chain, contents, let_happen
