@@ -288,6 +288,28 @@ def test_workers_end_when_their_supervisor_is_killed(
         until(lambda: refuses(service.port))  # the spare one looks when it has loaded
 
 
+def test_a_supervisor_survives_the_loss_of_its_folder_and_of_the_program(
+    tmp_path: Path, registry: ModelRegistry
+) -> None:
+    assert registry.current("fx_vol") is not None
+    program = tmp_path / "program"
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    program.chmod(0o755)
+    with running(tmp_path) as service:
+        board = (tmp_path / "board").resolve()
+        victim = min(service.workers())
+        elsewhere, away = tmp_path / "elsewhere", tmp_path / "away"
+        board.rename(elsewhere)
+        program.rename(away)
+        os.kill(int(victim), signal.SIGKILL)
+        until(lambda: is_gone(victim))
+        for _ in range(20):
+            assert service.ask("POST", "/inference/predict", {"features": ROW})[0] == 200
+        away.rename(program)
+        elsewhere.rename(board)
+        until(lambda: len(set(service.workers()) - {victim}) == 2)
+
+
 @pytest.mark.long
 def test_a_worker_that_hangs_is_killed_and_replaced(
     tmp_path: Path, registry: ModelRegistry

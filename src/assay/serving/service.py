@@ -166,6 +166,7 @@ class Service:
             open_inference=self._inference.open_inference,
             reads=self._reads,
             target=self._target,
+            record=record,
             board=board,
         )
         paths = self._control.app.openapi()["paths"]
@@ -173,7 +174,7 @@ class Service:
 
     def start(self) -> None:
         """Begin to follow the registry and to write predictions."""
-        self._record.append("started")
+        self._record.note("started")
         self.predictions.start()
         self.reloader.start()
         if self._board is not None:
@@ -187,7 +188,7 @@ class Service:
         self.predictions.stop()
         if self._board is not None:
             self._board.stop()
-        self._record.append("stopped")
+        self._record.note("stopped")
 
     def _follow(self) -> None:
         self._target.look()
