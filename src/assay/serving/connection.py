@@ -28,6 +28,15 @@ from assay.serving.asgi import LATE
 from assay.serving.reception import ARRIVED, REFUSED
 
 _LOOK_SECONDS = 0.25
+_HEAD = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: application/problem+json\r\n"
+    b"connection: close\r\ncontent-length: %d\r\n\r\n%s"
+)
+_HEAD_BODY = (
+    b'{"type":"urn:assay:problem:head-too-large","title":"The head of the request is too large",'
+    b'"status":431,"detail":"the head of the request does not end","found":null,'
+    b'"expected":"at most %d bytes"}'
+)
 _FULL = (
     b"HTTP/1.1 429 Too Many Requests\r\ncontent-type: application/problem+json\r\n"
     b"retry-after: 1\r\nconnection: close\r\ncontent-length: %d\r\n\r\n%s"
@@ -46,6 +55,7 @@ class Gate:
     Attributes
     ----------
     capacity: requests under way. connections: open ones.
+    head_bytes: after which a head that has not ended is refused.
     part_seconds: that a head or a body may take to come whole.
     idle_seconds: that a new connection may say nothing.
     answer_seconds: from a request's arrival until its client has taken the answer.
@@ -54,6 +64,7 @@ class Gate:
 
     capacity: int = 256
     connections: int = 1_024
+    head_bytes: int = 65_536
     part_seconds: float = 10.0
     idle_seconds: float = 75.0
     answer_seconds: float = 60.0
@@ -156,6 +167,7 @@ class Connection(HttpToolsProtocol):
         self._capacity = self._gate.capacity
         self._ticks = self._gate.ticks
         self._flush: Callable[[], None] = lambda: None
+        self._head_size = 0
         self._part: object = None
         self._part_since = 0
 
@@ -170,6 +182,19 @@ class Connection(HttpToolsProtocol):
         joined = JoinedWrites(transport, self.loop)
         self._flush = joined.flush
         super().connection_made(cast("asyncio.Transport", joined))
+
+    def data_received(self, data: bytes) -> None:
+        """Hand what came to the parser, which would keep a head that never ends whole."""
+        super().data_received(data)
+        begun = self.scope
+        if begun is None or "path" in begun:
+            self._head_size = 0
+            return
+        self._head_size += len(data)
+        if self._head_size > self._gate.head_bytes and not self.transport.is_closing():
+            body = _HEAD_BODY % self._gate.head_bytes
+            self.transport.write(_HEAD % (len(body), body))
+            self.transport.close()
 
     def on_headers_complete(self) -> None:
         """Mark a request with the time, and with how many there were if it is too many."""

@@ -33,6 +33,8 @@ from assay.serving.rejections import (
     UNKNOWN_PATH,
     WRONG_METHOD,
     Rejected,
+    defect,
+    too_deep,
 )
 from assay.serving.reloading import Reloader
 from assay.serving.service_record import ServiceRecord
@@ -153,6 +155,8 @@ class ControlPlane:
             (OSError, _on_error),
             (RequestValidationError, _on_invalid),
             (HTTPException, _on_http),
+            (RecursionError, _on_depth),
+            (Exception, _on_defect),
         ):
             app.add_exception_handler(kind, function)
         made = app.openapi
@@ -360,6 +364,14 @@ def _on_error(request: Request, error: Exception) -> Response:
         request,
         Rejected(UNAVAILABLE, words, found="a refusal", expected="a working dependency", hint=hint),
     )
+
+
+def _on_depth(request: Request, _: Exception) -> Response:
+    return _problem(request, too_deep())
+
+
+def _on_defect(request: Request, error: Exception) -> Response:
+    return _problem(request, defect(error))  # the framework raises it again, to be told
 
 
 def _on_invalid(request: Request, error: Exception) -> Response:

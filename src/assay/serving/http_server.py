@@ -35,6 +35,7 @@ class HttpServer(uvicorn.Server):
                 lifespan="on",
                 log_config=None,
                 access_log=False,
+                ws="none",
                 proxy_headers=False,  # who asks is not asked for
                 timeout_keep_alive=75,
                 timeout_graceful_shutdown=GRACE_SECONDS,

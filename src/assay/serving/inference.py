@@ -35,7 +35,7 @@ from assay.serving.predictions import BatchPrediction, Prediction, Question
 from assay.serving.predictor import Predictor
 from assay.serving.reception import REFUSED, REQUEST_ID, Head, Reception
 from assay.serving.refusals import Refusals
-from assay.serving.rejections import KILLED, MANIFEST_MISMATCH, Rejected
+from assay.serving.rejections import KILLED, MANIFEST_MISMATCH, Rejected, too_deep
 from assay.serving.store_reads import StoreReads
 from assay.serving.wire import (
     batch_answer,
@@ -129,6 +129,9 @@ class Inference:
         except Rejected as problem:
             await self._refuse(path, head, problem, send)
             return
+        except RecursionError:
+            await self._refuse(path, head, too_deep(), send)
+            return
         if more:
             await answer(send, 200, content, kind, (REQUEST_ID, head.id), *more)
         else:
@@ -147,7 +150,8 @@ class Inference:
             self._reception.in_time(head)
             made, reply = self.open_inference.infer(model, body, head)
             self._note(made, head, len(made.values))
-        except Rejected as problem:
+        except (Rejected, RecursionError) as error:
+            problem = error if isinstance(error, Rejected) else too_deep()
             body = encode(problem.document() | {"error": problem.message})
             await self._refuse(route, head, problem, send, body)
             return

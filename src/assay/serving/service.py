@@ -30,9 +30,9 @@ from assay.serving.neutral import NEUTRAL, REFUSE
 from assay.serving.open_inference import OpenInference
 from assay.serving.prediction_log import FeedbackLog, PredictionLog
 from assay.serving.predictor import Predictor
-from assay.serving.reception import REQUEST_ID, Reception
+from assay.serving.reception import REQUEST_ID, Head, Reception
 from assay.serving.refusals import Refusals
-from assay.serving.rejections import INTERNAL, WRONG_METHOD, Rejected
+from assay.serving.rejections import WRONG_METHOD, Rejected, defect
 from assay.serving.reloading import Reloader
 from assay.serving.service_record import ServiceRecord
 from assay.serving.store_reads import StoreReads
@@ -220,16 +220,13 @@ class Service:
 
     async def _failed(self, path: str, scope: Scope, error: Exception, send: Send) -> None:
         head = self._reception.read(scope)
+        self._tell(path, scope, head, error)
+        self.metrics.observe(self._route(path), 500, self._ticks() - head.arrived)
+        await refuse(send, defect(error), (REQUEST_ID, head.id))
+
+    def _tell(self, path: str, scope: Scope, head: Head, error: Exception) -> None:
         told = {"route": self._route(path), "request_id": head.id.decode("ascii")}
         _LOG.error("%s %s: a defect", scope["method"], path, exc_info=error, extra={"fields": told})
-        self.metrics.observe(self._route(path), 500, self._ticks() - head.arrived)
-        problem = Rejected(
-            INTERNAL,
-            f"{type(error).__name__} while answering; the server's log tells where",
-            found=type(error).__name__,
-            expected="an answer",
-        )
-        await refuse(send, problem, (REQUEST_ID, head.id))
 
     async def _live(self, receive: Receive, send: Send) -> None:
         """Start and stop with the server."""
@@ -242,7 +239,7 @@ class Service:
 
     async def _other(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
         head = self._reception.read(scope)
-        status = 500
+        status = 0
 
         async def counted(message: MutableMapping[str, Any]) -> None:
             nonlocal status
@@ -263,6 +260,10 @@ class Service:
             await self._control.app(scope, receive, counted)
         except Rejected as problem:
             await refuse(counted, problem)
+        except Exception as error:
+            if not status:
+                raise
+            self._tell(path, scope, head, error)  # the framework has answered
         self.metrics.observe(self._route(path), status, self._ticks() - head.arrived)
 
     def _route(self, path: str) -> str:
