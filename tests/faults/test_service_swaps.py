@@ -10,6 +10,7 @@ import http.client
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -182,8 +183,11 @@ def test_no_answer_of_any_worker_fails_or_mixes_versions_while_they_are_swapped(
         until(lambda: record.read_on() or len(record.loads) == WORKERS)
         processes = {line["process"] for line in record.loads}
         assert len(processes) == WORKERS
+        memory: list[dict[int, float]] = []
         with Load(port, 4) as load:
             for number in range(swaps):
+                if number in {swaps // 2, swaps - 1}:
+                    memory.append({one: memory_of(one) for one in processes})
                 version = ("1.0.0", "2.0.0")[number % 2]
                 before = sum(load.answered.values())
                 swap(registry, version)
@@ -198,11 +202,21 @@ def test_no_answer_of_any_worker_fails_or_mixes_versions_while_they_are_swapped(
         loads = [line["version"] for line in record.loads if line["process"] == process]
         assert loads == ["2.0.0", *(("1.0.0", "2.0.0")[number % 2] for number in range(swaps))]
     assert sorted(record.stopped) == sorted(processes)
+    grown = max(memory[1][one] - memory[0][one] for one in processes)
+    sys.stderr.write(f"memory after half of the swaps {memory[0]}, in the end {memory[1]}\n")
+    assert grown <= 16, memory
     took = times_to_every_worker(registry, record, processes, swaps)
     record_property("swaps", swaps)
     record_property("answers", sum(load.answered.values()))
     record_property("median seconds to the last worker", took[len(took) // 2])
     record_property("longest seconds to the last worker", took[-1])
+
+
+def memory_of(process: int) -> float:
+    """MiB that a process holds; nothing where that cannot be known."""
+    path = Path(f"/proc/{process}/status")
+    found = re.search(r"VmRSS:\s+(\d+)", path.read_text()) if path.exists() else None
+    return int(found[1]) / 1024 if found else 0.0
 
 
 def times_to_every_worker(

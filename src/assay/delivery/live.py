@@ -15,7 +15,7 @@ from pathlib import Path
 from assay.delivery.activation import Activation, activate
 from assay.errors import IncompatibleVersion, Unavailable
 from assay.registry import ModelRegistry
-from assay.registry.deployments import DOORBELL, deployments_of
+from assay.registry.deployments import DOORBELL, Deployments, deployments_of
 from assay.serving import Deployed, LiveModel, Runtime
 
 _ANOTHER = "mount or restore its folder; a server that is to follow another registry is restarted"
@@ -54,6 +54,7 @@ class RegistryLiveSource:
         self._linked = linked
         self._runtime = runtime
         self._known = 0
+        self._folded: dict[str, Deployments] = {}
 
     def pointer(self) -> object:
         """Which ``latest`` links there are: each is replaced atomically by a promotion.
@@ -64,7 +65,7 @@ class RegistryLiveSource:
         if not self._linked:
             registry = self._open_registry()
             return {
-                name: (registry.productions(name), deployments_of(registry, name).last)
+                name: (registry.productions(name), self._deployments(registry, name).last)
                 for name in registry.names()
             }
         try:
@@ -87,7 +88,7 @@ class RegistryLiveSource:
         registry = self._opened()
         found: list[Deployed] = []
         for name in registry.names():
-            now = deployments_of(registry, name)
+            now = self._deployments(registry, name)
             found += [
                 Deployed(name, one.version, one.digest, one.seq) for one in now.shadows.values()
                 if now.canary is None or now.canary.version != one.version
@@ -135,6 +136,12 @@ class RegistryLiveSource:
         if ready.version.digest != record.digest:
             raise IncompatibleVersion(f"{name} {record.version} is not the version in production")
         return _live(registry, ready)
+
+    def _deployments(self, registry: ModelRegistry, name: str) -> Deployments:
+        """Read on from the last answer: a log of years is not gone through at each look."""
+        found = deployments_of(registry, name, self._folded.get(name))
+        self._folded[name] = found
+        return found
 
     def _opened(self) -> ModelRegistry:
         """The registry, unless it is another one than before.
