@@ -72,6 +72,7 @@ def supervise(folder: Path, workers: int, silence: float) -> None:
     with tempfile.TemporaryDirectory() as board:
         (folder / "board").symlink_to(board)
         program = folder / "program"
+        record = ServiceRecord(folder / "serving.jsonl", SystemClock(), process=os.getpid())
         Supervisor(
             [str(program) if program.exists() else sys.executable, __file__, "worker"],
             {"folder": str(folder), "board": board},
@@ -80,6 +81,7 @@ def supervise(folder: Path, workers: int, silence: float) -> None:
             workers=workers,
             monotonic=time.monotonic,
             patience=Patience(silence=silence),
+            ended=lambda process, status: record.note("ended", process=process, status=status),
         ).run(lambda _: say(listening))
     (folder / "supervisor.json").write_text(json.dumps({"ended": True}))
 

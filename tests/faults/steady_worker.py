@@ -86,7 +86,8 @@ def make_service(folder: Path) -> Service:
     return Service(
         Predictor(live, {MANIFEST: Source()}, clock, switch=switch), Fixed(live), switch, record,
         ServiceFiles(folder / "predictions.jsonl", folder / "feedback.jsonl"), clock,
-        lambda: "open", version="0", operation=Operation(),
+        lambda: "open", version="0",
+        operation=Operation(deadline_ms=60_000),  # many are sent at once
     )  # fmt: skip
 
 

@@ -174,12 +174,14 @@ def test_a_worker_killed_under_load_costs_its_requests_in_flight_and_is_replaced
     tmp_path: Path, registry: ModelRegistry, kills: int
 ) -> None:
     assert registry.current("fx_vol") is not None
+    victims: list[int] = []
     with running(tmp_path) as service, Load(service, 4) as load:
         for number in range(1, kills + 1):
             before = set(service.workers())
             counted = service.predicted()
             until(lambda: load.answered > 50 * number)  # noqa: B023 - called at once
             victim = sorted(before)[number % 2]
+            victims.append(int(victim))
             os.kill(int(victim), signal.SIGKILL)
             until(lambda: service.metric("assay_worker_restarts_total") == number)  # noqa: B023
             until(lambda: len(set(service.workers()) - {victim}) == 2)  # noqa: B023
@@ -190,6 +192,8 @@ def test_a_worker_killed_under_load_costs_its_requests_in_flight_and_is_replaced
     loaded = [one["process"] for one in service.recorded() if one["event"] == "loaded"]
     assert started == loaded
     assert len(set(started)) == 2 + kills  # a spare one that never answered records nothing
+    ended = [one for one in service.recorded() if one["event"] == "ended"]
+    assert [(one["process"], one["status"]) for one in ended] == [(one, -9) for one in victims]
     assert service.process.returncode == 0
 
 

@@ -67,6 +67,8 @@ class Supervisor:
     listening: the socket that all accept connections on.
     workers: how many answer.
     monotonic: seconds on a clock that never goes back.
+    ended: told the number of every process that answered and died, and how; it could not say so
+        itself.
 
     Attributes
     ----------
@@ -83,6 +85,7 @@ class Supervisor:
         workers: int,
         monotonic: Callable[[], float],
         patience: Patience | None = None,
+        ended: Callable[[int, int], None] = lambda _process, _status: None,
     ) -> None:
         self._command = list(command)
         self._orders = dict(orders) | {"socket": listening.fileno()}
@@ -91,6 +94,7 @@ class Supervisor:
         self._wanted = workers
         self._monotonic = monotonic
         self._patience = patience or Patience()
+        self._ended = ended
         self._workers: list[_Worker] = []
         self._selector = selectors.DefaultSelector()
         self._stopping = False
@@ -212,6 +216,7 @@ class Supervisor:
             )
         _tell(logging.ERROR, f"worker ended with status {status}", one)
         if one.told:
+            self._ended(one.process.pid, status)
             self.restarts += 1
             self._tell_board(one.process.pid)
         if not one.serving:
