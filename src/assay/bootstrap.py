@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -183,6 +183,19 @@ def open_kill_switch(path: Path) -> KillSwitch:
     serving = load_settings(path, os.environ).serving
     record = ServiceRecord(serving.record, SystemClock(), process=os.getpid())
     return KillSwitch(serving.kill_file, record)
+
+
+def record_ends(path: Path) -> Callable[[int, int], None]:
+    """Writes into the record of the desk in ``path`` that a worker died: its number and status."""
+    from assay.serving import ServiceRecord
+
+    record = ServiceRecord(
+        load_settings(path, os.environ).serving.record,
+        SystemClock(),
+        process=os.getpid(),
+        server=socket.gethostname(),
+    )
+    return lambda process, status: record.note("ended", process=process, status=status)
 
 
 def query_registry(desk: Desk, statement: str) -> SqlAnswer:

@@ -49,7 +49,7 @@ def make_service(folder: Path, board: str | None = None) -> Service:
         record,
         ServiceFiles(folder / "predictions.jsonl", folder / "feedback.jsonl"),
         clock,
-        lambda: "open",
+        lambda: f"{len(source.wanted())} models in production",
         version="0",
         operation=Operation(instance=str(os.getpid())),
         board=None if board is None else WorkerBoard(Path(board), os.getpid()),
@@ -57,6 +57,8 @@ def make_service(folder: Path, board: str | None = None) -> Service:
 
 
 def make(orders: Mapping[str, Any]) -> tuple[Service, Mapping[str, Any]]:
+    print("what the code of a desk prints")
+    print(5)
     return make_service(Path(orders["folder"]), orders["board"]), {"process": os.getpid()}
 
 
@@ -68,14 +70,18 @@ def say(listening: socket.socket) -> None:
 def supervise(folder: Path, workers: int, silence: float) -> None:
     listening = socket.create_server(("127.0.0.1", 0), backlog=2_048)
     with tempfile.TemporaryDirectory() as board:
+        (folder / "board").symlink_to(board)
+        program = folder / "program"
+        record = ServiceRecord(folder / "serving.jsonl", SystemClock(), process=os.getpid())
         Supervisor(
-            [sys.executable, __file__, "worker"],
+            [str(program) if program.exists() else sys.executable, __file__, "worker"],
             {"folder": str(folder), "board": board},
             listening,
             WorkerBoard(Path(board), os.getpid()),
             workers=workers,
             monotonic=time.monotonic,
             patience=Patience(silence=silence),
+            ended=lambda process, status: record.note("ended", process=process, status=status),
         ).run(lambda _: say(listening))
     (folder / "supervisor.json").write_text(json.dumps({"ended": True}))
 

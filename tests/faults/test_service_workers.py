@@ -174,12 +174,14 @@ def test_a_worker_killed_under_load_costs_its_requests_in_flight_and_is_replaced
     tmp_path: Path, registry: ModelRegistry, kills: int
 ) -> None:
     assert registry.current("fx_vol") is not None
+    victims: list[int] = []
     with running(tmp_path) as service, Load(service, 4) as load:
         for number in range(1, kills + 1):
             before = set(service.workers())
             counted = service.predicted()
             until(lambda: load.answered > 50 * number)  # noqa: B023 - called at once
             victim = sorted(before)[number % 2]
+            victims.append(int(victim))
             os.kill(int(victim), signal.SIGKILL)
             until(lambda: service.metric("assay_worker_restarts_total") == number)  # noqa: B023
             until(lambda: len(set(service.workers()) - {victim}) == 2)  # noqa: B023
@@ -190,6 +192,8 @@ def test_a_worker_killed_under_load_costs_its_requests_in_flight_and_is_replaced
     loaded = [one["process"] for one in service.recorded() if one["event"] == "loaded"]
     assert started == loaded
     assert len(set(started)) == 2 + kills  # a spare one that never answered records nothing
+    ended = [one for one in service.recorded() if one["event"] == "ended"]
+    assert [(one["process"], one["status"]) for one in ended] == [(one, -9) for one in victims]
     assert service.process.returncode == 0
 
 
@@ -286,6 +290,28 @@ def test_workers_end_when_their_supervisor_is_killed(
         service.process.kill()
         until(lambda: all(map(is_gone, workers)))
         until(lambda: refuses(service.port))  # the spare one looks when it has loaded
+
+
+def test_a_supervisor_survives_the_loss_of_its_folder_and_of_the_program(
+    tmp_path: Path, registry: ModelRegistry
+) -> None:
+    assert registry.current("fx_vol") is not None
+    program = tmp_path / "program"
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    program.chmod(0o755)
+    with running(tmp_path) as service:
+        board = (tmp_path / "board").resolve()
+        victim = min(service.workers())
+        elsewhere, away = tmp_path / "elsewhere", tmp_path / "away"
+        board.rename(elsewhere)
+        program.rename(away)
+        os.kill(int(victim), signal.SIGKILL)
+        until(lambda: is_gone(victim))
+        for _ in range(20):
+            assert service.ask("POST", "/inference/predict", {"features": ROW})[0] == 200
+        away.rename(program)
+        elsewhere.rename(board)
+        until(lambda: len(set(service.workers()) - {victim}) == 2)
 
 
 @pytest.mark.long

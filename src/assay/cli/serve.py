@@ -100,6 +100,7 @@ def _supervise(
     workers: int,
     killed: bool,
 ) -> None:
+    from assay import bootstrap
     from assay.serving.supervisor import Supervisor
     from assay.serving.worker_board import WorkerBoard
 
@@ -112,6 +113,7 @@ def _supervise(
             WorkerBoard(Path(folder), os.getpid()),
             workers=workers,
             monotonic=time.monotonic,
+            ended=bootstrap.record_ends(Path(orders["desk"])),
         )
         supervisor.run(
             lambda summary: announce(output, listening, summary, workers=workers, killed=killed)

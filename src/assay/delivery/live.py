@@ -13,10 +13,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from assay.delivery.activation import Activation, activate
-from assay.errors import IncompatibleVersion
+from assay.errors import IncompatibleVersion, Unavailable
 from assay.registry import ModelRegistry
-from assay.registry.deployments import DOORBELL, deployments_of
+from assay.registry.deployments import DOORBELL, Deployments, deployments_of
 from assay.serving import Deployed, LiveModel, Runtime
+
+_ANOTHER = "mount or restore its folder; a server that is to follow another registry is restarted"
 
 
 class RegistryLiveSource:
@@ -51,6 +53,8 @@ class RegistryLiveSource:
         self._monotonic = monotonic
         self._linked = linked
         self._runtime = runtime
+        self._known = 0
+        self._folded: dict[str, Deployments] = {}
 
     def pointer(self) -> object:
         """Which ``latest`` links there are: each is replaced atomically by a promotion.
@@ -61,7 +65,7 @@ class RegistryLiveSource:
         if not self._linked:
             registry = self._open_registry()
             return {
-                name: (registry.productions(name), deployments_of(registry, name).last)
+                name: (registry.productions(name), self._deployments(registry, name).last)
                 for name in registry.names()
             }
         try:
@@ -81,10 +85,10 @@ class RegistryLiveSource:
 
     def deployed(self) -> tuple[Deployed, ...]:
         """Every challenger in shadow, and every canary, as the log says."""
-        registry = self._open_registry()
+        registry = self._opened()
         found: list[Deployed] = []
         for name in registry.names():
-            now = deployments_of(registry, name)
+            now = self._deployments(registry, name)
             found += [
                 Deployed(name, one.version, one.digest, one.seq) for one in now.shadows.values()
                 if now.canary is None or now.canary.version != one.version
@@ -109,7 +113,7 @@ class RegistryLiveSource:
 
     def wanted(self) -> Mapping[str, str]:
         """Name -> digest of every version in production that is a model."""
-        registry = self._open_registry()
+        registry = self._opened()
         champions = {name: registry.current(name) for name in registry.names()}
         return {
             name: record.digest
@@ -125,13 +129,44 @@ class RegistryLiveSource:
         NotFound: nothing is in production. Tampered: a file or the promotion does not verify.
         IncompatibleVersion: it does not load or predict.
         """
-        registry = self._open_registry()
+        registry = self._opened()
         record = registry.resolve(name)
         registry.verify_promoted(name, record.version)
         ready = self._activated(registry, name, record.version)
         if ready.version.digest != record.digest:
             raise IncompatibleVersion(f"{name} {record.version} is not the version in production")
         return _live(registry, ready)
+
+    def _deployments(self, registry: ModelRegistry, name: str) -> Deployments:
+        """Read on from the last answer: a log of years is not gone through at each look."""
+        found = deployments_of(registry, name, self._folded.get(name))
+        self._folded[name] = found
+        return found
+
+    def _opened(self) -> ModelRegistry:
+        """The registry, unless it is another one than before.
+
+        A file system that is not mounted any more leaves an empty folder, and a registry that is
+        made there has nothing in production: not what should be followed.
+
+        Raises
+        ------
+        Unavailable: the folder is gone, or its log ends before what was seen of it.
+        """
+        if self._known and self._linked and not Path(self._latest).is_dir():
+            raise Unavailable(
+                f"{self._latest} is gone, and the registry's log had come to entry {self._known}",
+                hint=_ANOTHER,
+            )
+        registry = self._open_registry()
+        last = registry.journal.ledger.head().seq
+        if last < self._known:
+            raise Unavailable(
+                f"the registry's log ends at entry {last}, and had come to entry {self._known}",
+                hint=_ANOTHER,
+            )
+        self._known = last
+        return registry
 
     def _activated(self, registry: ModelRegistry, name: str, version: str) -> Activation:
         """A version as it will be run here: a challenger is compared only with its equals."""

@@ -5,8 +5,9 @@
 3. Where a process ran and the two differ, that is a gap: with its length, and with what the process
    had instead.
 
-A process that was killed wrote no end. It counts as running until it is known to have started
-again, or for ever; :attr:`ServerProcess.heard_at` says when it last said anything.
+A process that was killed wrote no end. A worker's supervisor writes it instead; any other counts as
+running until it is known to have started again, or for ever; :attr:`ServerProcess.heard_at` says
+when it last said anything.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from assay.registry.verification import settle
 from assay.serving.service_record import RecordedLine, read_record
 
 UNSIGNED: Final = "not signed"
+_ENDS: Final = frozenset({"stopped", "ended"})
+"""A process says the first of itself; the second is said of one that was killed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,7 +291,7 @@ def _apply(
         one.loads.append(load)
     elif event == "withdrawn":
         _replace(one, said["model"], at)
-    elif event == "stopped":
+    elif event in _ENDS:
         _end(one, at)
         del running[who]
 

@@ -7,6 +7,7 @@ and its source goes on giving those features, from rows of whatever manifest of 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -92,6 +93,7 @@ class DeskFeatures(FollowedSources):
     def __init__(self, desk: Desk, *, canary: bool) -> None:
         self._desk = desk
         self._canary = canary
+        self._following = threading.Lock()
         self._stamp: object = object()  # unequal to every stamp
         self._store: OnlineStore | None = None
         self._pointers: dict[str, ViewPointer] = {}
@@ -115,6 +117,10 @@ class DeskFeatures(FollowedSources):
         ------
         AssayError: the file, a manifest or the store cannot be read.
         """
+        with self._following:
+            self._follow()
+
+    def _follow(self) -> None:
         active = self._desk.active_manifests
         stamp = active.stamp()
         if stamp == self._stamp:

@@ -7,13 +7,14 @@
 3. Everything that happens is one line of a chained log (:mod:`~assay.registry.log`).
 4. One table (:mod:`~assay.registry.lifecycle`) says which event moves a version where.
 5. The catalogue (:mod:`~assay.registry.catalogue`) is an index over the log, and can be dropped;
-   :mod:`~assay.registry.listing` pages it, :mod:`~assay.registry.index_check` holds it against the
-   log row by row.
+   :mod:`~assay.registry.index_layout` has its tables, :mod:`~assay.registry.listing` pages it,
+   :mod:`~assay.registry.index_check` holds it against the log row by row.
 6. A ledger (:mod:`~assay.registry.ledger`) keeps both: a file and SQLite
    (:mod:`~assay.registry.file_ledger`), or a database in an adapter.
 7. The journal (:mod:`~assay.registry.journal`) changes ledger, folders and links in an order that
    survives being killed at any instant.
-8. :class:`RegistryReader` answers questions about all this, :class:`ModelRegistry` changes it too;
+8. :class:`RegistryReader` answers questions about all this, and about the files of versions
+   (:mod:`~assay.registry.version_files`); :class:`ModelRegistry` changes it too;
    :mod:`~assay.registry.verification` asks whether the record tells the whole story, and
    :mod:`~assay.registry.doubts` asks the same of a few witnesses, quickly, before an answer.
 9. Where the ledger is a database, :mod:`~assay.registry.desk_mark` says which files belong to it.

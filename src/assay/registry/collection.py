@@ -18,9 +18,9 @@ from assay.registry.keyring import check_identity
 from assay.registry.lifecycle import EventType
 from assay.registry.log import Entry
 from assay.registry.model_registry import ModelRegistry
-from assay.registry.reading import collected_error
 from assay.registry.retention import Holding, Inventory, Retention
 from assay.registry.sealed import SealedFiles, as_it_is, verified
+from assay.registry.version_files import collected_error
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,14 +91,22 @@ class Deployments:
         }
 
 
-def deployments_of(registry: ModelRegistry, name: str) -> Deployments:
-    """What runs beside the champion of a model now, as the log says."""
-    return fold(name, registry.history(name, types=(*DEPLOYMENT_EVENTS, *sorted(MOVES))))
+def deployments_of(
+    registry: ModelRegistry, name: str, known: Deployments | None = None
+) -> Deployments:
+    """What runs beside the champion of a model now, as the log says.
+
+    Parameters
+    ----------
+    known: an earlier answer of the same registry; entries up to it are not read again.
+    """
+    state = known or Deployments(name)
+    types = (*DEPLOYMENT_EVENTS, *sorted(MOVES))
+    return fold(state, registry.history(name, types=types, after=state.last))
 
 
-def fold(model: str, entries: Iterable[Entry]) -> Deployments:
-    """The state after entries about one model, oldest first."""
-    state = Deployments(model)
+def fold(state: Deployments, entries: Iterable[Entry]) -> Deployments:
+    """The state after further entries about its model, oldest first."""
     for entry in entries:
         if entry.outcome is EventOutcome.DONE:
             state = replace(_after(state, entry), last=entry.seq)

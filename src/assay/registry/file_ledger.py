@@ -18,8 +18,9 @@ from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 
 from assay.errors import Conflict, Tampered
-from assay.registry.catalogue import Catalogue, Dialect, Rows
+from assay.registry.catalogue import Catalogue
 from assay.registry.chained_file import ChainedFile
+from assay.registry.index_layout import Dialect, Rows
 from assay.registry.ledger import applied_head, replay
 from assay.registry.log import EMPTY, Entry, LogHead, chained
 from assay.storage.files import write_atomic
@@ -39,7 +40,7 @@ def log_file(root: Path) -> Path:
 
 
 class SqliteDatabase:
-    """An SQLite file as the :class:`~assay.registry.catalogue.Database` of a catalogue."""
+    """An SQLite file as the :class:`~assay.registry.index_layout.Database` of a catalogue."""
 
     dialect = SQLITE
 

@@ -13,8 +13,9 @@ from itertools import takewhile
 from typing import Any, TypeAlias
 
 from assay.errors import AssayError, Tampered
-from assay.registry.catalogue import TABLES, Catalogue, Rows
+from assay.registry.catalogue import Catalogue
 from assay.registry.file_ledger import SQLITE
+from assay.registry.index_layout import TABLES, Rows
 from assay.registry.ledger import Ledger
 from assay.registry.log import EMPTY, LogHead
 

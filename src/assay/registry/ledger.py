@@ -5,7 +5,7 @@ the log and in the catalogue, and when it raises, in neither. A file and SQLite 
 order of steps and a recovery (:mod:`~assay.registry.file_ledger`); a database that holds both
 reaches it by a transaction.
 
-Whoever writes another one gives a :class:`~assay.registry.catalogue.Database` to the catalogue,
+Whoever writes another one gives a :class:`~assay.registry.index_layout.Database` to the catalogue,
 whose tables, questions and rules are written once, and keeps lines in order. The conformance suite
 :mod:`assay.testing.ledger` says whether it keeps the promises.
 """
@@ -17,7 +17,8 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from assay.errors import Tampered
-from assay.registry.catalogue import Catalogue, Rows
+from assay.registry.catalogue import Catalogue
+from assay.registry.index_layout import Rows
 from assay.registry.log import Entry, LogHead
 
 

@@ -8,13 +8,12 @@ from typing import Any, Literal
 
 from assay.domain.clock import Clock
 from assay.domain.evidence import Evidence
-from assay.domain.instants import Instant, render
+from assay.domain.instants import Instant
 from assay.domain.verdicts import Outcome, Severity, Verdict
 from assay.domain.versions import SemanticVersion, Stage, check_name
-from assay.errors import Gone, NotFound, Refused, Tampered, did_you_mean
-from assay.registry.artifacts import Artifacts, ReadFiles
+from assay.errors import NotFound, Refused, Tampered, did_you_mean
+from assay.registry.artifacts import Artifacts
 from assay.registry.catalogue import Catalogue, VersionRecord
-from assay.registry.countersigning import vouched_by
 from assay.registry.file_ledger import FileLedger
 from assay.registry.folders import FolderArtifacts
 from assay.registry.journal import Journal
@@ -34,14 +33,9 @@ from assay.registry.records import (
     LiveAnswer,
     evidence_digest,
 )
-from assay.registry.sealed import (
-    ValidationReport,
-    VerifiedVersion,
-    as_it_is,
-    validate,
-    verified,
-)
+from assay.registry.sealed import ValidationReport, VerifiedVersion
 from assay.registry.verification import check_approvals, verify_promotion, verify_registry
+from assay.registry.version_files import VersionFiles
 
 CHAMPION = "champion"
 """The alias of the version in production."""
@@ -92,6 +86,7 @@ class RegistryReader:
             audit_path,
         )  # fmt: skip
         self._catalogue = self._journal.catalogue
+        self._version_files = VersionFiles(self._catalogue, self._journal.artifacts, keyring)
         self._journal.open()
 
     def refresh(self) -> None:
@@ -305,12 +300,7 @@ class RegistryReader:
 
     def validate(self, name: str, version: str) -> ValidationReport:
         """Check every file and the signature of a version; the report names what is wrong."""
-        record = self.get(name, version)
-        files = self._files(record)
-        return validate(
-            *files, name, record.version, record.digest, self.keyring, at=record.registered_at,
-            vouched=lambda: self._vouched(record),
-        )  # fmt: skip
+        return self._version_files.validate(self.get(name, version))
 
     def open_version(self, name: str, version: str) -> VerifiedVersion:
         """A version's verified bytes.
@@ -320,8 +310,7 @@ class RegistryReader:
         Tampered: a file is not what was sealed and signed; the message names it. Or the key that
         signed it was revoked since, and nobody has countersigned it.
         """
-        record = self.get(name, version)
-        return self._open(record, lambda: self._vouched(record))
+        return self._version_files.open(self.get(name, version))
 
     def keep_version(self, name: str, version: str) -> VerifiedVersion:
         """A version's bytes, to be kept, compared or shown, and not to be served.
@@ -329,23 +318,11 @@ class RegistryReader:
         As :meth:`open_version`, but one whose key was revoked since is given as it is, with a
         :attr:`~assay.registry.sealed.VerifiedVersion.note`: its digest is still the log's.
         """
-        record = self.get(name, version)
-        return self._open(record, lambda: self._vouched(record) or as_it_is())
-
-    def _open(self, record: VersionRecord, vouched: Callable[[], str | None]) -> VerifiedVersion:
-        files = self._files(record)
-        return verified(
-            *files, record.name, record.version, record.digest, self.keyring,
-            at=record.registered_at, vouched=vouched,
-        )  # fmt: skip
+        return self._version_files.keep(self.get(name, version))
 
     def countersigned(self, name: str, version: str, promotion: Entry | None = None) -> str | None:
         """Who has countersigned a version, or one promotion of it; None where nobody has."""
-        return self._vouched(self.get(name, version), promotion)
-
-    def _vouched(self, record: VersionRecord, promotion: Entry | None = None) -> str | None:
-        entries = self._catalogue.events(record.name, record.version, (EventType.COUNTERSIGN,))
-        return vouched_by(entries, record.digest, self.keyring, promotion)
+        return self._version_files.vouched(self.get(name, version), promotion)
 
     def is_model(self, record: VersionRecord) -> bool:
         """Whether a version can predict, as it was registered; else it is files of another kind."""
@@ -355,31 +332,15 @@ class RegistryReader:
 
     def is_whole(self, record: VersionRecord) -> bool:
         """Whether every file of a version is there and what was registered."""
-        try:
-            return bool(self.keep_version(record.name, record.version).files)
-        except (NotFound, Tampered):
-            return False
+        return self._version_files.is_whole(record)
 
     def held(self, record: VersionRecord) -> Entry | None:
         """The entry that holds a version's files, None where they are not held."""
-        return self._last_of(record, EventType.HOLD, EventType.RELEASE)
+        return self._version_files.held(record)
 
     def collected(self, record: VersionRecord) -> Entry | None:
         """The entry that collected a version's files, None where they are there."""
-        return self._last_of(record, EventType.COLLECT, EventType.RESTORE)
-
-    def _last_of(self, record: VersionRecord, begins: EventType, ends: EventType) -> Entry | None:
-        events = self._catalogue.events(record.name, record.version, (begins, ends))
-        return events[-1] if events and events[-1].type is begins else None
-
-    def _files(self, record: VersionRecord) -> ReadFiles:
-        try:
-            return self._journal.artifacts.read(record.name, record.version, record.digest)
-        except NotFound:
-            collected = self.collected(record)
-            if collected is None:
-                raise
-            raise collected_error(record, collected) from None
+        return self._version_files.collected(record)
 
     def open_production(self, name: str) -> VerifiedVersion:
         """The version in production, its bytes and the promotion that put it there verified.
@@ -415,7 +376,7 @@ class RegistryReader:
             done[-1],
             record.digest,
             self.keyring,
-            vouched=lambda entry: self._vouched(record, entry),
+            vouched=lambda entry: self._version_files.vouched(record, entry),
             notes=notes,
         )
         if not claim.break_glass:
@@ -524,12 +485,3 @@ class RegistryReader:
     def _champion_digest(self, name: str) -> str:
         champion = self.current(name)
         return champion.digest if champion else ""
-
-
-def collected_error(record: VersionRecord, collected: Entry) -> Gone:
-    """The error of asking for files that were collected."""
-    return Gone(
-        f"the files of {record.name} {record.version} were collected at {render(collected.at)} by "
-        f"{collected.initiated_by} (log entry {collected.seq}): {collected.reason}",
-        hint=f"assay models bring-back {record.name} {record.version} --from BACKUP",
-    )

@@ -212,15 +212,15 @@ class Challengers:
 
     def _tell(self, loaded: Mapping[Deployed, LiveModel], refused: Mapping[str, str]) -> None:
         for one in loaded.keys() - self._loaded.keys():
-            self._record.append(
+            self._record.note(
                 "challenger_loaded", model=one.name, version=one.version, digest=one.digest,
                 share=one.share, revision=one.revision,
             )  # fmt: skip
         for one in self._loaded.keys() - loaded.keys():
-            self._record.append("challenger_withdrawn", model=one.name, version=one.version)
+            self._record.note("challenger_withdrawn", model=one.name, version=one.version)
         for what, why in refused.items():
             if self.refused.get(what) != why:
-                self._record.append("challenger_refused", challenger=what, reason=why)
+                self._record.note("challenger_refused", challenger=what, reason=why)
 
 
 def check_same_manifest(champion: LiveModel, canary: LiveModel) -> None:

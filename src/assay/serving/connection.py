@@ -28,6 +28,15 @@ from assay.serving.reception import ARRIVED, REFUSED
 _LOOK_SECONDS = 0.25
 _CLOSE = (b"connection", b"close")
 _NOTHING = Direct(lambda _: None, lambda *_: None)
+_HEAD = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: application/problem+json\r\n"
+    b"connection: close\r\ncontent-length: %d\r\n\r\n%s"
+)
+_HEAD_BODY = (
+    b'{"type":"urn:assay:problem:head-too-large","title":"The head of the request is too large",'
+    b'"status":431,"detail":"the head of the request does not end","found":null,'
+    b'"expected":"at most %d bytes"}'
+)
 _FULL = (
     b"HTTP/1.1 429 Too Many Requests\r\ncontent-type: application/problem+json\r\n"
     b"retry-after: 1\r\nconnection: close\r\ncontent-length: %d\r\n\r\n%s"
@@ -46,6 +55,7 @@ class Gate:
     Attributes
     ----------
     capacity: requests under way. connections: open ones.
+    head_bytes: after which a head that has not ended is refused.
     part_seconds: that a head or a body may take to come whole.
     idle_seconds: that a new connection may say nothing.
     answer_seconds: from a request's arrival until its client has taken the answer.
@@ -54,6 +64,7 @@ class Gate:
 
     capacity: int = 256
     connections: int = 1_024
+    head_bytes: int = 65_536
     part_seconds: float = 10.0
     idle_seconds: float = 75.0
     answer_seconds: float = 60.0
@@ -101,6 +112,7 @@ class Connection(HttpToolsProtocol):
         self._arrived = 0
         self._held: bytes | None = None  # its body so far
         self._in_head = False
+        self._head_size = 0
         self._messages = 0
         self._seen = (0, False)
         self._seen_at = 0
@@ -123,6 +135,14 @@ class Connection(HttpToolsProtocol):
         super().data_received(data)
         if self._held is not None and not self.transport.is_closing():
             self._take_long_way()  # its body is not whole: somebody has to wait for it
+        if not self._in_head:
+            self._head_size = 0
+            return
+        self._head_size += len(data)  # the parser would keep a head that never ends whole
+        if self._head_size > self._gate.head_bytes and not self.transport.is_closing():
+            body = _HEAD_BODY % self._gate.head_bytes
+            self.transport.write(_HEAD % (len(body), body))
+            self.transport.close()
 
     def on_message_begin(self) -> None:
         """Begin to read a request. uvicorn begins it again where it goes the long way."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI, Request
@@ -15,13 +16,14 @@ from starlette.exceptions import HTTPException
 from assay.domain.clock import Clock
 from assay.domain.instants import render
 from assay.errors import AssayError
-from assay.serving.feature_source import states_of
+from assay.serving.feature_source import SourceState, states_of
 from assay.serving.kill_switch import KillSwitch
 from assay.serving.latency_target import LatencyTarget
 from assay.serving.metrics import CONTENT_TYPE, Metrics, Sample, to_text
 from assay.serving.open_inference import OpenInference
 from assay.serving.open_routes import OpenRoutes
 from assay.serving.openapi import complete, docs_page
+from assay.serving.patient_look import PatientLook
 from assay.serving.prediction_log import FeedbackLog, PredictionLog
 from assay.serving.predictor import Predictor
 from assay.serving.rejections import (
@@ -31,11 +33,17 @@ from assay.serving.rejections import (
     UNKNOWN_PATH,
     WRONG_METHOD,
     Rejected,
+    defect,
+    too_deep,
 )
 from assay.serving.reloading import Reloader
+from assay.serving.service_record import ServiceRecord
 from assay.serving.store_reads import StoreReads
 from assay.serving.wire import encode, read_timestamp
 from assay.serving.worker_board import Said, WorkerBoard
+
+_PATIENCE = 1.0
+"""Seconds that a question about a dependency waits for it."""
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 Reason = Annotated[str, Field(min_length=1, max_length=1_000)]
@@ -75,7 +83,8 @@ class ControlPlane:
     ----------
     registry_state: asked by ``GET /health``; says what the registry is like, or raises.
     version: of the package.
-    reads, target, board: told of in ``GET /health``; no board where this is the only process.
+    reads, target, record, board: told of in ``GET /health``; no board where this is the only
+        process.
     """
 
     def __init__(
@@ -93,6 +102,7 @@ class ControlPlane:
         open_inference: OpenInference,
         reads: StoreReads,
         target: LatencyTarget,
+        record: ServiceRecord,
         board: WorkerBoard | None,
     ) -> None:
         self._open = OpenRoutes(open_inference, predictor, switch, version=version)
@@ -106,7 +116,9 @@ class ControlPlane:
         self._feedback = feedback
         self._metrics = metrics
         self._clock = clock
-        self._registry_state = registry_state
+        self._record = record
+        self._ask_registry = PatientLook(registry_state, seconds=_PATIENCE, what="registry")
+        self._ask_stores = PatientLook(self._stores, seconds=_PATIENCE, what="online store")
         self._version = version
         metrics.ask(self._samples)
         self.app = self._build()
@@ -140,26 +152,25 @@ class ControlPlane:
             app.add_api_route(path, function, methods=["GET"], include_in_schema=False)
         for kind, function in (
             (AssayError, _on_error),
+            (OSError, _on_error),
             (RequestValidationError, _on_invalid),
             (HTTPException, _on_http),
+            (RecursionError, _on_depth),
+            (Exception, _on_defect),
         ):
             app.add_exception_handler(kind, function)
         made = app.openapi
         app.openapi = lambda: complete(made())  # type: ignore[method-assign]
         return app
 
-    # -- routes; plain functions run in a thread, so that a slow disk delays no prediction ---------
+    # -- routes; plain functions run in a thread, so that a slow disk delays no prediction. There
+    # are only so many of those threads: what must be answered whatever else hangs takes none. -----
 
-    def health(self) -> Response:
+    async def health(self) -> Response:
         now = self._clock.now()
         live = self._predictor.live
-        killed = self._switch.observe()
-        states = states_of(self._predictor.sources, now)
-        stores = {key[:12]: state for key, state in states.items()}
-        try:
-            registry = {"ok": True, "detail": self._registry_state()}
-        except (AssayError, OSError) as error:
-            registry = {"ok": False, "detail": str(error)}
+        killed = await asyncio.to_thread(self._switch.observe)
+        stores, registry = await asyncio.gather(self._states(), self._registry())
         store_ok = all(state.reachable for state in stores.values())
         fresh = all(state.fresh for state in stores.values())
         able = killed is None and bool(live.models) and store_ok
@@ -184,9 +195,13 @@ class ControlPlane:
                 "detail": self._predictions.trouble
                 or {"written": self._predictions.written, "dropped": self._predictions.dropped},
             },
+            "record": {
+                "ok": self._record.trouble is None,
+                "detail": self._record.trouble or "written",
+            },
         }
         if self._board is not None:
-            dependencies["workers"] = self._workers(self._board)
+            dependencies["workers"] = await asyncio.to_thread(self._workers, self._board)
         document = {
             "status": "killed" if killed else "ok" if well else "degraded" if able else "down",
             "version": self._version,
@@ -195,6 +210,23 @@ class ControlPlane:
             "killed": None if killed is None else {"by": killed.by, "reason": killed.reason},
         }
         return _json(document, 200 if able else 503)
+
+    async def _registry(self) -> dict[str, Any]:
+        try:
+            return {"ok": True, "detail": await self._ask_registry()}
+        except (AssayError, OSError) as error:
+            return {"ok": False, "detail": str(error)}
+
+    async def _states(self) -> Mapping[str, SourceState]:
+        """How each source of features is; a single entry where that cannot be known."""
+        try:
+            return await self._ask_stores()
+        except (AssayError, OSError) as error:
+            return {"online store": SourceState(reachable=False, fresh=False, detail=str(error))}
+
+    def _stores(self) -> Mapping[str, SourceState]:
+        states = states_of(self._predictor.sources, self._clock.now())
+        return {key[:12]: state for key, state in states.items()}
 
     @staticmethod
     def _workers(board: WorkerBoard) -> dict[str, Any]:
@@ -214,11 +246,11 @@ class ControlPlane:
         models = {one.name: f"{one.label} {one.digest[:12]}" for one in _models(live)}
         return Said(os.getpid(), models, self._reloader.trouble, self._metrics.families())
 
-    def live(self) -> Response:
+    async def live(self) -> Response:
         return _json({"status": "ok"})
 
-    def ready(self) -> Response:
-        killed, live = self._switch.observe(), self._predictor.live
+    async def ready(self) -> Response:
+        killed, live = await asyncio.to_thread(self._switch.observe), self._predictor.live
         ready = killed is None and bool(live.models)
         return _json({"ready": ready, "killed": killed is not None}, 200 if ready else 503)
 
@@ -240,9 +272,9 @@ class ControlPlane:
         return {"view": inputs.view.name, "inputs": list(inputs.view.inputs)}
 
     def reload(self) -> Response:
-        changed = self._reloader.reload()
         if self._board is not None:
-            self._board.ask_to_reload()
+            self._board.ask_to_reload()  # first: what this process refuses, others may be able to
+        changed = self._reloader.reload()
         live = self._predictor.live
         champion = live.models.get(live.champion) if live.champion else None
         return _json(
@@ -265,12 +297,12 @@ class ControlPlane:
         self._metrics.feedback["joined"] += 1
         return _json({"recorded": True, "answers": joined})
 
-    def kill(self, body: Switching) -> Response:
-        done = self._switch.on(by=body.by, reason=body.reason)
+    async def kill(self, body: Switching) -> Response:
+        done = await asyncio.to_thread(self._switch.on, by=body.by, reason=body.reason)
         return _json({"killed": True, "by": done.by, "reason": done.reason})
 
-    def unkill(self, body: Switching) -> Response:
-        self._switch.off(by=body.by, reason=body.reason)
+    async def unkill(self, body: Switching) -> Response:
+        await asyncio.to_thread(self._switch.off, by=body.by, reason=body.reason)
         return _json({"killed": False, "by": body.by, "reason": body.reason})
 
     def metrics(self) -> Response:
@@ -326,12 +358,20 @@ def _problem(request: Request, problem: Rejected) -> Response:
 def _on_error(request: Request, error: Exception) -> Response:
     if isinstance(error, Rejected):
         return _problem(request, error)
-    assert isinstance(error, AssayError)
+    hint = error.hint if isinstance(error, AssayError) else None
+    words = error.message if isinstance(error, AssayError) else str(error)
     return _problem(
         request,
-        Rejected(UNAVAILABLE, error.message, found="a refusal", expected="a working dependency",
-                 hint=error.hint),
-    )  # fmt: skip
+        Rejected(UNAVAILABLE, words, found="a refusal", expected="a working dependency", hint=hint),
+    )
+
+
+def _on_depth(request: Request, _: Exception) -> Response:
+    return _problem(request, too_deep())
+
+
+def _on_defect(request: Request, error: Exception) -> Response:
+    return _problem(request, defect(error))  # the framework raises it again, to be told
 
 
 def _on_invalid(request: Request, error: Exception) -> Response:

@@ -92,6 +92,20 @@ class FeatureSource(Protocol):
 
 
 @runtime_checkable
+class FollowsUse(Protocol):
+    """Sources that change with the manifests in use."""
+
+    def follow(self) -> None:
+        """Take notice of another manifest in use; from any thread.
+
+        Raises
+        ------
+        AssayError: it cannot be read; what was known before stays.
+        """
+        ...
+
+
+@runtime_checkable
 class StatesAtOnce(Protocol):
     """Sources, by what models name, whose rows can be read together."""
 

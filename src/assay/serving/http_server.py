@@ -10,6 +10,7 @@ from functools import partial
 import uvicorn
 
 from assay.serving.connection import Connection, Gate
+from assay.serving.descriptors import room_for
 from assay.serving.service import Service
 
 GRACE_SECONDS = 5
@@ -26,7 +27,7 @@ class HttpServer(uvicorn.Server):
 
     def __init__(self, service: Service, *, started: Callable[[], None] = lambda: None) -> None:
         chosen = service.operation
-        gate = Gate(chosen.capacity, chosen.connections)
+        self._gate = gate = Gate(chosen.capacity, chosen.connections)
         super().__init__(
             uvicorn.Config(
                 service,
@@ -35,6 +36,7 @@ class HttpServer(uvicorn.Server):
                 lifespan="on",
                 log_config=None,
                 access_log=False,
+                ws="none",
                 proxy_headers=False,  # who asks is not asked for
                 timeout_keep_alive=75,
                 timeout_graceful_shutdown=GRACE_SECONDS,
@@ -50,6 +52,7 @@ class HttpServer(uvicorn.Server):
 
     def run_on(self, listening: socket.socket) -> None:
         """Serve until a signal; returns after everything under way has been answered."""
+        self._gate.connections = room_for(self._gate.connections)
         # What is loaded stays. A collector that walks through it stops every request for 0.1 s.
         gc.collect()
         gc.freeze()

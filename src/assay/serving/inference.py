@@ -38,7 +38,7 @@ from assay.serving.predictions import BatchPrediction, Prediction, Question
 from assay.serving.predictor import Predictor
 from assay.serving.reception import REFUSED, REQUEST_ID, Head, Reception
 from assay.serving.refusals import Refusals
-from assay.serving.rejections import KILLED, MANIFEST_MISMATCH, Rejected
+from assay.serving.rejections import KILLED, MANIFEST_MISMATCH, Rejected, too_deep
 from assay.serving.store_reads import StoreReads
 from assay.serving.wire import (
     batch_answer,
@@ -189,7 +189,10 @@ class Inference:
         if self._ticks() > head.deadline:
             raise self._reception.too_late(head)
         route = self.routes.get(path)
-        return self._infer_openly(path, body, head) if route is None else route(body, head)
+        try:
+            return self._infer_openly(path, body, head) if route is None else route(body, head)
+        except RecursionError:
+            raise too_deep() from None
 
     def _refused(self, path: str, head: Head, problem: Rejected) -> Answer:
         """The refusal of a request, counted."""

@@ -30,10 +30,41 @@ class JsonLines(logging.Formatter):
         return json.dumps(document, ensure_ascii=False, default=str)
 
 
+class FewASecond(logging.Filter):
+    """Lets so many records of a second through, and all errors.
+
+    What a client sends must not fill the disk with warnings about it. The next record that is let
+    through says how many were not.
+    """
+
+    def __init__(self, most: int = 20) -> None:
+        super().__init__()
+        self._most = most
+        self._second = 0
+        self._told = 0
+        self._untold = 0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.levelno >= logging.ERROR:
+            return True
+        second = int(record.created)
+        if second != self._second:
+            self._second, self._told = second, 0
+        if self._told == self._most:
+            self._untold += 1
+            return False
+        self._told += 1
+        if self._untold:
+            record.fields = {"untold": self._untold}
+            self._untold = 0
+        return True
+
+
 def log_to(stream: TextIO = sys.stderr, *, level: str = "info") -> None:
     """Write what the service and its HTTP server log to a stream, as lines of JSON."""
     handler = logging.StreamHandler(stream)
     handler.setFormatter(JsonLines())
+    logging.getLogger("uvicorn.error").filters = [FewASecond()]
     for name, least in (("assay", level), ("uvicorn", "warning")):
         logger = logging.getLogger(name)
         logger.handlers = [handler]

@@ -8,6 +8,7 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
+from assay.errors import Unavailable
 from assay.serving.rejections import KILLED, Rejected
 from assay.serving.service_record import ServiceRecord
 from assay.storage.files import sync_directory, write_atomic
@@ -70,30 +71,58 @@ class KillSwitch:
         """The switch as it is now, and a record if it changed since the last look."""
         with self._mutex:
             kill = self._read() if self._is_on() else None
-            if kill is not None and not self._seen:
-                self._seen = True
-                self._record.append("killed", by=kill.by, reason=kill.reason)
-            elif kill is None and self._seen:
-                self._seen = False
-                self._record.append("unkilled", by="a file", reason="the file was removed")
-            return kill
+            changed = self._seen is (kill is None)
+            self._seen = kill is not None
+        # Not while others wait: a request may be among them.
+        if changed and kill is not None:
+            self._record.note("killed", by=kill.by, reason=kill.reason)
+        elif changed:
+            self._record.note("unkilled", by="a file", reason="the file was removed")
+        return kill
 
     def on(self, *, by: str, reason: str) -> Kill:
-        """Switch predictions off, for every process that watches the file."""
+        """Switch predictions off, for every process that watches the file.
+
+        Nothing that goes wrong on the way lets this process go on.
+
+        Raises
+        ------
+        Unavailable: the file cannot be made, so that other processes go on.
+        """
         with self._mutex:
-            self._record.append("killed", by=by, reason=reason)
+            self._started = kill = Kill(by, reason)
             self._seen = True
-            # Even where the file cannot be written, this process stops.
-            self._started = Kill(by, reason)
             document = json.dumps({"by": by, "reason": reason}, ensure_ascii=False)
-            write_atomic(self.path, document.encode("utf-8") + b"\n")
-            self._started = None
-            return Kill(by, reason)
+            try:
+                self._make(document.encode("utf-8") + b"\n")
+                self._started = None
+            except OSError as error:
+                raise Unavailable(
+                    f"{self.path} cannot be made: {error.strerror}; this process predicts nothing "
+                    "any more, others go on",
+                    hint="make the file by hand, or stop the service",
+                ) from error
+            finally:
+                self._record.note("killed", by=by, reason=reason)
+            return kill
+
+    def _make(self, content: bytes) -> None:
+        try:
+            write_atomic(self.path, content)
+        except OSError:
+            # A full disk often has room for a name, and the name is what counts.
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            os.close(os.open(self.path, os.O_WRONLY | os.O_CREAT, 0o644))
 
     def off(self, *, by: str, reason: str) -> None:
-        """Let predictions go on: remove the file and forget a start that asked for it."""
+        """Let predictions go on: remove the file and forget a start that asked for it.
+
+        Raises
+        ------
+        OSError, Unavailable: it cannot be recorded, or the file cannot be removed. Then it stays.
+        """
+        self._record.append("unkilled", by=by, reason=reason)
         with self._mutex:
-            self._record.append("unkilled", by=by, reason=reason)
             self.path.unlink(missing_ok=True)
             if self.path.parent.is_dir():
                 sync_directory(self.path.parent)

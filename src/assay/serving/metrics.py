@@ -1,7 +1,7 @@
 """Counters and latencies in the Prometheus text format, kept by hand: a few dictionaries.
 
 Several processes of one service tell their figures together: each writes its own down, and
-whichever is asked adds them up (:mod:`~assay.serving.worker_figures`).
+whichever is asked adds them up (:mod:`~assay.serving.worker_board`).
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -45,11 +46,12 @@ class OpenRoutes:
     def server(self) -> Response:
         return _json({"name": "assay", "version": self._version, "extensions": list(EXTENSIONS)})
 
-    def live(self) -> Response:
+    async def live(self) -> Response:
         return _json({"live": True})
 
-    def ready(self) -> Response:
-        ready = self._switch.observe() is None and bool(self._predictor.live.models)
+    async def ready(self) -> Response:
+        killed = await asyncio.to_thread(self._switch.observe)
+        ready = killed is None and bool(self._predictor.live.models)
         return _json({"ready": ready}, 200 if ready else 503)
 
     def model(self, model: str) -> Response:

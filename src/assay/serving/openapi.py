@@ -93,11 +93,17 @@ def complete(document: dict[str, Any]) -> dict[str, Any]:
                 },
             }
         }
-    for operations in document["paths"].values():
+    for path, operations in document["paths"].items():
         for operation in operations.values():
             operation["responses"].pop("422", None)
             operation["responses"]["4XX"] = problem
             operation["responses"]["503"] = problem
+            # These say the same either way: whether something is ready.
+            if "health" in path or path.endswith("/ready"):
+                operation["responses"]["503"] = {
+                    "description": "The answer, where predictions are not answered",
+                    "content": operation["responses"]["200"]["content"],
+                }
             operation["responses"]["504"] = problem
     return document
 

@@ -13,6 +13,7 @@ from typing import Any
 from assay.errors import AssayError
 
 _LONGEST = 200
+_DEEPEST = 3
 _WIDEST_INTEGER = 2**53
 
 
@@ -52,6 +53,7 @@ STALE_FEATURES = Kind("stale-features", 409, "The features are older than their 
 INCOMPLETE_FEATURES = Kind("incomplete-features", 409, "A stored feature has no value")
 BATCH_TOO_LARGE = Kind("batch-too-large", 413, "The batch has too many rows")
 BODY_TOO_LARGE = Kind("body-too-large", 413, "The body is too large")
+HEAD_TOO_LARGE = Kind("head-too-large", 431, "The head of the request is too large")
 NO_INSTRUMENTS = Kind("no-instruments", 422, "The request names no instrument")
 TENSOR = Kind("invalid-tensor", 422, "A tensor is not what the model reads, or not what it says")
 ARROW = Kind("invalid-arrow", 422, "The body is no Arrow stream of columns of numbers")
@@ -109,7 +111,27 @@ class Rejected(AssayError):
         return document if self.hint is None else document | {"hint": self.hint}
 
 
-def plain(value: Any) -> Any:
+def too_deep() -> Rejected:
+    """The refusal of a body whose lists or objects stand in each other a thousand times."""
+    return Rejected(
+        MALFORMED_BODY,
+        "the body is nested too deeply to be read",
+        found="lists or objects in each other, many times over",
+        expected="the documented form, which is a few levels deep",
+    )
+
+
+def defect(error: Exception) -> Rejected:
+    """What is told of an error that nobody expected; the log has the rest."""
+    return Rejected(
+        INTERNAL,
+        f"{type(error).__name__} while answering; the server's log tells where",
+        found=type(error).__name__,
+        expected="an answer",
+    )
+
+
+def plain(value: Any, depth: int = 0) -> Any:
     """A value as it may stand in a problem document: short, and JSON on every machine."""
     if value is None or isinstance(value, bool):
         return value
@@ -120,7 +142,9 @@ def plain(value: Any) -> Any:
     if isinstance(value, str):
         return _short(value)
     if isinstance(value, list | tuple):
-        return [plain(item) for item in value[:64]]
+        if depth == _DEEPEST:
+            return f"a list of {len(value)}"
+        return [plain(item, depth + 1) for item in value[:64]]
     if isinstance(value, dict):
         return f"an object with {len(value)} keys"
     return _short(repr(value))

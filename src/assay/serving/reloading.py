@@ -11,6 +11,7 @@ from assay.domain.clock import Clock
 from assay.domain.instants import Instant, render
 from assay.errors import AssayError
 from assay.serving.challengers import Challengers
+from assay.serving.feature_source import FollowsUse
 from assay.serving.kill_switch import KillSwitch
 from assay.serving.live_model import CanaryRoute, LiveModel, LiveModels, LiveSource
 from assay.serving.metrics import Metrics
@@ -23,6 +24,8 @@ _LOG = logging.getLogger("assay.serving")
 WATCH_SECONDS = 0.02
 """How often the pointer is looked at; a look costs some microseconds."""
 _REFRESH_SECONDS = 1.0
+_STOP_SECONDS = 2.0
+_AGAIN_SECONDS = 1.0
 
 
 def load_all(source: LiveSource, champion: str | None) -> LiveModels:
@@ -94,10 +97,21 @@ class Reloader:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the watching."""
+        """End the watching; a registry that hangs is not waited for long."""
         self._stop.set()
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(_STOP_SECONDS)
+
+    def catch_up(self) -> None:
+        """Take notice of whatever changed while this process waited: what features are read, and
+        what is live.
+
+        Raises
+        ------
+        Rejected: as :meth:`reload`.
+        """
+        self._refresh_sources()
+        self.reload()
 
     def reload(self) -> list[LiveModel]:
         """Bring what is live up to what should be; the versions that were exchanged.
@@ -109,12 +123,12 @@ class Reloader:
         with self._mutex:
             try:
                 changed, refused = self._exchange()
-            except AssayError as error:
-                changed, refused = [], [error.message]
+            except (AssayError, OSError) as error:
+                changed, refused = [], [_words(error)]
             self.trouble = "; ".join(refused) or None
             self._metrics.reloads["refused" if refused else "done"] += 1
             if refused:
-                self._record.append("reload_refused", reason=self.trouble)
+                self._record.note("reload_refused", reason=self.trouble)
                 raise Rejected(
                     RELOAD_FAILED,
                     f"{self.trouble}; what was live before goes on answering",
@@ -137,9 +151,9 @@ class Reloader:
             started = self._ticks()
             try:
                 model = self._source.load(name)
-                self._predictor.check_fits(model)
-            except AssayError as error:
-                refused.append(error.message)
+                self._check_fits(model)
+            except (AssayError, OSError) as error:
+                refused.append(_words(error))
                 if old is not None:
                     models[name] = old
                 continue
@@ -155,8 +169,19 @@ class Reloader:
         for model, nanos in changed:
             self._record_load(model, before.models.get(model.name), nanos, ready_at)
         for name in withdrawn:
-            self._record.append("withdrawn", model=name, version=before.models[name].version)
+            self._record.note("withdrawn", model=name, version=before.models[name].version)
         return [model for model, _ in changed], refused
+
+    def _check_fits(self, model: LiveModel) -> None:
+        try:
+            self._predictor.check_fits(model)
+        except AssayError:
+            # Its manifest may have come into use a moment before it.
+            sources = self._predictor.sources
+            if not isinstance(sources, FollowsUse):
+                raise
+            sources.follow()
+            self._predictor.check_fits(model)
 
     def _canaries(
         self, before: LiveModels, models: Mapping[str, LiveModel], refused: list[str]
@@ -173,7 +198,7 @@ class Reloader:
     def _record_load(
         self, model: LiveModel, before: LiveModel | None, nanos: int, ready_at: Instant
     ) -> None:
-        self._record.append(
+        self._record.note(
             "loaded",
             model=model.name,
             version=model.version,
@@ -185,35 +210,56 @@ class Reloader:
             ready_at=render(ready_at),
         )
 
-    def _refresh(self) -> None:
-        asked = [self._follow, *(one.refresh for one in self._predictor.sources.values())]
-        for refresh in asked:
-            try:
-                refresh()
-            except (AssayError, OSError) as error:
-                _LOG.warning("features cannot be refreshed: %s", error)
+    def _refresh_sources(self) -> None:
+        sources = self._predictor.sources
+        if isinstance(sources, FollowsUse):
+            self._try(sources.follow)
+        for one in list(sources.values()):
+            self._try(one.refresh)
+
+    def _try(self, refresh: Callable[[], None]) -> None:
+        try:
+            refresh()
+        except (AssayError, OSError) as error:
+            _LOG.warning("features cannot be refreshed: %s", error)
+        except Exception:  # noqa: BLE001 - features go stale, and that is told; nothing else may end
+            _LOG.exception("features cannot be refreshed: a defect")
 
     def _watch(self) -> None:
         seen: object = object()  # unequal to every pointer: the first look always reloads
         polled = refreshed = monotonic()
+        patience = self._poll_seconds
         while not self._stop.wait(WATCH_SECONDS):
             try:
                 self._switch.observe()
+                self._record.catch_up()
                 if monotonic() - refreshed >= _REFRESH_SECONDS:
                     refreshed = monotonic()
-                    self._refresh()
+                    self._try(self._follow)
+                    self._refresh_sources()
                 pointer = (self._source.pointer(), self._asked())
-                due = monotonic() - polled >= self._poll_seconds
+                due = monotonic() - polled >= patience
                 if pointer == seen and not due:
                     continue
                 # Remembered before loading: what changes meanwhile is seen by the next look. A
-                # version that was refused is tried again by the poll, not fifty times a second.
+                # version that was refused is tried again later, not fifty times a second.
+                patience = min(patience * 2 if due else _AGAIN_SECONDS, self._poll_seconds)
                 seen = pointer
                 polled = monotonic()
+                self.reload()
+                patience = self._poll_seconds
                 if due:
                     self._record.observe()
-                self.reload()
             except Rejected:
                 continue  # recorded, and told by GET /health
             except (AssayError, OSError) as error:
-                self.trouble = str(error)
+                self.trouble = _words(error)
+                seen = object()
+            except Exception as error:  # noqa: BLE001 - see below
+                # Whatever it is, the next version and the next kill must still be noticed.
+                _LOG.exception("watching what is live: a defect")
+                self.trouble = f"{type(error).__name__}: {error}"
+
+
+def _words(error: AssayError | OSError) -> str:
+    return error.message if isinstance(error, AssayError) else str(error)

@@ -36,7 +36,7 @@ from assay.serving.prediction_log import FeedbackLog, PredictionLog
 from assay.serving.predictor import Predictor
 from assay.serving.reception import REQUEST_ID, Head, Reception
 from assay.serving.refusals import Refusals
-from assay.serving.rejections import INTERNAL, WRONG_METHOD, Rejected
+from assay.serving.rejections import WRONG_METHOD, Rejected, defect
 from assay.serving.reloading import Reloader
 from assay.serving.service_record import ServiceRecord
 from assay.serving.store_reads import StoreReads
@@ -169,6 +169,7 @@ class Service:
             open_inference=self._inference.open_inference,
             reads=self._reads,
             target=self._target,
+            record=record,
             board=board,
         )
         paths = self._control.app.openapi()["paths"]
@@ -176,7 +177,7 @@ class Service:
 
     def start(self) -> None:
         """Begin to follow the registry and to write predictions."""
-        self._record.append("started")
+        self._record.note("started")
         self.predictions.start()
         self.reloader.start()
         if self._board is not None:
@@ -190,7 +191,7 @@ class Service:
         self.predictions.stop()
         if self._board is not None:
             self._board.stop()
-        self._record.append("stopped")
+        self._record.note("stopped")
 
     def _follow(self) -> None:
         self._target.look()
@@ -228,15 +229,13 @@ class Service:
             return refusal(self._failed("POST", path, head, error), (REQUEST_ID, head.id))
 
     def _failed(self, method: str, path: str, head: Head, error: Exception) -> Rejected:
+        self._tell(method, path, head, error)
+        self.metrics.observe(self._route(path), 500, self._ticks() - head.arrived)
+        return defect(error)
+
+    def _tell(self, method: str, path: str, head: Head, error: Exception) -> None:
         told = {"route": self._route(path), "request_id": head.id.decode("ascii")}
         _LOG.error("%s %s: a defect", method, path, exc_info=error, extra={"fields": told})
-        self.metrics.observe(self._route(path), 500, self._ticks() - head.arrived)
-        return Rejected(
-            INTERNAL,
-            f"{type(error).__name__} while answering; the server's log tells where",
-            found=type(error).__name__,
-            expected="an answer",
-        )
 
     async def _live(self, receive: Receive, send: Send) -> None:
         """Start and stop with the server."""
@@ -249,7 +248,7 @@ class Service:
 
     async def _other(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
         head = self._reception.read(scope)
-        status = 500
+        status = 0
 
         async def counted(message: MutableMapping[str, Any]) -> None:
             nonlocal status
@@ -270,6 +269,10 @@ class Service:
             await self._control.app(scope, receive, counted)
         except Rejected as problem:
             await refuse(counted, problem)
+        except Exception as error:
+            if not status:
+                raise
+            self._tell(scope["method"], path, head, error)  # the framework has answered
         self.metrics.observe(self._route(path), status, self._ticks() - head.arrived)
 
     def _route(self, path: str) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -12,13 +14,17 @@ from typing import Any, Final, Protocol
 from assay.domain.canonical import canonical_bytes, sha256_hex
 from assay.domain.clock import Clock
 from assay.domain.instants import render
-from assay.errors import ContractViolation
-from assay.storage.files import append_line, drop_torn_tail, last_line
+from assay.errors import AssayError, ContractViolation
+from assay.storage.files import append_lines, drop_torn_tail, last_line
 from assay.storage.locks import FileLock
+
+_LOG = logging.getLogger("assay.serving")
 
 SIGNATURE: Final = "signature"
 _PREVIOUS: Final = "previous"
 _GENESIS: Final = "0" * 64
+_KEPT: Final = 1_000  # lines
+_PATIENCE: Final = 0.25  # seconds
 _STATES: Final = frozenset({"started", "loaded", "withdrawn", "reload_refused", "seen", "stopped"})
 """Events that say what is loaded; each names the end of the registry's log as the server saw it."""
 
@@ -46,6 +52,10 @@ class ServiceRecord:
     ----------
     process: its number. server: the machine it runs on.
     witness: signs lines and says how far the registry's log had come; None for neither.
+
+    Attributes
+    ----------
+    trouble: why nothing can be written now; None while it can.
     """
 
     def __init__(
@@ -63,6 +73,8 @@ class ServiceRecord:
         self._witness = witness
         self._mutex = threading.Lock()
         self._head: Mapping[str, Any] | None = None
+        self._kept: deque[dict[str, Any]] = deque(maxlen=_KEPT)
+        self.trouble: str | None = None
 
     def observe(self) -> None:
         """Write down that the registry's log has gone on since the last line, if it has.
@@ -71,21 +83,67 @@ class ServiceRecord:
         """
         head = None if self._witness is None else self._witness.log_head()
         if head is not None and head != self._head:
-            self.append("seen")
+            self.note("seen")
 
     def append(self, event: str, **fields: Any) -> None:
-        """Write one event with its time and who writes it."""
+        """Write one event with its time and who writes it.
+
+        Raises
+        ------
+        OSError, Unavailable: it cannot be written now.
+        """
+        line = self._line(event, fields)
+        with self._mutex:
+            kept = list(self._kept)
+            self._write([*kept, line])
+            self._forget(len(kept))
+
+    def note(self, event: str, **fields: Any) -> None:
+        """The same for what has happened already and must not be held up by a full disk: a line
+        that cannot be written now is kept, and written with the next one or by :meth:`catch_up`.
+        """
+        self._kept.append(self._line(event, fields))
+        self.catch_up()
+
+    def catch_up(self) -> None:
+        """Write what is kept, if it can be written without waiting long."""
+        if not self._kept or not self._mutex.acquire(timeout=_PATIENCE):
+            return
+        try:
+            kept = list(self._kept)
+            self._write(kept, patience=_PATIENCE)
+            self._forget(len(kept))
+        except (OSError, AssayError) as error:
+            if self.trouble is None:
+                _LOG.warning("%s cannot be written: %s", self._path, error)
+            self.trouble = str(error)
+        finally:
+            self._mutex.release()
+
+    def _forget(self, count: int) -> None:
+        for _ in range(count):
+            self._kept.popleft()
+
+    def _line(self, event: str, fields: Mapping[str, Any]) -> dict[str, Any]:
         line = {"at": render(self._clock.now()), "event": event, **self._who, **fields}
-        witness = self._witness
-        if witness is not None and event in _STATES:
-            line["log_head"] = self._head = witness.log_head()
-        with self._mutex, FileLock(self._path.with_name(self._path.name + ".lock")):
+        if self._witness is not None and event in _STATES:
+            line["log_head"] = self._head = self._witness.log_head()
+        return line
+
+    def _write(self, lines: Iterable[Mapping[str, Any]], patience: float = 30.0) -> None:
+        """Chain, sign and append lines. The caller holds the mutex."""
+        with FileLock(self._path.with_name(self._path.name + ".lock"), patience):
             drop_torn_tail(self._path)
             before = last_line(self._path)
-            line[_PREVIOUS] = sha256_hex(before) if before else _GENESIS
-            if witness is not None:
-                line[SIGNATURE] = witness.sign(sha256_hex(canonical_bytes(line)))
-            append_line(self._path, canonical_bytes(line))
+            made = []
+            for line in lines:
+                chained = {**line, _PREVIOUS: sha256_hex(before) if before else _GENESIS}
+                if self._witness is not None:
+                    chained[SIGNATURE] = self._witness.sign(sha256_hex(canonical_bytes(chained)))
+                before = canonical_bytes(chained)
+                made.append(before)
+            append_lines(self._path, made)
+        self.trouble = None
 
 
 @dataclass(frozen=True, slots=True)

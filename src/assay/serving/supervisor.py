@@ -67,6 +67,8 @@ class Supervisor:
     listening: the socket that all accept connections on.
     workers: how many answer.
     monotonic: seconds on a clock that never goes back.
+    ended: told the number of every process that answered and died, and how; it could not say so
+        itself.
 
     Attributes
     ----------
@@ -83,6 +85,7 @@ class Supervisor:
         workers: int,
         monotonic: Callable[[], float],
         patience: Patience | None = None,
+        ended: Callable[[int, int], None] = lambda _process, _status: None,
     ) -> None:
         self._command = list(command)
         self._orders = dict(orders) | {"socket": listening.fileno()}
@@ -91,6 +94,7 @@ class Supervisor:
         self._wanted = workers
         self._monotonic = monotonic
         self._patience = patience or Patience()
+        self._ended = ended
         self._workers: list[_Worker] = []
         self._selector = selectors.DefaultSelector()
         self._stopping = False
@@ -157,7 +161,14 @@ class Supervisor:
                 _write(one, GO)
         count = self._wanted + spares
         while len(self._workers) < count and self._monotonic() >= self._not_before:
-            self._spawn()
+            try:
+                self._spawn()
+            except OSError as error:
+                if not spares:
+                    raise Unavailable(f"a worker cannot be started: {error}") from error
+                # No process, no memory, no descriptor: those that answer must go on.
+                _LOG.error("a worker cannot be started: %s", error)
+                self._fail()
 
     def _spawn(self) -> None:
         process = subprocess.Popen(  # noqa: S603 - the command is ours
@@ -182,7 +193,7 @@ class Supervisor:
         one.heard = self._monotonic()
         *lines, one.unread = (one.unread + data).split(b"\n")
         for line in lines:
-            said = json.loads(line)
+            said = _said(line)
             if "ready" in said:
                 one.summary = said["ready"]
             elif "serving" in said:
@@ -205,13 +216,17 @@ class Supervisor:
             )
         _tell(logging.ERROR, f"worker ended with status {status}", one)
         if one.told:
+            self._ended(one.process.pid, status)
             self.restarts += 1
             self._tell_board(one.process.pid)
         if not one.serving:
-            # Whatever kept it from loading may keep the next one: not again and again at once.
-            self._failures += 1
-            pause = min(0.1 * 2**self._failures, self._patience.again)
-            self._not_before = self._monotonic() + pause
+            self._fail()
+
+    def _fail(self) -> None:
+        """Whatever kept a worker from loading may keep the next one: not again at once."""
+        self._failures += 1
+        pause = min(0.1 * 2**self._failures, self._patience.again)
+        self._not_before = self._monotonic() + pause
 
     def _forget(self, one: _Worker) -> None:
         self._workers.remove(one)
@@ -225,9 +240,12 @@ class Supervisor:
                 continue
 
     def _tell_board(self, process: int, *, ended: bool = True) -> None:
-        self._board.retire(
-            process if ended else 0, workers=len(self.processes), restarts=self.restarts
-        )
+        try:
+            self._board.retire(
+                process if ended else 0, workers=len(self.processes), restarts=self.restarts
+            )
+        except OSError as error:
+            _LOG.warning("figures of worker %d are lost: %s", process, error)
 
     # -- the end -----------------------------------------------------------------------------------
 
@@ -276,3 +294,15 @@ def _write(one: _Worker, line: bytes) -> None:
 
 def _tell(level: int, what: str, one: _Worker) -> None:
     _LOG.log(level, what, extra={"fields": {"worker": one.process.pid}})
+
+
+def _said(line: bytes) -> dict[str, Any]:
+    """What a worker says in a line; nothing where it is no line of the protocol."""
+    try:
+        said = json.loads(line)
+    except ValueError:
+        said = None
+    if isinstance(said, dict):
+        return said
+    _LOG.warning("a worker said what means nothing here: %s", ascii(line[:200]))
+    return {}

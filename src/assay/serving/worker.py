@@ -44,7 +44,7 @@ def run_worker(make: Callable[[Mapping[str, Any]], Made]) -> int:
     make: makes the service from the orders, which hold what the supervisor was given, and
         ``socket``, the number of the inherited socket.
     """
-    orders_in, out = sys.stdin.buffer, sys.stdout.buffer
+    orders_in, out = sys.stdin.buffer, _way_to_supervisor()
     try:
         orders = json.loads(orders_in.readline())
         listening = socket.socket(fileno=orders["socket"])
@@ -58,7 +58,7 @@ def run_worker(make: Callable[[Mapping[str, Any]], Made]) -> int:
     except KeyboardInterrupt:
         return 130
     with contextlib.suppress(Rejected):  # recorded; what it has goes on, as in other processes
-        service.reloader.reload()  # what became live while it waited
+        service.reloader.catch_up()  # with what changed while it waited
     server = HttpServer(service, started=lambda: _begin(out))
     threading.Thread(target=_follow, args=(orders_in,), daemon=True).start()
     try:
@@ -66,6 +66,14 @@ def run_worker(make: Callable[[Mapping[str, Any]], Made]) -> int:
     except KeyboardInterrupt:
         return 130
     return 0
+
+
+def _way_to_supervisor() -> BinaryIO:
+    """Standard output, kept for this alone: what a desk's code prints goes to standard error."""
+    sys.stdout.flush()
+    out = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    return out
 
 
 def _say(out: BinaryIO, document: Mapping[str, Any]) -> None:

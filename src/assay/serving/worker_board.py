@@ -7,6 +7,7 @@ is folded into those of the supervisor: what it counted stays counted.
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Callable
@@ -14,8 +15,9 @@ from pathlib import Path
 
 import msgspec
 
-from assay.errors import AssayError
 from assay.serving.metrics import Families, Family, merged, without_gauges
+
+_LOG = logging.getLogger("assay.serving")
 
 _PAUSE = 0.25
 _RELOAD = "reload"
@@ -29,6 +31,8 @@ class Said(msgspec.Struct):
     models: dict[str, str]
     trouble: str | None
     figures: Families
+    includes: int = 0
+    """A process that has ended and whose figures are among these."""
 
 
 _decode = msgspec.json.Decoder(Said).decode
@@ -42,6 +46,10 @@ class WorkerBoard:
     ----------
     folder: of this service; readable and writable by its user only.
     process: this process's number.
+
+    Attributes
+    ----------
+    trouble: why this process cannot tell anything; None while it can.
     """
 
     def __init__(self, folder: Path, process: int) -> None:
@@ -50,6 +58,7 @@ class WorkerBoard:
         self._said: Callable[[], Said] | None = None
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
+        self.trouble: str | None = None
 
     def start(self, said: Callable[[], Said]) -> None:
         """Tell what ``said`` gives from now on."""
@@ -67,19 +76,31 @@ class WorkerBoard:
 
     def tell(self) -> None:
         """Tell what this process has to say now."""
-        if self._said is not None:
+        if self._said is None:
+            return
+        try:
             self._write(str(self._process), self._said())
+        except OSError as error:
+            if self.trouble is None:
+                _LOG.warning("the figures of this process cannot be told: %s", error)
+            self.trouble = str(error)
+        else:
+            self.trouble = None
 
     def everyone(self) -> list[Said]:
-        """What every process says, this one's included, and the supervisor's."""
+        """What every process says, this one's included, and the supervisor's.
+
+        A process that ends while this reads is counted once: the supervisor's file, which is read
+        last, names the one that it includes.
+        """
         self.tell()
         found = []
         for path in sorted(self._folder.glob("*.json")):
-            try:
-                found.append(_decode(path.read_bytes()))
-            except (OSError, msgspec.DecodeError):
-                continue  # it ended meanwhile
-        return found
+            one = self._read(path)
+            if one is not None:  # else it ended meanwhile
+                found.append(one)
+        included = {one.includes for one in found}
+        return [one for one in found if one.process == 0 or one.process not in included]
 
     def workers(self) -> list[Said]:
         """What every process says that answers requests."""
@@ -98,9 +119,10 @@ class WorkerBoard:
     def asked_to_reload(self) -> object:
         """Compares unequal after :meth:`ask_to_reload`; costs a look at a file."""
         try:
-            return (self._folder / _RELOAD).stat().st_mtime_ns
+            found = (self._folder / _RELOAD).stat()
         except FileNotFoundError:
             return None
+        return found.st_ino, found.st_mtime_ns
 
     # -- for the supervisor ------------------------------------------------------------------------
 
@@ -120,7 +142,7 @@ class WorkerBoard:
              "Processes that ended and had their place taken by another.", restarts),
         ):  # fmt: skip
             kept[name] = Family(kind, what, {name: value})
-        self._write(_SUPERVISOR, Said(0, {}, None, kept))
+        self._write(_SUPERVISOR, Said(0, {}, None, kept, process))
         (self._folder / f"{process}.json").unlink(missing_ok=True)
 
     @staticmethod
@@ -136,8 +158,8 @@ class WorkerBoard:
         while not self._stop.wait(_PAUSE):
             try:
                 self.tell()
-            except (OSError, AssayError):
-                continue  # a full disk: told when there is room again
+            except Exception:  # noqa: BLE001 - the next figures may be fine
+                _LOG.exception("the figures of this process cannot be told: a defect")
 
     def _write(self, name: str, said: Said) -> None:
         self._write_bytes(f"{name}.json", _encode(said))

@@ -24,7 +24,7 @@ import pytest
 from assay.domain.versions import RISK_MODEL
 from assay.errors import AssayError, Conflict, Refused, Tampered
 from assay.registry import Entry, EventOutcome, EventType, FileLedger, Ledger
-from assay.registry.catalogue import FORMAT
+from assay.registry.index_layout import FORMAT
 from assay.registry.log import EMPTY, GENESIS, LogProblem, walk
 
 SECOND = 1_000_000_000

@@ -18,9 +18,9 @@ from assay.errors import (
     Unavailable,
 )
 from assay.registry import EventType, FileLedger, ModelRegistry, adopt_log, log_file
-from assay.registry.catalogue import FORMAT
 from assay.registry.desk_mark import FolderMark, Mark, ObjectMark
 from assay.registry.doubts import doubts_about
+from assay.registry.index_layout import FORMAT
 from assay.registry.log import EMPTY
 from assay.storage.objects import LocalObjects
 from assay.testing.clocks import FixedClock

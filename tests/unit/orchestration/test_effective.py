@@ -15,7 +15,13 @@ from assay.access import Scope
 from assay.delivery.promotion import break_glass
 from assay.delivery.rollback import rollback
 from assay.errors import Unavailable
-from assay.orchestration.effective import UNSIGNED, effective_at, read_servers, verify_records
+from assay.orchestration.effective import (
+    UNSIGNED,
+    effective_at,
+    loaded_now,
+    read_servers,
+    verify_records,
+)
 from assay.orchestration.witness import RegistryWitness
 from assay.registry.acknowledging import acknowledge_losses
 from assay.registry.keyring import PURPOSES, SERVICE, revoke_key
@@ -155,6 +161,18 @@ def test_a_process_that_was_killed_ends_when_one_of_its_number_begins(world: Wor
     world.server(5).append("started")
     (state,) = effective_at(world.desk, "fx_vol", world.after(1)).servers
     assert (state.load, state.agrees) == (None, False)
+
+
+def test_a_worker_that_was_killed_ends_when_its_supervisor_says_so(world: World) -> None:
+    world.promote("1.0.0")
+    worker = world.server(5)
+    worker.append("started")
+    world.load(worker, "1.0.0")
+    world.after(5)
+    world.server(4).note("ended", process=5, status=-9)
+    later = effective_at(world.desk, "fx_vol", world.after(100))
+    assert (later.servers, later.gaps) == ((), ())
+    assert loaded_now(world.desk) == {}
 
 
 def test_a_withdrawn_model_is_not_loaded_any_more(world: World) -> None:

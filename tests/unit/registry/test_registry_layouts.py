@@ -5,7 +5,7 @@ import sqlite3
 import pytest
 
 from assay.registry import ModelRegistry
-from assay.registry.catalogue import FORMAT
+from assay.registry.index_layout import FORMAT
 from assay.testing.clocks import FixedClock
 from assay.testing.ledger import Chain, contents, let_happen
 from assay.testing.versions import make_keys

@@ -239,6 +239,7 @@ def make_stage(
     rows: Rows | None = None,
     requests: Sequence[RequestInputs] = (),
     board: Any = None,
+    registry_state: Callable[[], str] = lambda: "a registry of a test",
     **operation: Any,
 ) -> Stage:
     shelf = Shelf(*(models or (make_live(),)))
@@ -259,7 +260,7 @@ def make_stage(
         record,
         ServiceFiles(folder / "predictions.jsonl", folder / "feedback.jsonl"),
         clock,
-        lambda: "a registry of a test",
+        registry_state,
         version="0.0.0",
         operation=Operation(
             body_bytes=20_000, queue=queue, feature_log_rate=feature_log_rate, **operation

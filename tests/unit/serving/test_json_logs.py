@@ -10,7 +10,7 @@ import os
 import pytest
 
 from assay.domain.instants import parse
-from assay.serving.json_logs import log_to
+from assay.serving.json_logs import FewASecond, log_to
 
 
 @pytest.fixture
@@ -43,3 +43,19 @@ def test_every_line_is_an_object_with_its_fields_and_its_traceback(stream: io.St
     )  # fmt: skip
     assert parse(first["time"]) > 0
     assert "ZeroDivisionError: why" in second["traceback"]
+
+
+def test_warnings_are_bounded_by_the_second_and_what_was_left_out_is_told() -> None:
+    few = FewASecond(most=3)
+
+    def passes(at: float, level: int = logging.WARNING) -> logging.LogRecord | None:
+        record = logging.LogRecord("uvicorn.error", level, "", 0, "bad", (), None)
+        record.created = at
+        return record if few.filter(record) else None
+
+    assert [passes(10.0 + n / 10) is not None for n in range(5)] == [True, True, True, False, False]
+    assert passes(10.9, logging.ERROR) is not None
+    after = passes(11.0)
+    assert after is not None
+    assert after.fields == {"untold": 2}
+    assert not hasattr(passes(11.1), "fields")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -9,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from assay.serving import KillSwitch, ServiceRecord
+from assay.errors import Unavailable
+from assay.serving import KillSwitch, ServiceRecord, kill_switch, service_record
 from assay.testing.clocks import FixedClock
 
 OK = {"features": [1.0, 2.0, 3.0]}
@@ -105,10 +107,40 @@ def test_this_process_stops_even_where_the_file_cannot_be_written(tmp_path: Path
     record = ServiceRecord(tmp_path / "record.jsonl", FixedClock(0), process=1)
     switch = KillSwitch(tmp_path / "stop" / "KILL", record)
     (tmp_path / "stop").write_text("a file where a folder belongs")
-    with pytest.raises(OSError, match="stop"):
+    with pytest.raises(Unavailable, match="cannot be made: File exists; this process predicts"):
         switch.on(by="ops", reason="stop")
     (tmp_path / "stop").unlink()
     assert switch.observe() is not None
+
+
+def full(*_: Any, **__: Any) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_full_disk_keeps_nobody_from_switching_off_and_the_record_follows(
+    staged: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage, other = staged(), staged()
+    with monkeypatch.context() as patch:
+        patch.setattr(service_record, "append_lines", full)
+        patch.setattr(kill_switch, "write_atomic", full)
+        answer = stage.ask("POST", "/kill", {"by": "ops", "reason": "prices"})
+        assert (answer.status, answer.json()["killed"]) == (200, True)
+        for one in (stage, other):
+            for _ in range(2):
+                problem = one.ask("POST", INFER, OK)
+                assert (problem.status, problem.json()["type"]) == (503, "urn:assay:problem:killed")
+        health = stage.ask("GET", "/health").json()
+        assert "No space left" in health["dependencies"]["record"]["detail"]
+        refused = stage.ask("POST", "/unkill", {"by": "ops", "reason": "done"})
+        assert (refused.status, refused.json()["type"]) == (503, "urn:assay:problem:unavailable")
+    assert stage.ask("POST", "/unkill", {"by": "ops", "reason": "done"}).status == 200
+    assert stage.ask("POST", INFER, OK).status == 200
+    assert stage.ask("GET", "/health").json()["dependencies"]["record"]["ok"]
+    events = [(line["event"], line["by"]) for line in stage.recorded()]
+    assert events[:2] == [("killed", "ops"), ("unkilled", "ops")]
+    assert not [one.problem for one in service_record.read_record(stage.folder / "serving.jsonl")
+                if one.problem]  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from assay.errors import IncompatibleVersion, Tampered, Unavailable
-from assay.serving import Rejected
+from assay.serving import Rejected, reloading
 from assay.serving.reloading import load_all
 
 OK = {"features": [1.0, 2.0, 3.0]}
@@ -128,6 +128,68 @@ def test_a_refused_version_is_not_tried_again_at_every_look(stage: Any, live: An
     with running(stage):
         until(lambda: looks > 10)
     assert stage.shelf.loads == 1
+
+
+def test_a_refused_version_is_tried_again_soon_and_not_only_by_the_poll(
+    stage: Any, live: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reloading, "_AGAIN_SECONDS", 0.02)
+    stage.shelf.put(live(version="2.0.0"))
+    stage.shelf.trouble = Unavailable("the registry is locked")
+    with running(stage):
+        until(lambda: stage.service.reloader.trouble is not None)
+        stage.shelf.trouble = None
+        until(lambda: stage.service.predictor.live.models["fx_vol"].version == "2.0.0")
+        assert stage.service.reloader.trouble is None
+
+
+@pytest.mark.parametrize("asked", ["pointer", "wanted", "load"])
+@pytest.mark.parametrize("defect", [ValueError("what nobody expected"), OSError(5, "of a disk")])
+def test_what_goes_wrong_once_does_not_end_the_watching(
+    stage: Any, live: Any, monkeypatch: pytest.MonkeyPatch, asked: str, defect: Exception
+) -> None:
+    monkeypatch.setattr(reloading, "_AGAIN_SECONDS", 0.02)
+    real, raised = getattr(stage.shelf, asked), []
+
+    def fail(*given: Any) -> Any:
+        if not raised:
+            raised.append(defect)
+            raise defect
+        return real(*given)
+
+    with running(stage):
+        until(lambda: stage.service.metrics.reloads["done"] == 1)
+        setattr(stage.shelf, asked, fail)
+        stage.shelf.put(live(version="2.0.0"))
+        until(lambda: stage.service.predictor.live.models["fx_vol"].version == "2.0.0")
+        stage.switch.path.parent.mkdir()
+        stage.switch.path.write_text("by hand")
+        until(lambda: "killed" in [line["event"] for line in stage.recorded()])
+    assert raised
+
+
+def test_a_model_is_followed_at_once_where_its_manifest_came_into_use_just_before(
+    staged: Any, live: Any, source: Any
+) -> None:
+    class Followed(dict[str, Any]):
+        def follow(self) -> None:
+            self["c" * 64] = source(manifest="c" * 64)
+
+    stage = staged()
+    predictor = stage.service.predictor
+    predictor.sources = Followed(predictor.sources)
+    stage.shelf.put(live(version="2.0.0", manifest="c" * 64))
+    assert [one.version for one in stage.service.reloader.reload()] == ["2.0.0"]
+
+
+def test_whoever_waited_reads_the_features_of_now_and_not_of_when_it_was_loaded(
+    stage: Any, live: Any
+) -> None:
+    stage.shelf.put(live(version="2.0.0"))
+    before = stage.rows.refreshed
+    stage.service.reloader.catch_up()
+    assert stage.rows.refreshed == before + 1
+    assert stage.service.predictor.live.models["fx_vol"].version == "2.0.0"
 
 
 def test_nothing_starts_on_a_version_that_is_refused(stage: Any) -> None:

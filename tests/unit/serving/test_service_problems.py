@@ -253,6 +253,52 @@ def test_every_kind_of_problem_is_documented_on_the_page(stage: Any) -> None:
     assert "https://" not in page
 
 
+DEEP = [b"[" * depth + b"]" * depth for depth in (600, 1_500, 9_000)]
+DEEP += [b'{"a":' * depth + b"1" + b"}" * depth for depth in (600, 1_500, 2_900)]
+
+
+@pytest.mark.parametrize(
+    ("path", "form"),
+    [
+        *((path, b"%b") for path in ("/predict", "/inference/predict", "/inference/batch",
+                                     "/v2/models/fx_vol/infer", "/feedback", "/kill")),
+        ("/predict", b'{"instrument": %b}'),
+        ("/predict", b'{"instrument": "USD_SGD", "request": %b}'),
+        ("/predict", b'{"instruments": ["USD_SGD"], "requests": %b}'),
+        ("/predict", b'{"instrument": "USD_SGD", "unknown": %b}'),
+        ("/inference/predict", b'{"features": {"ret_1": %b}}'),
+        ("/inference/batch", b'{"batch": [%b]}'),
+        ("/v2/models/fx_vol/infer", b'{"inputs": [], "parameters": %b}'),
+        ("/v2/models/fx_vol/infer",
+         b'{"inputs": [{"name": "x", "shape": [1, 3], "datatype": "FP64", "data": %b}]}'),
+        ("/feedback", b'{"instrument": %b}'),
+        ("/kill", b'{"by": "a", "reason": %b}'),
+    ],
+)  # fmt: skip
+def test_a_deeply_nested_body_is_refused_with_one_problem_document(
+    stage: Any, path: str, form: bytes
+) -> None:
+    for deep in DEEP:
+        answer = stage.ask("POST", path, form % deep)
+        assert 400 <= answer.status < 500, (len(deep), deep[:1])
+        assert answer.json()["status"] == answer.status
+    assert stage.ask("POST", "/inference/predict", {"features": OK}).status == 200
+
+
+def test_a_defect_behind_the_framework_is_one_problem_document_with_the_id(
+    stage: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: Any, **__: Any) -> Any:
+        raise ZeroDivisionError("a secret")
+
+    monkeypatch.setattr(stage.service.reloader, "reload", fail)
+    answer = stage.ask("POST", "/model/reload", {}, more={"X-Request-Id": "me"})
+    assert (answer.status, answer.json()["type"]) == (500, "urn:assay:problem:internal-error")
+    assert answer.headers["x-request-id"] == "me"
+    assert b"secret" not in answer.body
+    assert "ZeroDivisionError" in caplog.text
+
+
 def test_a_defect_is_a_problem_document_too_and_tells_no_secrets(stage: Any) -> None:
     def broken(*_: Any, **__: Any) -> Any:
         raise ZeroDivisionError("/secret/path")

@@ -48,6 +48,39 @@ def test_what_a_process_counted_stays_counted_after_its_end(tmp_path: Path) -> N
     assert {one.process for one in second.workers()} == {12}
 
 
+def test_a_process_that_ends_while_figures_are_read_is_counted_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader, dying, keeper = (WorkerBoard(tmp_path, number) for number in (12, 11, 10))
+    for board, one in ((reader, said(12, 4, 2)), (dying, said(11, 3, 5))):
+        board._said = lambda one=one: one
+        board.tell()
+    seen = []
+    real = Path.unlink
+
+    def unlink(path: Path, **options: Any) -> None:
+        seen.append(reader.figures()["a_total"].values)  # between the two steps
+        real(path, **options)
+
+    monkeypatch.setattr(Path, "unlink", unlink)
+    keeper.retire(11, workers=1, restarts=1)
+    assert [*seen, reader.figures()["a_total"].values] == [{'a_total{route="/x"}': 7}] * 2
+
+
+def test_figures_are_told_and_health_is_answered_where_the_folder_is_gone(
+    staged: Any, tmp_path: Path
+) -> None:
+    stage = staged(board=WorkerBoard(tmp_path / "gone", 7))
+    stage.service.start()
+    try:
+        assert stage.ask("GET", "/health").status == 200
+        assert stage.ask("GET", "/metrics").status == 200
+        assert stage.ask("POST", "/model/reload", {}).status == 503
+        assert stage.ask("POST", "/inference/predict", {"features": [1.0, 2.0, 3.0]}).status == 200
+    finally:
+        stage.service.stop()
+
+
 def test_a_file_that_is_half_written_is_left_out(tmp_path: Path) -> None:
     board = WorkerBoard(tmp_path, 11)
     (tmp_path / "12.json").write_text('{"process": 1')

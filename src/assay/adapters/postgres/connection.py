@@ -15,7 +15,7 @@ import psycopg
 from assay.adapters.postgres.address import PostgresAddress
 from assay.adapters.postgres.faults import explain
 from assay.errors import ConfigurationError, Unavailable
-from assay.registry.catalogue import Dialect, Rows
+from assay.registry.index_layout import Dialect, Rows
 
 OLDEST = 120_000
 """The oldest server, as it numbers itself."""
@@ -119,7 +119,7 @@ def check_server(connection: psycopg.Connection[tuple[Any, ...]], address: Postg
 
 
 class PostgresDatabase:
-    """One schema as the :class:`~assay.registry.catalogue.Database` of a catalogue.
+    """One schema as the :class:`~assay.registry.index_layout.Database` of a catalogue.
 
     It keeps one connection for reading, which threads take in turn; a process that was forked
     opens its own.

@@ -30,8 +30,9 @@ from assay.adapters.postgres.connection import (
 )
 from assay.adapters.postgres.faults import explain
 from assay.errors import AssayError, ConfigurationError, Conflict, Tampered, Unavailable
-from assay.registry.catalogue import FORMAT, Catalogue
+from assay.registry.catalogue import Catalogue
 from assay.registry.desk_mark import DeskMark
+from assay.registry.index_layout import FORMAT
 from assay.registry.ledger import applied_head, replay
 from assay.registry.log import EMPTY, Entry, LogHead, chained
 
