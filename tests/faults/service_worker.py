@@ -71,7 +71,7 @@ def supervise(folder: Path, workers: int, silence: float) -> None:
         Supervisor(
             [sys.executable, __file__, "worker"],
             {"folder": str(folder), "board": board},
-            listening,
+            [listening],
             WorkerBoard(Path(board), os.getpid()),
             workers=workers,
             monotonic=time.monotonic,

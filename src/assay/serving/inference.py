@@ -29,7 +29,7 @@ from assay.serving.live_model import LiveModel
 from assay.serving.metrics import Metrics
 from assay.serving.neutral import HEADER as NEUTRAL_HEADER
 from assay.serving.neutral import NeutralAnswer
-from assay.serving.open_inference import OpenInference
+from assay.serving.open_inference import OpenInference, predict_read
 from assay.serving.prediction_log import PredictionLog
 from assay.serving.predictions import BatchPrediction, Prediction, Question
 from assay.serving.predictor import Predictor
@@ -159,11 +159,25 @@ class Inference:
         self, route: str, head: Head, problem: Rejected, send: Send, body: bytes | None = None
     ) -> None:
         await refuse(send, problem, (REQUEST_ID, head.id), body=body)
+        self.count_refusal(route, head, problem)
+
+    def count_refusal(self, route: str, head: Head, problem: Rejected) -> None:
+        """Count a request that was refused, and tell of it."""
         if problem.kind is MANIFEST_MISMATCH:
             self._metrics.mismatches[route] += 1
         taken = self._ticks() - head.arrived
         self._metrics.observe(route, problem.kind.status, taken)
         self._refusals.tell(route, head.id, problem, taken)
+
+    def note(self, made: BatchPrediction, head: Head) -> None:
+        """Count predictions that another face of the service answers with, and have them written
+        down.
+
+        Raises
+        ------
+        Rejected: they are late.
+        """
+        self._note(made, head, len(made.values))
 
     async def _read_on(self, asked: Asked, head: Head) -> Reply:
         rows = await self._reads.rows(asked.question, head)
@@ -281,10 +295,10 @@ class Inference:
     def _arrow(self, body: bytes, head: Head) -> Reply:
         """A batch as an Arrow stream; answered with one, whose model is named in headers."""
         name = head.headers.get(MODEL_HEADER, b"champion").decode("latin-1")
-        self._predictor.check_switch()
-        columns = self._predictor.live.find(name).schema.names
-        rows = read_stream(body, columns, self._predictor.limits.batch_rows)
-        made = self._predictor.predict_batch(rows, model=name, manifest=head.manifest)
+        made = predict_read(
+            self._predictor, name, head.manifest,
+            lambda model, most: read_stream(body, model.schema.names, most),
+        )  # fmt: skip
         self._note(made, head, len(made.values))
         more = ((MODEL_HEADER, made.model.name.encode()),
                 (VERSION_HEADER, made.model.label.encode()))  # fmt: skip

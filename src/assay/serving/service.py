@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from time import perf_counter_ns
 from typing import Any
@@ -27,7 +28,7 @@ from assay.serving.latency_target import LatencyTarget
 from assay.serving.live_model import LiveSource
 from assay.serving.metrics import Metrics
 from assay.serving.neutral import NEUTRAL, REFUSE
-from assay.serving.open_inference import OpenInference
+from assay.serving.open_inference import GRPC_INFER, OpenInference
 from assay.serving.prediction_log import FeedbackLog, PredictionLog
 from assay.serving.predictor import Predictor
 from assay.serving.reception import REQUEST_ID, Reception
@@ -36,6 +37,8 @@ from assay.serving.rejections import INTERNAL, WRONG_METHOD, Rejected
 from assay.serving.reloading import Reloader
 from assay.serving.service_record import ServiceRecord
 from assay.serving.store_reads import StoreReads
+from assay.serving.traced_inference import TracedInference
+from assay.serving.tracing import Tracing
 from assay.serving.worker_board import WorkerBoard
 
 _LOG = logging.getLogger("assay.serving")
@@ -97,6 +100,7 @@ class Service:
     version: of the package.
     board: what the processes of one service know of each other; None for the only one.
     follow: called about once a second; see :class:`~assay.serving.reloading.Reloader`.
+    tracing: keeps a span of each prediction request; None for none.
     """
 
     def __init__(
@@ -114,8 +118,11 @@ class Service:
         board: WorkerBoard | None = None,
         ticks: Callable[[], int] = perf_counter_ns,
         follow: Callable[[], None] = lambda: None,
+        tracing: Tracing | None = None,
     ) -> None:
         self.operation = chosen = operation or Operation()
+        self.version = version
+        self.tracing = tracing
         self.predictor = predictor
         self.metrics = Metrics()
         self.predictions = PredictionLog(
@@ -138,19 +145,20 @@ class Service:
         self._followed = follow
         self._record = record
         self._board = board
-        self._ticks = ticks
-        self._reception = Reception(chosen.instance, deadline_ms=chosen.deadline_ms, ticks=ticks)
-        self._reads = StoreReads(self._reception, threads=chosen.store_threads, ticks=ticks)
-        self._inference = Inference(
-            predictor, self.predictions, self.metrics, self._reception, self._reads,
+        self.ticks = ticks
+        self.reception = Reception(chosen.instance, deadline_ms=chosen.deadline_ms, ticks=ticks)
+        self._reads = StoreReads(self.reception, threads=chosen.store_threads, ticks=ticks)
+        answering = Inference if tracing is None else partial(TracedInference, tracing)
+        self.inference = answering(
+            predictor, self.predictions, self.metrics, self.reception, self._reads,
             Refusals(ticks=ticks),
             body_bytes=chosen.body_bytes, neutral=chosen.kill_policy == NEUTRAL, ticks=ticks,
             shadows=self.shadows,
         )  # fmt: skip
-        self._hot = frozenset(self._inference.routes)
+        self._hot = frozenset(self.inference.routes)
         self._is_infer = OpenInference.is_infer
         self._target = LatencyTarget(
-            self.metrics, (*sorted(self._hot), OpenInference.infer_route),
+            self.metrics, (*sorted(self._hot), OpenInference.infer_route, GRPC_INFER),
             milliseconds=chosen.p99_ms, ticks=ticks,
         )  # fmt: skip
         self._control = ControlPlane(
@@ -163,7 +171,7 @@ class Service:
             clock,
             registry_state,
             version=version,
-            open_inference=self._inference.open_inference,
+            open_inference=self.inference.open_inference,
             reads=self._reads,
             target=self._target,
             board=board,
@@ -185,6 +193,8 @@ class Service:
         self._reads.close()
         self.shadows.stop()
         self.predictions.stop()
+        if self.tracing is not None:
+            self.tracing.close()
         if self._board is not None:
             self._board.stop()
         self._record.append("stopped")
@@ -207,9 +217,9 @@ class Service:
         path: str = scope["path"]
         try:
             if path in self._hot and scope["method"] == "POST":
-                await self._inference.serve(path, scope, receive, send)
+                await self.inference.serve(path, scope, receive, send)
             elif self._is_infer(path) and scope["method"] == "POST":
-                await self._inference.serve_open(path, scope, receive, send)
+                await self.inference.serve_open(path, scope, receive, send)
             else:
                 await self._other(path, scope, receive, send)
         except Disconnected:
@@ -218,10 +228,10 @@ class Service:
             await self._failed(path, scope, error, send)
 
     async def _failed(self, path: str, scope: Scope, error: Exception, send: Send) -> None:
-        head = self._reception.read(scope)
+        head = self.reception.read(scope)
         told = {"route": self._route(path), "request_id": head.id.decode("ascii")}
         _LOG.error("%s %s: a defect", scope["method"], path, exc_info=error, extra={"fields": told})
-        self.metrics.observe(self._route(path), 500, self._ticks() - head.arrived)
+        self.metrics.observe(self._route(path), 500, self.ticks() - head.arrived)
         problem = Rejected(
             INTERNAL,
             f"{type(error).__name__} while answering; the server's log tells where",
@@ -240,7 +250,7 @@ class Service:
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _other(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
-        head = self._reception.read(scope)
+        head = self.reception.read(scope)
         status = 500
 
         async def counted(message: MutableMapping[str, Any]) -> None:
@@ -262,7 +272,7 @@ class Service:
             await self._control.app(scope, receive, counted)
         except Rejected as problem:
             await refuse(counted, problem)
-        self.metrics.observe(self._route(path), status, self._ticks() - head.arrived)
+        self.metrics.observe(self._route(path), status, self.ticks() - head.arrived)
 
     def _route(self, path: str) -> str:
         """What metrics call a path: there are as many as routes, whatever is asked for."""
