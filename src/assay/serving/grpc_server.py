@@ -69,6 +69,10 @@ class GrpcServer:
     ----------
     address: ``host:port`` to listen on; other processes of the service listen there as well.
     part_seconds: that a message may take to come whole.
+
+    Attributes
+    ----------
+    port: that it listens on, once it has started.
     """
 
     def __init__(self, service: Service, address: str, *, part_seconds: float = 10.0) -> None:
@@ -81,6 +85,7 @@ class GrpcServer:
         self._capacity = service.operation.capacity
         self._part_seconds = part_seconds
         self._address = address
+        self.port = 0
         self._under_way = 0
         self._server: grpc.aio.Server | None = None
 
@@ -96,7 +101,7 @@ class GrpcServer:
             ("grpc.max_receive_message_length", self._service.operation.body_bytes),
             # A message of a megabyte can be one of a gigabyte when it is unpacked.
             ("grpc.compression_enabled_algorithms_bitset", _IDENTITY_ONLY),
-            ("grpc.max_concurrent_streams", capacity),
+            ("grpc.max_concurrent_streams", 4 * capacity),
             ("grpc.server.max_pending_requests", capacity),
             ("grpc.server.max_pending_requests_hard_limit", 4 * capacity),
             ("grpc.server_handshake_timeout_ms", round(self._part_seconds * 1e3)),
@@ -108,7 +113,7 @@ class GrpcServer:
         }
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, methods),))
         try:
-            server.add_insecure_port(self._address)
+            self.port = server.add_insecure_port(self._address)
         except RuntimeError as error:
             raise Unavailable(f"cannot listen on {self._address} for gRPC: {error}") from error
         await server.start()
@@ -144,12 +149,12 @@ class GrpcServer:
         finally:
             self._under_way -= 1
         identity = ((REQUEST_ID.decode(), head.id.decode()),)
-        if isinstance(made, Rejected):
-            more = (*identity, (PROBLEM, made.kind.uri))
-            await context.abort(code_of(made), _words(made), more)
-            raise AssertionError  # abort has raised
-        context.set_trailing_metadata(identity)
-        return made
+        if not isinstance(made, Rejected):
+            context.set_trailing_metadata(identity)
+            return made
+        more = (*identity, (PROBLEM, made.kind.uri))
+        await context.abort(code_of(made), _words(made), more)
+        raise AssertionError  # abort has raised
 
     async def _made(
         self, name: str, route: str, context: Any, scope: dict[str, Any], head: Head
@@ -214,7 +219,6 @@ class GrpcServer:
     # -- methods -----------------------------------------------------------------------------------
 
     def _infer(self, data: bytes, head: Head) -> bytes:
-        self._predictor.check_switch()
         request = grpc_tensors.parse("ModelInferRequest", data)
         grpc_tensors.check_outputs(request)
         made = predict_read(
