@@ -6,8 +6,11 @@ import http.client
 import json
 import os
 import shutil
+import socket
+import stat
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -328,3 +331,138 @@ def test_a_gpu_that_is_asked_for_is_not_done_without_in_silence(shell: Any, desk
     )
     assert result.returncode == 1
     assert "inference.gpu_enabled is true" in result.stderr
+
+
+class OnSocket(http.client.HTTPConnection):
+    """HTTP over a socket in the file system."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__("assay", timeout=30)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(30)
+        self.sock.connect(self._path)
+
+    def ask(self, path: str, body: Any, manifest: str) -> tuple[int, Any]:
+        headers = {"content-type": "application/json", "x-assay-manifest": manifest}
+        self.request("POST", path, json.dumps(body), headers)
+        answer = self.getresponse()
+        return answer.status, json.loads(answer.read())
+
+
+@pytest.fixture
+def short(tmp_path: Path) -> Iterator[Path]:
+    """A folder whose path is short enough for sockets, wherever tests are run."""
+    with tempfile.TemporaryDirectory(prefix="a") as name:
+        yield Path(name)
+
+
+@pytest.mark.parametrize("workers", [1, pytest.param(3, marks=pytest.mark.long)])
+def test_the_same_numbers_come_from_the_port_the_socket_and_over_grpc(
+    shell: Any, desk: Path, short: Path, workers: int
+) -> None:
+    grpc = pytest.importorskip("grpc", reason="pip install assay[grpc]")
+    from assay.serving.grpc_messages import MESSAGES, SERVICE
+
+    path = short / "socket"
+    options = ("--unix", str(path), "--workers", str(workers))
+    environment = {"ASSAY_SERVING__GRPC_PORT": "0"}
+    with serving(shell, desk, *options, **environment) as served:
+        (model,) = served.printed["models"]
+        columns, manifest = model["schema"]["names"], model["manifest"]
+        assert served.printed["unix"] == str(path)
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        _, values = gold(desk, "USD_SGD", columns)
+        body = {"features": values}
+        status, by_port = served.ask("POST", "/inference/predict", body, manifest)
+        assert status == 200
+        request = MESSAGES["ModelInferRequest"](
+            model_name="fx_vol",
+            inputs=[{"name": "features", "datatype": "FP64", "shape": [1, len(columns)],
+                     "contents": {"fp64_contents": values}}],
+        )  # fmt: skip
+        for _ in range(6 * workers):
+            connection = OnSocket(str(path))
+            status, on_socket = connection.ask("/inference/predict", body, manifest)
+            connection.close()
+            assert (status, on_socket["prediction"]) == (200, by_port["prediction"])
+            with grpc.insecure_channel(
+                served.printed["grpc"], [("grpc.use_local_subchannel_pool", 1)]
+            ) as channel:
+                answer = MESSAGES["ModelInferResponse"].FromString(
+                    channel.unary_unary(f"/{SERVICE}/ModelInfer")(
+                        request.SerializeToString(), timeout=30,
+                        metadata=[("x-assay-manifest", manifest), ("x-request-id", "by-grpc")],
+                    )
+                )  # fmt: skip
+            (found,) = answer.outputs[0].contents.fp64_contents
+            assert found == by_port["prediction"]
+        route = f'route="/{SERVICE}/ModelInfer",status="200"'
+        line = f"assay_requests_total{{{route}}} {6 * workers}\n"
+        deadline = time.monotonic() + 30
+        while line not in served.ask("GET", "/metrics")[1]:  # others tell it 4 times a second
+            assert time.monotonic() < deadline
+    assert not path.exists()
+    lines = (desk / "artifacts/predictions.jsonl").read_text().splitlines()
+    assert sum('"request_id":"by-grpc"' in line for line in lines) == 6 * workers
+
+
+def test_with_a_socket_no_port_is_opened_unless_it_is_asked_for(
+    shell: Any, desk: Path, short: Path
+) -> None:
+    path = short / "socket"
+    with subprocess.Popen(
+        [ASSAY, "serve", "--json", "--unix", str(path), "--desk", str(desk)],
+        env=os.environ | {"XDG_CONFIG_HOME": str(shell.home / "config")},
+        stdout=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        try:
+            assert process.stdout is not None
+            printed = json.loads("".join(iter(process.stdout.readline, "}\n")) + "}")
+            assert (printed["url"], printed["grpc"]) == (None, None)
+            for sockets in Path(f"/proc/{process.pid}/net").glob("tcp*"):
+                inodes = {Path(one).readlink().name for one in _descriptors(process.pid)}
+                lines = [line.split() for line in sockets.read_text().splitlines()[1:]]
+                assert not [one for one in lines if f"socket:[{one[9]}]" in inodes]
+        finally:
+            process.terminate()
+            assert process.wait(20) == 0
+
+
+def _descriptors(process: int) -> list[str]:
+    return [str(one) for one in Path(f"/proc/{process}/fd").iterdir()]
+
+
+def test_a_public_client_of_the_protocol_over_grpc_gets_its_numbers(shell: Any, desk: Path) -> None:
+    pytest.importorskip("grpc", reason="pip install assay[grpc]")
+    client_of = pytest.importorskip("tritonclient.grpc", reason="pip install tritonclient[grpc]")
+    with serving(shell, desk, "--grpc-port", "0") as served:
+        (model,) = served.printed["models"]
+        names = model["schema"]["names"]
+        _, values = gold(desk, "USD_SGD", names)
+        headers = {"x-assay-manifest": model["manifest"]}
+        expected = served.ask(
+            "POST", "/inference/predict", {"features": values}, model["manifest"]
+        )[1]["prediction"]
+        client = client_of.InferenceServerClient(served.printed["grpc"])
+        assert client.is_server_live()
+        assert client.is_server_ready()
+        assert client.is_model_ready("fx_vol")
+        assert client.get_server_metadata().name == "assay"
+        (given,) = client.get_model_metadata("fx_vol").inputs
+        assert list(given.shape) == [-1, len(names)]
+        for datatype, kind in (("FP64", np.float64), ("FP32", np.float32)):
+            tensor = client_of.InferInput("features", [3, len(names)], datatype)
+            tensor.set_data_from_numpy(np.array([values] * 3, dtype=kind))
+            result = client.infer(
+                "fx_vol", [tensor], outputs=[client_of.InferRequestedOutput("prediction")],
+                headers=headers, request_id="one", client_timeout=30,
+                model_version=model["version"].removeprefix("v"),
+            )  # fmt: skip
+            assert result.as_numpy("prediction").tolist() == [expected] * 3
+            assert result.get_response().id == "one"
+        with pytest.raises(Exception, match="manifest"):
+            client.infer("fx_vol", [tensor])
+        client.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -108,6 +109,9 @@ def _serve_alone(
     from assay.serving.http_server import HttpServer
 
     service = bootstrap.open_service(desk, champion=model, canary=canary, killed=killed)
+    # The server ends by raising again the signal that stopped it: what is left to be done here
+    # must be done then, whichever it was.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with listen_at(wanted) as addresses:
         announce(output, addresses, summary_of(service), workers=1, killed=killed)
         try:
