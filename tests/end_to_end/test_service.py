@@ -409,6 +409,7 @@ def test_the_same_numbers_come_from_the_port_the_socket_and_over_grpc(
     assert sum('"request_id":"by-grpc"' in line for line in lines) == 6 * workers
 
 
+@pytest.mark.long
 def test_with_a_socket_no_port_is_opened_unless_it_is_asked_for(
     shell: Any, desk: Path, short: Path
 ) -> None:
