@@ -467,3 +467,26 @@ def test_a_public_client_of_the_protocol_over_grpc_gets_its_numbers(shell: Any, 
         with pytest.raises(Exception, match="manifest"):
             client.infer("fx_vol", [tensor])
         client.close()
+
+
+def test_the_clients_of_kserve_get_its_numbers(shell: Any, desk: Path) -> None:
+    # They need packages of other versions than ours, so they have an environment of their own.
+    python = Path(__file__).parents[2] / ".kserve" / "bin" / "python"
+    if not python.exists():
+        pytest.skip("python -m venv .kserve && .kserve/bin/pip install kserve")
+    with serving(shell, desk, "--grpc-port", "0") as served:
+        (model,) = served.printed["models"]
+        _, values = gold(desk, "USD_SGD", model["schema"]["names"])
+        expected = served.ask(
+            "POST", "/inference/predict", {"features": values}, model["manifest"]
+        )[1]["prediction"]
+        done = subprocess.run(
+            [python, Path(__file__).with_name("kserve_client.py"), served.printed["url"],
+             served.printed["grpc"], "fx_vol", model["manifest"], json.dumps([values] * 2)],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        found = json.loads(done.stdout.splitlines()[-1])
+    assert found["ready"] == [True] * 6
+    assert found["answers"] == [["one", "fx_vol", [expected] * 2]] * 8
+    assert "which feature manifest it follows" in found["refused"]
