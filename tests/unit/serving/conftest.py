@@ -239,6 +239,7 @@ def make_stage(
     rows: Rows | None = None,
     requests: Sequence[RequestInputs] = (),
     board: Any = None,
+    tracing: Any = None,
     **operation: Any,
 ) -> Stage:
     shelf = Shelf(*(models or (make_live(),)))
@@ -265,6 +266,7 @@ def make_stage(
             body_bytes=20_000, queue=queue, feature_log_rate=feature_log_rate, **operation
         ),
         board=board,
+        tracing=tracing,
     )
     return Stage(service, rows, shelf, clock, switch, folder)
 
