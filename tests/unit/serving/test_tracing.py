@@ -16,17 +16,17 @@ import pytest
 
 pytest.importorskip("opentelemetry.sdk", reason="pip install assay[otel]")
 
-from opentelemetry.sdk.trace import TracerProvider  # noqa: E402
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor  # noqa: E402
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import (  # noqa: E402
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import (
     InMemorySpanExporter,
 )
-from opentelemetry.trace import SpanKind, StatusCode  # noqa: E402
+from opentelemetry.trace import SpanKind, StatusCode
 
-from assay.adapters.otel import OpenTelemetryTracing, over_http  # noqa: E402
-from assay.serving.inference import Inference  # noqa: E402
-from assay.serving.json_logs import JsonLines  # noqa: E402
-from assay.testing.clocks import FixedClock  # noqa: E402
+from assay.adapters.otel import OpenTelemetryTracing, over_http
+from assay.serving.inference import Inference
+from assay.serving.json_logs import JsonLines
+from assay.testing.clocks import FixedClock
 
 NOW = 1_700_000_000 * 10**9
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
