@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from assay.storage.objects import ObjectStore
 
 _LOG = logging.getLogger("assay.bootstrap")
-_SPOKEN = "http/protobuf"
 _DESK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._ -]{0,63}")
 _USERS_HEAD = """\
 # Who works here. Roles: quant, mlops, sre, auditor, admin; `assay access users` says what each
@@ -177,27 +176,13 @@ def open_predictor(
 def _tracing(
     chosen: str | None, environment: Mapping[str, str], clock: Clock, version: str
 ) -> Tracing | None:
-    """Where spans of requests go: what the setting says, or else the variables that OpenTelemetry
-    documents for it; None for nowhere.
-    """
-    if chosen is None:
-        known = [f"OTEL_EXPORTER_OTLP_{what}" for what in ("TRACES_ENDPOINT", "ENDPOINT")]
-        if not any(environment.get(name) for name in known):
-            return None
-        if environment.get("OTEL_SDK_DISABLED", "").lower() == "true":
-            return None
-        if environment.get("OTEL_TRACES_EXPORTER", "otlp") != "otlp":
-            return None
-        for name in ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"):
-            if environment.get(name, _SPOKEN) != _SPOKEN:
-                raise ConfigurationError(
-                    f"{name} is {environment[name]}: expected {_SPOKEN}",
-                    hint="collectors take it on port 4318; serving.traces: none sends nothing",
-                )
-    elif chosen == "none":
+    """Where spans of requests go, by the setting or by the environment; None for nowhere."""
+    from assay.adapters.otel.environment import wants_spans
+
+    if not wants_spans(chosen, environment):
         return None
     try:
-        from assay.adapters.otel import over_http
+        from assay.adapters.otel.tracing import over_http
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "opentelemetry":
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import os
@@ -11,6 +12,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -490,3 +492,38 @@ def test_the_clients_of_kserve_get_its_numbers(shell: Any, desk: Path) -> None:
     assert found["ready"] == [True] * 6
     assert found["answers"] == [["one", "fx_vol", [expected] * 2]] * 8
     assert "which feature manifest it follows" in found["refused"]
+
+
+def test_inside_a_process_the_registry_and_the_kill_switch_are_followed_as_well(
+    shell: Any, desk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from assay import bootstrap
+    from assay.serving import AsyncPredictor, Rejected
+
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(shell.home / "config"))
+    pause = threading.Event()
+    with bootstrap.open_predictor(desk) as predictor:
+        live = predictor.live.find("champion")
+        known, values = gold(desk, "USD_SGD", live.schema.names)
+
+        async def ask() -> float:
+            async with AsyncPredictor(predictor) as face:
+                made = await face.predict("USD_SGD", known, manifest=live.manifest)
+                return made.value
+
+        alone = predictor.predict_features(values, manifest=live.manifest)
+        assert asyncio.run(ask()) == alone.value
+        shell.json("models", "rollback", "fx_vol", "--reason", "a test", "--as", "ops.demo",
+                   "--keep", "--desk", str(desk))  # fmt: skip
+        deadline = time.monotonic() + 30
+        while predictor.live.find("champion").version == live.version:
+            assert time.monotonic() < deadline
+            pause.wait(0.02)
+        (desk / "artifacts/KILL").write_text("prices are wrong")
+        with pytest.raises(Rejected, match="prices are wrong"):
+            asyncio.run(ask())
+    events = [
+        json.loads(line)["event"]
+        for line in (desk / "artifacts/serving.jsonl").read_text().splitlines()
+    ]
+    assert events == ["started", "loaded", "loaded", "killed", "stopped"]

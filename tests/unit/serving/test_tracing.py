@@ -23,7 +23,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import (
 )
 from opentelemetry.trace import SpanKind, StatusCode
 
-from assay.adapters.otel import OpenTelemetryTracing, over_http
+from assay.adapters.otel.tracing import OpenTelemetryTracing, over_http
 from assay.serving.inference import Inference
 from assay.serving.json_logs import JsonLines
 from assay.testing.clocks import FixedClock
