@@ -11,7 +11,6 @@ import socket
 import stat
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -352,13 +351,6 @@ class OnSocket(http.client.HTTPConnection):
         self.request("POST", path, json.dumps(body), headers)
         answer = self.getresponse()
         return answer.status, json.loads(answer.read())
-
-
-@pytest.fixture
-def short(tmp_path: Path) -> Iterator[Path]:
-    """A folder whose path is short enough for sockets, wherever tests are run."""
-    with tempfile.TemporaryDirectory(prefix="a") as name:
-        yield Path(name)
 
 
 @pytest.mark.parametrize("workers", [1, pytest.param(3, marks=pytest.mark.long)])
