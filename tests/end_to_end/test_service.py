@@ -7,6 +7,7 @@ import http.client
 import json
 import os
 import shutil
+import signal
 import socket
 import stat
 import subprocess
@@ -401,6 +402,71 @@ def test_the_same_numbers_come_from_the_port_the_socket_and_over_grpc(
     assert not path.exists()
     lines = (desk / "artifacts/predictions.jsonl").read_text().splitlines()
     assert sum('"request_id":"by-grpc"' in line for line in lines) == 6 * workers
+
+
+@pytest.mark.long
+def test_a_worker_killed_under_calls_costs_those_in_flight_and_channels_find_the_others(
+    shell: Any, desk: Path
+) -> None:
+    grpc = pytest.importorskip("grpc", reason="pip install assay[grpc]")
+    from assay.serving.grpc_messages import MESSAGES, SERVICE
+
+    with serving(shell, desk, "--workers", "2", "--grpc-port", "0") as served:
+        (model,) = served.printed["models"]
+        columns, manifest = model["schema"]["names"], model["manifest"]
+        _, values = gold(desk, "USD_SGD", columns)
+        expected = served.ask("POST", "/inference/predict", {"features": values}, manifest)[1]
+        request = MESSAGES["ModelInferRequest"](
+            model_name="fx_vol",
+            inputs=[{"name": "features", "datatype": "FP64", "shape": [1, len(columns)],
+                     "contents": {"fp64_contents": values}}],
+        ).SerializeToString()  # fmt: skip
+        done, answered, lost = threading.Event(), [0] * 4, [0] * 4
+        wrong: list[Any] = []
+
+        def ask_on(place: int) -> None:
+            with grpc.insecure_channel(
+                served.printed["grpc"], [("grpc.use_local_subchannel_pool", 1)]
+            ) as channel:
+                call = channel.unary_unary(f"/{SERVICE}/ModelInfer")
+                while not done.is_set():
+                    try:
+                        data = call(
+                            request, timeout=30, wait_for_ready=True,
+                            metadata=[("x-assay-manifest", manifest)],
+                        )  # fmt: skip
+                    except grpc.RpcError as error:
+                        lost[place] += 1
+                        if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                            wrong.append(error)
+                        continue
+                    answer = MESSAGES["ModelInferResponse"].FromString(data)
+                    if list(answer.outputs[0].contents.fp64_contents) != [expected["prediction"]]:
+                        wrong.append(answer)
+                    answered[place] += 1
+
+        threads = [threading.Thread(target=ask_on, args=(place,)) for place in range(4)]
+        for one in threads:
+            one.start()
+        deadline, pause = time.monotonic() + 120, threading.Event()
+        killed: set[str] = set()
+        try:
+            for _ in range(4):
+                goal = [count + 30 for count in answered]
+                while any(count < least for count, least in zip(answered, goal, strict=True)):
+                    assert time.monotonic() < deadline
+                    pause.wait(0.02)
+                told = served.ask("GET", "/health")[1]["dependencies"]["workers"]["detail"]
+                victim = sorted(set(told) - killed)[0]
+                killed.add(victim)
+                os.kill(int(victim), signal.SIGKILL)
+        finally:
+            done.set()
+            for one in threads:
+                one.join()
+        assert wrong == []
+        assert len(killed) == 4
+        assert all(count <= len(killed) for count in lost)
 
 
 @pytest.mark.long

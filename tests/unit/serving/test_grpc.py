@@ -353,6 +353,39 @@ def test_what_is_too_many_is_refused_at_once_and_what_waits_is_answered(staged: 
     assert f"assay_requests_total{{{route}}} 1" in stage.service.metrics.text()
 
 
+def test_what_is_under_way_is_answered_when_the_server_stops_and_nothing_more(stage: Any) -> None:
+    async def run() -> None:
+        server = GrpcServer(stage.service, "127.0.0.1:0")
+        await server.start()
+        target = f"127.0.0.1:{server.port}"
+        async with grpc.aio.insecure_channel(target) as channel:
+            call = Caller(channel)
+            assert (await call("ServerLive")).live
+            began = asyncio.Event()
+            receive = server._receive
+
+            async def seen(*given: Any) -> bytes:
+                began.set()
+                return await receive(*given)
+
+            server._receive = seen
+            waiting = channel.stream_unary(f"/{SERVICE}/ModelInfer")(metadata=(MANIFEST,))
+            await waiting.wait_for_connection()
+            await asyncio.wait_for(began.wait(), 20)
+            stopping = asyncio.create_task(server.stop())
+            late: Any = None
+            while not isinstance(late, grpc.aio.AioRpcError):
+                late = await call("ServerLive")
+            assert late.code() is Code.UNAVAILABLE
+            assert not stopping.done()
+            await waiting.write(asked().SerializeToString())
+            await waiting.done_writing()
+            assert MESSAGES["ModelInferResponse"].FromString(await waiting).id == "seven"
+            await stopping
+
+    asyncio.run(run())
+
+
 def test_a_message_that_does_not_come_is_not_waited_for(stage: Any) -> None:
     async def talk(call: Caller) -> None:
         stream = call._channel.stream_unary(f"/{SERVICE}/ModelInfer")
