@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import uuid
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -227,3 +228,10 @@ def bucket(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
     name = f"desk-{uuid.uuid4().hex}"
     s3fs.S3FileSystem(skip_instance_cache=True).mkdir(name)
     return name
+
+
+@pytest.fixture
+def short() -> Iterator[Path]:
+    """A folder whose path is short enough for sockets, wherever tests are run."""
+    with tempfile.TemporaryDirectory(prefix="a") as name:
+        yield Path(name)

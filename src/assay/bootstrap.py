@@ -6,11 +6,13 @@ Backends other than the embedded ones are chosen here too: nothing else imports 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import shutil
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,7 +25,7 @@ from assay.domain.clock import Clock, SystemClock
 from assay.domain.instants import NANOS_PER_SECOND
 from assay.errors import ConfigurationError, Conflict, Unavailable
 from assay.orchestration.desk import AccessLayout, Desk, DeskLayout, OnlineStores
-from assay.settings import FILE, InferenceSettings, Settings, load_settings
+from assay.settings import FILE, InferenceSettings, ServingSettings, Settings, load_settings
 
 if TYPE_CHECKING:
     from assay.adapters.duckdb import SqlAnswer
@@ -32,10 +34,12 @@ if TYPE_CHECKING:
     from assay.registry.artifacts import Artifacts
     from assay.registry.keyring import KeyRing
     from assay.registry_api.gate import Gate
-    from assay.serving import KillSwitch
+    from assay.serving import KillSwitch, Predictor
     from assay.serving.service import Service
+    from assay.serving.tracing import Tracing
     from assay.storage.objects import ObjectStore
 
+_LOG = logging.getLogger("assay.bootstrap")
 _DESK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._ -]{0,63}")
 _USERS_HEAD = """\
 # Who works here. Roles: quant, mlops, sre, auditor, admin; `assay access users` says what each
@@ -135,7 +139,60 @@ def open_service(
         identity=_service_identity(serving.identity, desk.keyring),
         board=None if board is None else WorkerBoard(board, os.getpid()),
         version=version("assay"),
+        tracing=_tracing(serving.traces, os.environ, desk.clock, version("assay")),
     )
+
+
+@contextmanager
+def open_predictor(
+    path: Path,
+    *,
+    champion: str | None = None,
+    canary: bool = False,
+    clock: Clock | None = None,
+) -> Iterator[Predictor]:
+    """The models in production of the desk in ``path``, to predict with inside this process.
+
+    Within the block they follow the registry and the kill switch as a server does, and the record
+    of the service says so. What is predicted is not written down: whoever asks has it.
+    ``AsyncPredictor(predictor)`` is its face for event loops.
+
+    Parameters
+    ----------
+    champion, canary, clock: as in :func:`open_service`.
+
+    Raises
+    ------
+    NotFound: nothing is in production. IntegrityError: something does not verify, load or fit.
+    """
+    service = open_service(path, champion=champion, canary=canary, clock=clock)
+    service.start()
+    try:
+        yield service.predictor
+    finally:
+        service.stop()
+
+
+def _tracing(
+    chosen: str | None, environment: Mapping[str, str], clock: Clock, version: str
+) -> Tracing | None:
+    """Where spans of requests go, by the setting or by the environment; None for nowhere."""
+    from assay.adapters.otel.environment import wants_spans
+
+    if not wants_spans(chosen, environment):
+        return None
+    try:
+        from assay.adapters.otel.tracing import over_http
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "opentelemetry":
+            raise
+        missing, hint = "spans of requests need the OpenTelemetry SDK", "pip install 'assay[otel]'"
+        if chosen is None:
+            # The variables may be there for every program of a machine, and for none of ours.
+            _LOG.warning("%s, which is not installed: none are kept; %s", missing, hint)
+            return None
+        raise Unavailable(f"{missing}, which is not installed", hint=hint) from error
+    return over_http(chosen, clock, version=version)
 
 
 def _service_identity(chosen: str | None, keyring: KeyRing) -> str | None:
@@ -323,9 +380,9 @@ def _check_processors(inference: InferenceSettings) -> None:
     )
 
 
-def workers_of(path: Path) -> int:
-    """How many processes are to answer for the desk in ``path``."""
-    return load_settings(path, os.environ).serving.workers
+def serving_settings(path: Path) -> ServingSettings:
+    """How the desk in ``path`` is to be served; paths are absolute."""
+    return load_settings(path, os.environ).serving
 
 
 def _desk(

@@ -129,6 +129,8 @@ class ServingSettings:
     makes it read a manifest that only the canary takes, where there is one. ``model_threads`` and
     ``native_batches`` say how models are run. ``kill_policy`` says
     what is answered while predictions are switched off: a refusal, or a number that means nothing.
+    ``unix`` is a socket to listen on, ``unix_access`` who may use it, ``grpc_port`` a port for
+    calls over gRPC, ``traces`` where spans are sent.
     ``capacity``, ``connections`` and ``store_threads`` are of each worker.
     """
 
@@ -149,6 +151,12 @@ class ServingSettings:
     model_threads: int = field(default=1, metadata={"minimum": 1, "maximum": 256})
     native_batches: bool = False
     workers: int = field(default=1, metadata={"minimum": 1, "maximum": 256})
+    unix: Path | None = None
+    unix_access: str = field(default="owner", metadata={"choices": ("owner", "group")})
+    grpc_port: int | None = field(default=None, metadata={"minimum": 0, "maximum": 65_535})
+    traces: str | None = field(
+        default=None, metadata={"words": ("none",), "schemes": ("http", "https")}
+    )
     capacity: int = field(default=256, metadata={"minimum": 1})
     connections: int = field(default=1_024, metadata={"minimum": 1})
     deadline_ms: float = field(default=1_000.0, metadata={"minimum": 1, "maximum": 60_000})

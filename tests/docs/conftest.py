@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import re
 import shlex
+import socket
 import subprocess
 import sys
 import urllib.error
@@ -25,8 +27,34 @@ def commands(page: Path) -> list[tuple[str, str]]:
     return [(line.partition(" #")[0].strip(), line.partition(" #")[2]) for line in lines if line]
 
 
+class OnSocket(http.client.HTTPConnection):
+    """HTTP over a socket in the file system."""
+
+    path = ""
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.connect(self.path)
+
+
+class SocketHandler(urllib.request.HTTPHandler):
+    """Opens every URL over one socket."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        self._connection = type("Connection", (OnSocket,), {"path": path})
+
+    def http_open(self, request: urllib.request.Request) -> Any:
+        return self.do_open(self._connection, request)
+
+
 def ask(url: str, options: list[str]) -> tuple[int, dict[str, Any]]:
     """What curl would get with these options."""
+    handlers = []
+    if "--unix-socket" in options:
+        place = options.index("--unix-socket")
+        handlers.append(SocketHandler(options[place + 1]))
+        options = options[:place] + options[place + 2 :]
     request = urllib.request.Request(url)
     for name, value in zip(options[::2], options[1::2], strict=True):
         if name == "--json":
@@ -36,7 +64,7 @@ def ask(url: str, options: list[str]) -> tuple[int, dict[str, Any]]:
             assert name == "-H"
             request.add_header(*value.split(": "))
     try:
-        with urllib.request.urlopen(request, timeout=30) as response:
+        with urllib.request.build_opener(*handlers).open(request, timeout=30) as response:
             return response.status, json.load(response)
     except urllib.error.HTTPError as error:
         return error.code, json.load(error)
@@ -49,13 +77,14 @@ class Reader:
     ----------
     folder: where the reader stands; ``cd`` goes on from there.
     entered: called with every folder that is entered.
-    port: of the server that the page starts, on a free port instead of the page's.
+    port: of the server that the page starts, on a free port instead of the page's; grpc: the same
+        for calls over gRPC.
     """
 
     def __init__(self, shell: Any, folder: Path, entered: Callable[[Path], None]) -> None:
         self._shell, self.folder, self._entered = shell, folder, entered
         self._servers: list[subprocess.Popen[str]] = []
-        self.port = ""
+        self.port = self.grpc = ""
         self._manifest = ""
 
     def follow(self, page: Path, **replaced: str) -> None:
@@ -78,11 +107,13 @@ class Reader:
             subprocess.run(words, cwd=self.folder, check=True)
         elif words[:2] == ["assay", "serve"]:
             assert "keeps running" in remark
-            words[words.index("--port") + 1] = "0"
+            for option in {"--port", "--grpc-port"}.intersection(words):
+                words[words.index(option) + 1] = "0"
             self._serve(words, environment)
         elif words[0] == "curl":
-            url = re.sub(r":\d+/", f":{self.port}/", words[1])
-            status, answer = ask(url, words[2:])
+            place = next(n for n, word in enumerate(words) if "://" in word)
+            url = re.sub(r":\d+/", f":{self.port}/", words.pop(place))
+            status, answer = ask(url, words[1:])
             found = re.search(r'"manifest": "(\w+)"', json.dumps(answer))
             self._manifest = found[1] if found else self._manifest
             refused = re.search(r"refused: (\d+)", remark)
@@ -108,6 +139,8 @@ class Reader:
         said = ""
         for line in process.stdout:
             said += line
+            calls = re.search(r"serving calls over gRPC on 127\.0\.0\.1:(\d+)", line)
+            self.grpc = calls[1] if calls else self.grpc
             found = re.search(r"serving on http://127\.0\.0\.1:(\d+)", line)
             if found:
                 self.port = found[1]

@@ -23,6 +23,7 @@ from assay.testing.redis_server import RedisServer
 
 LOCAL_REDIS = "redis://localhost:6379/0"
 LOCAL_POSTGRES = "postgresql://localhost/assay"
+FX_SOCKET = "/run/assay/fx.sock"
 ROOT = Path(__file__).parents[2]
 PAGES = ROOT / "docs/how-to"
 
@@ -154,6 +155,7 @@ def test_the_commands_of_controlling_access_do_what_the_page_says(
 def test_the_commands_of_serving_a_model_do_what_the_page_says(
     travelled: tuple[Path, Any, Any],
     tmp_path: Path,
+    short: Path,
     reader: Any,
     shell: Any,
     monkeypatch: pytest.MonkeyPatch,
@@ -162,7 +164,8 @@ def test_the_commands_of_serving_a_model_do_what_the_page_says(
     shutil.copytree(travelled[0], desk, symlinks=True)
     page = PAGES / "serve-a-model.md"
     person = reader(desk)
-    person.follow(page)
+    on_socket = str(short / "fx.sock")
+    person.follow(page, **{FX_SOCKET: on_socket})
     assert person.port
     codes = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
     monkeypatch.chdir(tmp_path)
@@ -180,6 +183,8 @@ def test_the_commands_of_serving_a_model_do_what_the_page_says(
             continue
         here = code.replace("127.0.0.1:8000", f"127.0.0.1:{person.port}")
         here = here.replace('"127.0.0.1", 8000', f'"127.0.0.1", {person.port}')
+        here = here.replace("127.0.0.1:8102", f"127.0.0.1:{person.grpc}")
+        here = here.replace(FX_SOCKET, on_socket)
         exec(compile(here, page.name, "exec", dont_inherit=True), names)
     assert names["made"].value > 0
     with pytest.raises(RuntimeError, match="had gone stale"):
@@ -188,13 +193,19 @@ def test_the_commands_of_serving_a_model_do_what_the_page_says(
     if "answer" in names:
         assert names["answer"].as_numpy("prediction").tolist() == names["predictions"].to_list()
         names["client"].close()
+        assert names["called"].as_numpy("prediction").tolist() == names["predictions"].to_list()
+        names["calls"].close()
     names["connection"].close()
+    names["here"].close()
+    assert names["described"]["name"] == "fx_vol"
+    assert names["awaited"] == names["made"].value
     asked = json.dumps({"instrument": "USD_SGD", "timestamp": "2023-12-26T17:00Z"})
     for _ in range(2):
         person.enter(
             f"curl http://127.0.0.1:8000/predict -H 'X-Assay-Manifest: $MANIFEST' --json '{asked}'"
         )
     person.leave()  # the server has written down what it answered
+    assert not Path(on_socket).exists()
     log = desk / "artifacts/predictions.jsonl"
     found = shell.json("parity", "served", "--desk", str(desk))
     assert (found["verdict"], found["lines"], found["rows"]) == ("PASS", 2, 1)

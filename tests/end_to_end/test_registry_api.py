@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from assay import bootstrap
 from assay.access import make_proof
 from assay.access.repeated import WRITTEN
-from assay.cli.serve import listen
+from assay.cli.addresses import listen
 from assay.delivery.approvals import Approval
 from assay.delivery.judging import judge
 from assay.domain.evidence import Evidence

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
+import operator
 import os
+import re
 import shutil
+import signal
+import socket
+import stat
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -328,3 +335,260 @@ def test_a_gpu_that_is_asked_for_is_not_done_without_in_silence(shell: Any, desk
     )
     assert result.returncode == 1
     assert "inference.gpu_enabled is true" in result.stderr
+
+
+class OnSocket(http.client.HTTPConnection):
+    """HTTP over a socket in the file system."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__("assay", timeout=30)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(30)
+        self.sock.connect(self._path)
+
+    def ask(self, path: str, body: Any, manifest: str) -> tuple[int, Any]:
+        headers = {"content-type": "application/json", "x-assay-manifest": manifest}
+        self.request("POST", path, json.dumps(body), headers)
+        answer = self.getresponse()
+        return answer.status, json.loads(answer.read())
+
+
+@pytest.mark.parametrize("workers", [1, pytest.param(3, marks=pytest.mark.long)])
+def test_the_same_numbers_come_from_the_port_the_socket_and_over_grpc(
+    shell: Any, desk: Path, short: Path, workers: int
+) -> None:
+    grpc = pytest.importorskip("grpc", reason="pip install assay[grpc]")
+    from assay.serving.grpc_messages import MESSAGES, SERVICE
+
+    path = short / "socket"
+    options = ("--unix", str(path), "--workers", str(workers))
+    environment = {"ASSAY_SERVING__GRPC_PORT": "0"}
+    with serving(shell, desk, *options, **environment) as served:
+        (model,) = served.printed["models"]
+        columns, manifest = model["schema"]["names"], model["manifest"]
+        assert served.printed["unix"] == str(path)
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        _, values = gold(desk, "USD_SGD", columns)
+        body = {"features": values}
+        status, by_port = served.ask("POST", "/inference/predict", body, manifest)
+        assert status == 200
+        request = MESSAGES["ModelInferRequest"](
+            model_name="fx_vol",
+            inputs=[{"name": "features", "datatype": "FP64", "shape": [1, len(columns)],
+                     "contents": {"fp64_contents": values}}],
+        )  # fmt: skip
+        for _ in range(6 * workers):
+            connection = OnSocket(str(path))
+            status, on_socket = connection.ask("/inference/predict", body, manifest)
+            connection.close()
+            assert (status, on_socket["prediction"]) == (200, by_port["prediction"])
+            with grpc.insecure_channel(
+                served.printed["grpc"], [("grpc.use_local_subchannel_pool", 1)]
+            ) as channel:
+                answer = MESSAGES["ModelInferResponse"].FromString(
+                    channel.unary_unary(f"/{SERVICE}/ModelInfer")(
+                        request.SerializeToString(), timeout=30,
+                        metadata=[("x-assay-manifest", manifest), ("x-request-id", "by-grpc")],
+                    )
+                )  # fmt: skip
+            (found,) = answer.outputs[0].contents.fp64_contents
+            assert found == by_port["prediction"]
+        route = f'route="/{SERVICE}/ModelInfer",status="200"'
+        deadline, counted = time.monotonic() + 30, 0.0
+        while counted != 6 * workers:  # others tell it 4 times a second
+            assert time.monotonic() < deadline
+            text = served.ask("GET", "/metrics")[1]
+            (found,) = re.findall(rf"^assay_requests_total{{{route}}} (\S+)$", text, re.MULTILINE)
+            counted = float(found)
+    assert not path.exists()
+    lines = (desk / "artifacts/predictions.jsonl").read_text().splitlines()
+    assert sum('"request_id":"by-grpc"' in line for line in lines) == 6 * workers
+
+
+@pytest.mark.long
+def test_a_worker_killed_under_calls_costs_those_in_flight_and_channels_find_the_others(
+    shell: Any, desk: Path
+) -> None:
+    grpc = pytest.importorskip("grpc", reason="pip install assay[grpc]")
+    from assay.serving.grpc_messages import MESSAGES, SERVICE
+
+    with serving(shell, desk, "--workers", "2", "--grpc-port", "0") as served:
+        (model,) = served.printed["models"]
+        columns, manifest = model["schema"]["names"], model["manifest"]
+        _, values = gold(desk, "USD_SGD", columns)
+        expected = served.ask("POST", "/inference/predict", {"features": values}, manifest)[1]
+        request = MESSAGES["ModelInferRequest"](
+            model_name="fx_vol",
+            inputs=[{"name": "features", "datatype": "FP64", "shape": [1, len(columns)],
+                     "contents": {"fp64_contents": values}}],
+        ).SerializeToString()  # fmt: skip
+        done, answered, lost = threading.Event(), [0] * 4, [0] * 4
+        wrong: list[Any] = []
+
+        def ask_on(place: int) -> None:
+            with grpc.insecure_channel(
+                served.printed["grpc"], [("grpc.use_local_subchannel_pool", 1)]
+            ) as channel:
+                call = channel.unary_unary(f"/{SERVICE}/ModelInfer")
+                while not done.is_set():
+                    try:
+                        data = call(
+                            request, timeout=30, wait_for_ready=True,
+                            metadata=[("x-assay-manifest", manifest)],
+                        )  # fmt: skip
+                    except grpc.RpcError as error:
+                        lost[place] += 1
+                        if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                            wrong.append(error)
+                        continue
+                    answer = MESSAGES["ModelInferResponse"].FromString(data)
+                    if list(answer.outputs[0].contents.fp64_contents) != [expected["prediction"]]:
+                        wrong.append(answer)
+                    answered[place] += 1
+
+        threads = [threading.Thread(target=ask_on, args=(place,)) for place in range(4)]
+        for one in threads:
+            one.start()
+        deadline, pause = time.monotonic() + 300, threading.Event()
+        killed: set[str] = set()
+        try:
+            for _ in range(4):
+                goal = [count + 30 for count in answered]
+                told: set[str] = set()
+                # The next one only when the place of the last one is taken.
+                while len(told) < 2 or any(map(operator.lt, answered, goal)):
+                    assert time.monotonic() < deadline
+                    pause.wait(0.05)
+                    detail = served.ask("GET", "/health")[1]["dependencies"]["workers"]["detail"]
+                    told = set(detail) - killed
+                victim = min(told)
+                killed.add(victim)
+                os.kill(int(victim), signal.SIGKILL)
+        finally:
+            done.set()
+            for one in threads:
+                one.join()
+        assert wrong == []
+        assert len(killed) == 4
+        assert all(count <= len(killed) for count in lost)
+
+
+@pytest.mark.long
+def test_with_a_socket_no_port_is_opened_unless_it_is_asked_for(
+    shell: Any, desk: Path, short: Path
+) -> None:
+    path = short / "socket"
+    with subprocess.Popen(
+        [ASSAY, "serve", "--json", "--unix", str(path), "--desk", str(desk)],
+        env=os.environ | {"XDG_CONFIG_HOME": str(shell.home / "config")},
+        stdout=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        try:
+            assert process.stdout is not None
+            printed = json.loads("".join(iter(process.stdout.readline, "}\n")) + "}")
+            assert (printed["url"], printed["grpc"]) == (None, None)
+            for sockets in Path(f"/proc/{process.pid}/net").glob("tcp*"):
+                inodes = {Path(one).readlink().name for one in _descriptors(process.pid)}
+                lines = [line.split() for line in sockets.read_text().splitlines()[1:]]
+                assert not [one for one in lines if f"socket:[{one[9]}]" in inodes]
+        finally:
+            process.terminate()
+            assert process.wait(20) == 0
+
+
+def _descriptors(process: int) -> list[str]:
+    return [str(one) for one in Path(f"/proc/{process}/fd").iterdir()]
+
+
+def test_a_public_client_of_the_protocol_over_grpc_gets_its_numbers(shell: Any, desk: Path) -> None:
+    pytest.importorskip("grpc", reason="pip install assay[grpc]")
+    client_of = pytest.importorskip("tritonclient.grpc", reason="pip install tritonclient[grpc]")
+    with serving(shell, desk, "--grpc-port", "0") as served:
+        (model,) = served.printed["models"]
+        names = model["schema"]["names"]
+        _, values = gold(desk, "USD_SGD", names)
+        headers = {"x-assay-manifest": model["manifest"]}
+        expected = served.ask(
+            "POST", "/inference/predict", {"features": values}, model["manifest"]
+        )[1]["prediction"]
+        client = client_of.InferenceServerClient(served.printed["grpc"])
+        assert client.is_server_live()
+        assert client.is_server_ready()
+        assert client.is_model_ready("fx_vol")
+        assert client.get_server_metadata().name == "assay"
+        (given,) = client.get_model_metadata("fx_vol").inputs
+        assert list(given.shape) == [-1, len(names)]
+        for datatype, kind in (("FP64", np.float64), ("FP32", np.float32)):
+            tensor = client_of.InferInput("features", [3, len(names)], datatype)
+            tensor.set_data_from_numpy(np.array([values] * 3, dtype=kind))
+            result = client.infer(
+                "fx_vol", [tensor], outputs=[client_of.InferRequestedOutput("prediction")],
+                headers=headers, request_id="one", client_timeout=30,
+                model_version=model["version"].removeprefix("v"),
+            )  # fmt: skip
+            assert result.as_numpy("prediction").tolist() == [expected] * 3
+            assert result.get_response().id == "one"
+        with pytest.raises(Exception, match="manifest"):
+            client.infer("fx_vol", [tensor])
+        client.close()
+
+
+def test_the_clients_of_kserve_get_its_numbers(shell: Any, desk: Path) -> None:
+    # They need packages of other versions than ours, so they have an environment of their own.
+    python = Path(__file__).parents[2] / ".kserve" / "bin" / "python"
+    if not python.exists():
+        pytest.skip("python -m venv .kserve && .kserve/bin/pip install kserve")
+    with serving(shell, desk, "--grpc-port", "0") as served:
+        (model,) = served.printed["models"]
+        _, values = gold(desk, "USD_SGD", model["schema"]["names"])
+        expected = served.ask(
+            "POST", "/inference/predict", {"features": values}, model["manifest"]
+        )[1]["prediction"]
+        done = subprocess.run(
+            [python, Path(__file__).with_name("kserve_client.py"), served.printed["url"],
+             served.printed["grpc"], "fx_vol", model["manifest"], json.dumps([values] * 2)],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        found = json.loads(done.stdout.splitlines()[-1])
+    assert found["ready"] == [True] * 6
+    assert found["answers"] == [["one", "fx_vol", [expected] * 2]] * 8
+    assert "which feature manifest it follows" in found["refused"]
+
+
+def test_inside_a_process_the_registry_and_the_kill_switch_are_followed_as_well(
+    shell: Any, desk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from assay import bootstrap
+    from assay.serving import AsyncPredictor, Rejected
+
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(shell.home / "config"))
+    pause = threading.Event()
+    with bootstrap.open_predictor(desk) as predictor:
+        live = predictor.live.find("champion")
+        known, values = gold(desk, "USD_SGD", live.schema.names)
+
+        async def ask() -> float:
+            async with AsyncPredictor(predictor) as face:
+                made = await face.predict("USD_SGD", known, manifest=live.manifest)
+                return made.value
+
+        alone = predictor.predict_features(values, manifest=live.manifest)
+        assert asyncio.run(ask()) == alone.value
+        shell.json("models", "rollback", "fx_vol", "--reason", "a test", "--as", "ops.demo",
+                   "--keep", "--desk", str(desk))  # fmt: skip
+        deadline = time.monotonic() + 30
+        while predictor.live.find("champion").version == live.version:
+            assert time.monotonic() < deadline
+            pause.wait(0.02)
+        (desk / "artifacts/KILL").write_text("prices are wrong")
+        with pytest.raises(Rejected, match="prices are wrong"):
+            asyncio.run(ask())
+    events = [
+        json.loads(line)["event"]
+        for line in (desk / "artifacts/serving.jsonl").read_text().splitlines()
+    ]
+    assert events == ["started", "loaded", "loaded", "killed", "stopped"]

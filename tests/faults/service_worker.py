@@ -76,7 +76,7 @@ def supervise(folder: Path, workers: int, silence: float) -> None:
         Supervisor(
             [str(program) if program.exists() else sys.executable, __file__, "worker"],
             {"folder": str(folder), "board": board},
-            listening,
+            [listening],
             WorkerBoard(Path(board), os.getpid()),
             workers=workers,
             monotonic=time.monotonic,

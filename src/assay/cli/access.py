@@ -219,7 +219,7 @@ def models_serve(
     import uvicorn
 
     from assay import bootstrap
-    from assay.cli.serve import listen
+    from assay.cli.addresses import listen
 
     output = Output(as_json=as_json)
     app = bootstrap.open_registry_api(desk)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import socket
+import signal
 import sys
 import tempfile
 import time
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from assay.cli.addresses import DEFAULT_PORT, Addresses, Wanted, listen_at
 from assay.cli.options import (
     HERE,
     DeskOption,
@@ -23,7 +24,7 @@ from assay.cli.options import (
     with_remark,
 )
 from assay.cli.output import Output
-from assay.errors import ConfigurationError, Unavailable
+from assay.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from assay.serving.service import Service
@@ -35,8 +36,24 @@ _ON = {"1", "true", "yes", "on"}
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[
-        int, typer.Option(min=0, max=65_535, help="Port to listen on; 0 takes a free one.")
-    ] = 8_000,
+        int | None,
+        typer.Option(
+            min=0,
+            max=65_535,
+            show_default=str(DEFAULT_PORT),
+            help="Port to listen on; 0 takes a free one. Left out, none where there is a socket.",
+        ),
+    ] = None,
+    unix: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", help="Socket to listen on, instead of serving.unix."),
+    ] = None,
+    grpc_port: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=65_535, help="Port for calls over gRPC, instead of serving.grpc_port."
+        ),
+    ] = None,
     model: Annotated[
         str | None, typer.Option(help="The default model, instead of serving.champion.")
     ] = None,
@@ -53,27 +70,36 @@ def serve(
     """Answer predictions over HTTP with what is in production; what is promoted later follows."""
     from assay import bootstrap
     from assay.serving.json_logs import log_to
+    from assay.serving.unix_socket import GROUP, OWNER
 
     output = Output(as_json=as_json)
     killed = _killed_at_start()
-    count = workers or bootstrap.workers_of(desk)
+    chosen = bootstrap.serving_settings(desk)
+    count = workers or chosen.workers
+    socket_file = unix.absolute() if unix is not None else chosen.unix
+    wanted = Wanted(
+        host,
+        DEFAULT_PORT if port is None and socket_file is None else port,
+        socket_file,
+        GROUP if chosen.unix_access == "group" else OWNER,
+        chosen.grpc_port if grpc_port is None else grpc_port,
+    )
     log_to()
     if count == 1:
-        _serve_alone(output, desk, host, port, model=model, canary=canary, killed=killed)
+        _serve_alone(output, desk, wanted, model=model, canary=canary, killed=killed)
         return
     if killed:
         # For all of them, and for those that take the place of one.
         switch = bootstrap.open_kill_switch(desk)
         switch.on(by="the start", reason="SERVE_KILL=1")
     orders = {"desk": str(desk.absolute()), "model": model, "canary": canary}
-    _supervise(output, host, port, orders, workers=count, killed=killed)
+    _supervise(output, wanted, orders, workers=count, killed=killed)
 
 
 def _serve_alone(
     output: Output,
     desk: Path,
-    host: str,
-    port: int,
+    wanted: Wanted,
     *,
     model: str | None,
     canary: bool,
@@ -83,18 +109,20 @@ def _serve_alone(
     from assay.serving.http_server import HttpServer
 
     service = bootstrap.open_service(desk, champion=model, canary=canary, killed=killed)
-    listening = listen(host, port)
-    announce(output, listening, summary_of(service), workers=1, killed=killed)
-    try:
-        HttpServer(service).run_on(listening)
-    except KeyboardInterrupt:
-        output.line("stopped")
+    # The server ends by raising again the signal that stopped it: what is left to be done here
+    # must be done then, whichever it was.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with listen_at(wanted) as addresses:
+        announce(output, addresses, summary_of(service), workers=1, killed=killed)
+        try:
+            HttpServer(service, grpc=addresses.grpc).run_on(*addresses.sockets)
+        except KeyboardInterrupt:
+            output.line("stopped")
 
 
 def _supervise(
     output: Output,
-    host: str,
-    port: int,
+    wanted: Wanted,
     orders: Mapping[str, Any],
     *,
     workers: int,
@@ -104,21 +132,24 @@ def _supervise(
     from assay.serving.supervisor import Supervisor
     from assay.serving.worker_board import WorkerBoard
 
-    listening = listen(host, port)
-    with tempfile.TemporaryDirectory(prefix="assay-serve-") as folder:
+    with listen_at(wanted) as addresses, _board() as folder:
         supervisor = Supervisor(
             [sys.executable, "-m", "assay.cli.worker"],
-            {**orders, "board": folder},
-            listening,
+            {**orders, "board": folder, "grpc": addresses.grpc},
+            addresses.sockets,
             WorkerBoard(Path(folder), os.getpid()),
             workers=workers,
             monotonic=time.monotonic,
             ended=bootstrap.record_ends(Path(orders["desk"])),
         )
         supervisor.run(
-            lambda summary: announce(output, listening, summary, workers=workers, killed=killed)
+            lambda summary: announce(output, addresses, summary, workers=workers, killed=killed)
         )
     output.line("stopped")
+
+
+def _board() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="assay-serve-")
 
 
 def summary_of(service: Service) -> dict[str, Any]:
@@ -137,15 +168,13 @@ def summary_of(service: Service) -> dict[str, Any]:
 
 def announce(
     output: Output,
-    listening: socket.socket,
+    addresses: Addresses,
     summary: Mapping[str, Any],
     *,
     workers: int,
     killed: bool,
 ) -> None:
     """Say what is served, and where."""
-    name, number = listening.getsockname()[:2]
-    url = f"http://[{name}]:{number}" if ":" in name else f"http://{name}:{number}"
     for one in sorted(summary["models"], key=lambda item: item["name"]):
         mark = ", the champion" if one["name"] == summary["champion"] else ""
         output.line(f"live: {one['name']} {one['version']}{mark}, digest {one['digest'][:12]}, "
@@ -155,10 +184,18 @@ def announce(
     if killed:
         output.line("the kill switch is on (SERVE_KILL): POST /unkill lets predictions go on")
     many = "" if workers == 1 else f" by {workers} workers"
-    output.line(f"serving on {url}{many}, documented at {url}/docs; Ctrl-C stops it")
+    if addresses.grpc is not None:
+        output.line(f"serving calls over gRPC on {addresses.grpc}{many}")
+    if addresses.unix is not None:
+        output.line(f"serving on the socket {addresses.unix}{many}; Ctrl-C stops it")
+    if addresses.url is not None:
+        url = addresses.url
+        output.line(f"serving on {url}{many}, documented at {url}/docs; Ctrl-C stops it")
     output.result(
         {
-            "url": url,
+            "url": addresses.url,
+            "unix": None if addresses.unix is None else str(addresses.unix),
+            "grpc": addresses.grpc,
             "champion": summary["champion"],
             "models": summary["models"],
             "killed": killed,
@@ -203,19 +240,3 @@ def _killed_at_start() -> bool:
         # A typing mistake must not let predictions through.
         raise ConfigurationError(f"SERVE_KILL is {given!r}: expected 1 or 0")
     return given in _ON
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket, before the address is told: whoever reads it can connect."""
-    try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        made = socket.socket(family, socket.SOCK_STREAM)
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        made.bind((host, port))
-        made.listen(2_048)
-    except OSError as error:
-        raise Unavailable(
-            f"cannot listen on {host}:{port}: {error.strerror}",
-            hint="choose another one: --port 0 takes a free one",
-        ) from None
-    return made

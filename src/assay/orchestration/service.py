@@ -48,6 +48,7 @@ from assay.serving import (
 from assay.serving.metrics import Sample
 from assay.serving.reloading import load_all
 from assay.serving.service import Operation, Service, ServiceFiles
+from assay.serving.tracing import Tracing
 from assay.serving.worker_board import WorkerBoard
 
 _NANOS_PER_DAY = 86_400 * NANOS_PER_SECOND
@@ -102,6 +103,7 @@ def make_service(
     identity: str | None = None,
     board: WorkerBoard | None = None,
     version: str,
+    tracing: Tracing | None = None,
 ) -> Service:
     """A service over everything that is in production, ready to be run.
 
@@ -113,6 +115,7 @@ def make_service(
     identity: whose key signs its record; None for nobody's.
     board: what the processes of one service know of each other; None for the only one.
     version: of the package.
+    tracing: keeps a span of each prediction request; None for none.
 
     Raises
     ------
@@ -181,6 +184,7 @@ def make_service(
         operation=layout.operation,
         board=board,
         follow=follow,
+        tracing=tracing,
     )
     service.metrics.ask(sources.samples)
     service.metrics.ask(watch.samples)

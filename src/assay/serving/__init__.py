@@ -25,10 +25,17 @@
 10. :mod:`~assay.serving.open_inference` and :mod:`~assay.serving.tensors` speak the Open Inference
    Protocol, :mod:`~assay.serving.arrow` reads Arrow streams; :mod:`~assay.serving.neutral` answers
    while predictions are switched off.
-11. :mod:`~assay.serving.supervisor` looks after several processes (:mod:`~assay.serving.worker`),
+11. :mod:`~assay.serving.grpc_server` is its face over gRPC (:mod:`~assay.serving.grpc_messages`,
+    :mod:`~assay.serving.grpc_tensors`), imported where it is asked for;
+    :mod:`~assay.serving.unix_socket` is for callers on the same machine, and
+    :mod:`~assay.serving.async_predictor` for event loops in the same process.
+12. :mod:`~assay.serving.traced_inference` makes a span of each request
+    (:mod:`~assay.serving.tracing`), where somebody wants them.
+13. :mod:`~assay.serving.supervisor` looks after several processes (:mod:`~assay.serving.worker`),
     which tell each other what they counted (:mod:`~assay.serving.worker_board`).
 """
 
+from assay.serving.async_predictor import AsyncPredictor
 from assay.serving.feature_source import FeatureSource, SourceRow, SourceState, states_of
 from assay.serving.kill_switch import Kill, KillSwitch
 from assay.serving.live_model import (
@@ -49,6 +56,7 @@ from assay.serving.service_record import ServiceRecord
 
 __all__ = [
     "CHAMPION",
+    "AsyncPredictor",
     "BatchPrediction",
     "CanaryRoute",
     "ChallengerSource",

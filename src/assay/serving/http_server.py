@@ -6,12 +6,16 @@ import gc
 import socket
 from collections.abc import Callable
 from functools import partial
+from typing import TYPE_CHECKING
 
 import uvicorn
 
 from assay.serving.connection import Connection, Gate
 from assay.serving.descriptors import room_for
 from assay.serving.service import Service
+
+if TYPE_CHECKING:
+    from assay.serving.grpc_server import GrpcServer
 
 GRACE_SECONDS = 5
 """How long requests under way may take when the server is told to stop."""
@@ -23,9 +27,16 @@ class HttpServer(uvicorn.Server):
     Parameters
     ----------
     started: called when requests are accepted.
+    grpc: ``host:port`` where calls over gRPC are answered as well; None for nowhere.
     """
 
-    def __init__(self, service: Service, *, started: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        service: Service,
+        *,
+        started: Callable[[], None] = lambda: None,
+        grpc: str | None = None,
+    ) -> None:
         chosen = service.operation
         self._gate = gate = Gate(chosen.capacity, chosen.connections)
         super().__init__(
@@ -44,16 +55,29 @@ class HttpServer(uvicorn.Server):
             )
         )
         self._is_started = started
+        self._beside: GrpcServer | None = None
+        if grpc is not None:
+            from assay.serving.grpc_server import GrpcServer  # an extra
+
+            self._beside = GrpcServer(service, grpc)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept connections, and say so."""
         await super().startup(sockets)
+        if self._beside is not None:
+            await self._beside.start()
         self._is_started()
 
-    def run_on(self, listening: socket.socket) -> None:
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept nothing more, and answer what is under way."""
+        if self._beside is not None:
+            await self._beside.stop()
+        await super().shutdown(sockets)
+
+    def run_on(self, *listening: socket.socket) -> None:
         """Serve until a signal; returns after everything under way has been answered."""
         self._gate.connections = room_for(self._gate.connections)
         # What is loaded stays. A collector that walks through it stops every request for 0.1 s.
         gc.collect()
         gc.freeze()
-        self.run(sockets=[listening])
+        self.run(sockets=list(listening))

@@ -32,11 +32,11 @@ from assay.serving.live_model import LiveModel
 from assay.serving.metrics import Metrics
 from assay.serving.neutral import HEADER as NEUTRAL_HEADER
 from assay.serving.neutral import NeutralAnswer
-from assay.serving.open_inference import OpenInference
+from assay.serving.open_inference import OpenInference, predict_read
 from assay.serving.prediction_log import PredictionLog
 from assay.serving.predictions import BatchPrediction, Prediction, Question
 from assay.serving.predictor import Predictor
-from assay.serving.reception import REFUSED, REQUEST_ID, Head, Reception
+from assay.serving.reception import REQUEST_ID, Head, Reception
 from assay.serving.refusals import Refusals
 from assay.serving.rejections import KILLED, MANIFEST_MISMATCH, Rejected, too_deep
 from assay.serving.store_reads import StoreReads
@@ -121,8 +121,7 @@ class Inference:
         """Answer a POST to a path that :meth:`answers`."""
         head = self._reception.read(scope)
         try:
-            if REFUSED in scope:
-                raise self._reception.too_many(scope)
+            self._reception.admit(scope, head)
             self._check_head(path, head)
             made = self._made(path, await read_body(scope, receive, self._body_bytes), head)
             if isinstance(made, Asked):
@@ -147,6 +146,7 @@ class Inference:
             return None
         head = self._reception.read_headers(headers, arrived)
         try:
+            self._reception.check_deadline(head)
             self._check_head(path, head)
             check_size(len(body), self._body_bytes)
             made = self._made(path, body, head)
@@ -177,8 +177,6 @@ class Inference:
         return path if path in self.routes else self.open_inference.infer_route
 
     def _check_head(self, path: str, head: Head) -> None:
-        if head.deadline < head.arrived:
-            raise self._reception.no_deadline(head)
         if path not in self.routes:
             self.open_inference.model_of(path)
             self.open_inference.check_head(head)
@@ -199,17 +197,31 @@ class Inference:
         route, body = self.route_of(path), None
         if path not in self.routes:
             body = encode(problem.document() | {"error": problem.message})
+        self.count_refusal(route, head, problem)
+        return refusal(problem, (REQUEST_ID, head.id), body=body)
+
+    def count_refusal(self, route: str, head: Head, problem: Rejected) -> None:
+        """Count a request that was refused, and tell of it."""
         if problem.kind is MANIFEST_MISMATCH:
             self._metrics.mismatches[route] += 1
         taken = self._ticks() - head.arrived
         self._metrics.observe(route, problem.kind.status, taken)
         self._refusals.tell(route, head.id, problem, taken)
-        return refusal(problem, (REQUEST_ID, head.id), body=body)
 
     def _infer_openly(self, path: str, body: bytes, head: Head) -> Reply:
         made, reply = self.open_inference.infer(self.open_inference.model_of(path), body, head)
         self._note(made, head, len(made.values))
         return reply
+
+    def note(self, made: BatchPrediction, head: Head) -> None:
+        """Count predictions that another face of the service answers with, and have them written
+        down.
+
+        Raises
+        ------
+        Rejected: they are late.
+        """
+        self._note(made, head, len(made.values))
 
     async def _read_on(self, asked: Asked, head: Head) -> Reply:
         rows = await self._reads.rows(asked.question, head)
@@ -327,10 +339,10 @@ class Inference:
     def _arrow(self, body: bytes, head: Head) -> Reply:
         """A batch as an Arrow stream; answered with one, whose model is named in headers."""
         name = head.headers.get(MODEL_HEADER, b"champion").decode("latin-1")
-        self._predictor.check_switch()
-        chosen = self._predictor.live.find(name)
-        rows = read_stream(body, chosen.schema.names, self._predictor.limits.batch_rows)
-        made = self._predictor.predict_batch(rows, model=chosen, manifest=head.manifest)
+        made = predict_read(
+            self._predictor, name, head.manifest,
+            lambda model, most: read_stream(body, model.schema.names, most),
+        )  # fmt: skip
         self._note(made, head, len(made.values))
         more = ((MODEL_HEADER, made.model.name.encode()),
                 (VERSION_HEADER, made.model.label.encode()))  # fmt: skip

@@ -9,11 +9,13 @@ import traceback
 from typing import Any, TextIO
 
 from assay.domain.instants import render
+from assay.serving.tracing import trace_id
 
 
 class JsonLines(logging.Formatter):
     """A record as one line of JSON: ``time``, ``level``, ``logger``, ``process``, ``message``, what
-    was passed as ``extra={"fields": {...}}``, and the traceback of an error.
+    was passed as ``extra={"fields": {...}}``, ``trace_id`` of a request that is traced, and the
+    traceback of an error.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -25,6 +27,9 @@ class JsonLines(logging.Formatter):
             "message": record.getMessage(),
             **getattr(record, "fields", {}),
         }
+        trace = trace_id()
+        if trace is not None:
+            document["trace_id"] = trace
         if record.exc_info is not None and record.exc_info[0] is not None:
             document["traceback"] = "".join(traceback.format_exception(*record.exc_info))
         return json.dumps(document, ensure_ascii=False, default=str)

@@ -6,12 +6,13 @@ Protocol: https://github.com/kserve/open-inference-protocol, with the binary ten
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 from urllib.parse import unquote
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from assay.serving.asgi import JSON, check_kind
 from assay.serving.live_model import LiveModel
@@ -35,6 +36,8 @@ PREFIX = "/v2/"
 LENGTH = b"inference-header-content-length"
 OCTETS = b"application/octet-stream"
 EXTENSIONS = ("binary_tensor_data",)
+GRPC_INFER = "/inference.GRPCInferenceService/ModelInfer"
+"""The route of inferences over gRPC."""
 Reply: TypeAlias = tuple[bytes, bytes, tuple[tuple[bytes, bytes], ...]]
 
 
@@ -104,14 +107,14 @@ class OpenInference:
         ------
         Rejected: nothing was predicted.
         """
-        self._predictor.check_switch()
         text, rest = split(body, head.headers.get(LENGTH))
         request = read_request(text)
-        chosen = self._predictor.live.find(model)
         as_bytes = wants_bytes(request)
-        rows = read_rows(request, rest, chosen, self._predictor.limits.batch_rows)
         manifest = head.manifest or _manifest(request.parameters)
-        made = self._predictor.predict_batch(rows, model=chosen, manifest=manifest)
+        made = predict_read(
+            self._predictor, model, manifest,
+            lambda chosen, most: read_rows(request, rest, chosen, most),
+        )  # fmt: skip
         return made, _reply(request.id, made, as_bytes=as_bytes)
 
     # -- what there is -----------------------------------------------------------------------------
@@ -131,6 +134,29 @@ class OpenInference:
                 "columns": ",".join(model.schema.names),
             },
         }
+
+
+def predict_read(
+    predictor: Predictor,
+    model: str,
+    manifest: str | None,
+    read: Callable[[LiveModel, int], NDArray[np.float64]],
+) -> BatchPrediction:
+    """Predict rows that are put into the order of a model's columns while they are read.
+
+    Parameters
+    ----------
+    read: reads them for a model, at most so many.
+
+    Raises
+    ------
+    Rejected: nothing was predicted.
+    """
+    predictor.check_switch()
+    chosen = predictor.live.find(model)
+    rows = read(chosen, predictor.limits.batch_rows)
+    # Another version may come live at any moment, and read the columns in another order.
+    return predictor.predict_batch(rows, model=chosen, manifest=manifest)
 
 
 def _manifest(parameters: Mapping[str, Any] | None) -> str | None:

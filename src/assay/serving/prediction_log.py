@@ -23,6 +23,7 @@ from assay.errors import AssayError
 from assay.serving.feature_rate import FeatureRate, asked_of_store, asked_with_features
 from assay.serving.predictions import BatchPrediction, Prediction
 from assay.serving.rejections import NO_PREDICTION, Rejected
+from assay.serving.tracing import trace_id
 from assay.serving.wire import render_again
 from assay.storage.files import append_line, drop_torn_tail
 from assay.storage.locks import FileLock
@@ -59,6 +60,7 @@ class _Written(msgspec.Struct, frozen=True, gc=False):
     latency_ms: float
     feature_log_rate: float | msgspec.UnsetType  # left out where it is 1
     request_id: str | msgspec.UnsetType
+    trace_id: str | msgspec.UnsetType  # of a request that is traced
 
 
 class _Given(_Written, frozen=True, gc=False):
@@ -342,6 +344,7 @@ def _line_of(
         made.elapsed / 1e6,
         msgspec.UNSET if every else rate.share,
         msgspec.UNSET if request_id is None else request_id.decode("ascii"),
+        trace_id() or msgspec.UNSET,
     )
     if isinstance(made, BatchPrediction):
         rows = made.features.tolist() if written else msgspec.UNSET

@@ -67,7 +67,7 @@ class Reception:
     def read(self, scope: Scope) -> Head:
         """The head of a request; does not raise. An id of another form is replaced by one of ours.
 
-        Where a deadline cannot be read, it lies before the arrival; see :meth:`no_deadline`.
+        Where a deadline cannot be read, it lies before the arrival; see :meth:`check_deadline`.
         """
         return self.read_headers(scope["headers"], scope.get(ARRIVED) or self._ticks())
 
@@ -94,26 +94,39 @@ class Reception:
         """An identifier that no other request of any process has."""
         return self._prefix % next(self._numbers)
 
-    def too_many(self, scope: Scope) -> Rejected:
-        """The refusal of a request that :data:`REFUSED` marks."""
-        found, allowed = scope[REFUSED]
-        return Rejected(
-            OVER_CAPACITY,
-            f"{found} requests are under way in this process: expected at most {allowed}",
-            found=found,
-            expected=allowed,
-            hint="send it again after a while, or ask for several instruments at once",
-        )
+    def admit(self, scope: Scope, head: Head) -> None:
+        """Refuse a request that is too many, or whose deadline cannot be read.
 
-    def no_deadline(self, head: Head) -> Rejected:
-        """The refusal of a deadline that cannot be read."""
-        text = head.headers[DEADLINE_HEADER][:80].decode("latin-1")
-        return Rejected(
-            INVALID_HEADER,
-            f"X-Deadline-Ms is {text!r}: expected milliseconds, such as 50",
-            found=text,
-            expected="a number above 0",
-        )
+        Raises
+        ------
+        Rejected: says which.
+        """
+        if REFUSED in scope:
+            found, allowed = scope[REFUSED]
+            raise Rejected(
+                OVER_CAPACITY,
+                f"{found} requests are under way in this process: expected at most {allowed}",
+                found=found,
+                expected=allowed,
+                hint="send it again after a while, or ask for several instruments at once",
+            )
+        self.check_deadline(head)
+
+    def check_deadline(self, head: Head) -> None:
+        """Refuse a deadline that cannot be read.
+
+        Raises
+        ------
+        Rejected: it is no number above 0.
+        """
+        if head.deadline < head.arrived:
+            text = head.headers[DEADLINE_HEADER][:80].decode("latin-1")
+            raise Rejected(
+                INVALID_HEADER,
+                f"X-Deadline-Ms is {text!r}: expected milliseconds, such as 50",
+                found=text,
+                expected="a number above 0",
+            )
 
     def in_time(self, head: Head) -> None:
         """Refuse to answer after the deadline: what comes late was decided without.

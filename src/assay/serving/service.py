@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from time import perf_counter_ns
 from typing import Any
@@ -31,7 +32,7 @@ from assay.serving.latency_target import LatencyTarget
 from assay.serving.live_model import LiveSource
 from assay.serving.metrics import Metrics
 from assay.serving.neutral import NEUTRAL, REFUSE
-from assay.serving.open_inference import OpenInference
+from assay.serving.open_inference import GRPC_INFER, OpenInference
 from assay.serving.prediction_log import FeedbackLog, PredictionLog
 from assay.serving.predictor import Predictor
 from assay.serving.reception import REQUEST_ID, Head, Reception
@@ -40,6 +41,8 @@ from assay.serving.rejections import WRONG_METHOD, Rejected, defect
 from assay.serving.reloading import Reloader
 from assay.serving.service_record import ServiceRecord
 from assay.serving.store_reads import StoreReads
+from assay.serving.traced_inference import TracedInference
+from assay.serving.tracing import Tracing
 from assay.serving.worker_board import WorkerBoard
 
 _LOG = logging.getLogger("assay.serving")
@@ -101,6 +104,7 @@ class Service:
     version: of the package.
     board: what the processes of one service know of each other; None for the only one.
     follow: called about once a second; see :class:`~assay.serving.reloading.Reloader`.
+    tracing: keeps a span of each prediction request; None for none.
     """
 
     def __init__(
@@ -118,8 +122,11 @@ class Service:
         board: WorkerBoard | None = None,
         ticks: Callable[[], int] = perf_counter_ns,
         follow: Callable[[], None] = lambda: None,
+        tracing: Tracing | None = None,
     ) -> None:
         self.operation = chosen = operation or Operation()
+        self.version = version
+        self.tracing = tracing
         self.predictor = predictor
         self.metrics = Metrics()
         self.predictions = PredictionLog(
@@ -142,18 +149,19 @@ class Service:
         self._followed = follow
         self._record = record
         self._board = board
-        self._ticks = ticks
-        self._reception = Reception(chosen.instance, deadline_ms=chosen.deadline_ms, ticks=ticks)
-        self._reads = StoreReads(self._reception, threads=chosen.store_threads, ticks=ticks)
-        self._inference = Inference(
-            predictor, self.predictions, self.metrics, self._reception, self._reads,
+        self.ticks = ticks
+        self.reception = Reception(chosen.instance, deadline_ms=chosen.deadline_ms, ticks=ticks)
+        self._reads = StoreReads(self.reception, threads=chosen.store_threads, ticks=ticks)
+        answering = Inference if tracing is None else partial(TracedInference, tracing)
+        self.inference = answering(
+            predictor, self.predictions, self.metrics, self.reception, self._reads,
             Refusals(ticks=ticks),
             body_bytes=chosen.body_bytes, neutral=chosen.kill_policy == NEUTRAL, ticks=ticks,
             shadows=self.shadows,
         )  # fmt: skip
-        self.direct = Direct(self._inference.path_of, self._at_once)
+        self.direct = Direct(self.inference.path_of, self._at_once)
         self._target = LatencyTarget(
-            self.metrics, (*sorted(self._inference.routes), OpenInference.infer_route),
+            self.metrics, (*sorted(self.inference.routes), OpenInference.infer_route, GRPC_INFER),
             milliseconds=chosen.p99_ms, ticks=ticks,
         )  # fmt: skip
         self._control = ControlPlane(
@@ -166,7 +174,7 @@ class Service:
             clock,
             registry_state,
             version=version,
-            open_inference=self._inference.open_inference,
+            open_inference=self.inference.open_inference,
             reads=self._reads,
             target=self._target,
             record=record,
@@ -189,6 +197,8 @@ class Service:
         self._reads.close()
         self.shadows.stop()
         self.predictions.stop()
+        if self.tracing is not None:
+            self.tracing.close()
         if self._board is not None:
             self._board.stop()
         self._record.note("stopped")
@@ -210,27 +220,27 @@ class Service:
             raise RuntimeError(f"ASGI scope {scope['type']!r}: expected http")
         path: str = scope["path"]
         try:
-            if self._inference.answers(path) and scope["method"] == "POST":
-                await self._inference.serve(path, scope, receive, send)
+            if self.inference.answers(path) and scope["method"] == "POST":
+                await self.inference.serve(path, scope, receive, send)
             else:
                 await self._other(path, scope, receive, send)
         except Disconnected:
             return
         except Exception as error:  # noqa: BLE001 - the last resort: a defect must be seen, and must not kill
-            head = self._reception.read(scope)
+            head = self.reception.read(scope)
             problem = self._failed(scope["method"], path, head, error)
             await refuse(send, problem, (REQUEST_ID, head.id))
 
     def _at_once(self, path: str, headers: Headers, body: bytes, arrived: int) -> Answer | None:
         try:
-            return self._inference.at_once(path, headers, body, arrived)
+            return self.inference.at_once(path, headers, body, arrived)
         except Exception as error:  # noqa: BLE001 - as in __call__
-            head = self._reception.read_headers(headers, arrived)
+            head = self.reception.read_headers(headers, arrived)
             return refusal(self._failed("POST", path, head, error), (REQUEST_ID, head.id))
 
     def _failed(self, method: str, path: str, head: Head, error: Exception) -> Rejected:
         self._tell(method, path, head, error)
-        self.metrics.observe(self._route(path), 500, self._ticks() - head.arrived)
+        self.metrics.observe(self._route(path), 500, self.ticks() - head.arrived)
         return defect(error)
 
     def _tell(self, method: str, path: str, head: Head, error: Exception) -> None:
@@ -247,7 +257,7 @@ class Service:
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _other(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
-        head = self._reception.read(scope)
+        head = self.reception.read(scope)
         status = 0
 
         async def counted(message: MutableMapping[str, Any]) -> None:
@@ -258,7 +268,7 @@ class Service:
             await send(message)
 
         try:
-            if self._inference.answers(path):
+            if self.inference.answers(path):
                 raise Rejected(
                     WRONG_METHOD, f"{scope['method']} {path[:120]}: expected POST",
                     found=scope["method"], expected="POST",
@@ -273,14 +283,14 @@ class Service:
             if not status:
                 raise
             self._tell(scope["method"], path, head, error)  # the framework has answered
-        self.metrics.observe(self._route(path), status, self._ticks() - head.arrived)
+        self.metrics.observe(self._route(path), status, self.ticks() - head.arrived)
 
     def _route(self, path: str) -> str:
         """What metrics call a path: there are as many as routes, whatever is asked for."""
         if path in self._known:
             return path
-        if self._inference.answers(path):
-            return self._inference.route_of(path)
+        if self.inference.answers(path):
+            return self.inference.route_of(path)
         return _MODELS + "{model}" if path.startswith(_MODELS) else _OTHER
 
 

@@ -1,6 +1,6 @@
 """Several processes that answer on one socket, and the one that looks after them.
 
-1. The supervisor holds the listening socket; every worker inherits it, so a connection that no
+1. The supervisor holds the listening sockets; every worker inherits them, so a connection that no
    worker has accepted yet is lost with none of them.
 2. It starts as many workers as are wanted and a spare one, which loads everything and waits. When
    one dies the spare takes its place, and another spare is started.
@@ -64,7 +64,7 @@ class Supervisor:
     ----------
     command: starts a worker; see :mod:`~assay.serving.worker`.
     orders: what each is told, as JSON.
-    listening: the socket that all accept connections on.
+    listening: the sockets that all accept connections on.
     workers: how many answer.
     monotonic: seconds on a clock that never goes back.
     ended: told the number of every process that answered and died, and how; it could not say so
@@ -79,7 +79,7 @@ class Supervisor:
         self,
         command: Sequence[str],
         orders: Mapping[str, Any],
-        listening: socket.socket,
+        listening: Sequence[socket.socket],
         board: WorkerBoard,
         *,
         workers: int,
@@ -88,8 +88,9 @@ class Supervisor:
         ended: Callable[[int, int], None] = lambda _process, _status: None,
     ) -> None:
         self._command = list(command)
-        self._orders = dict(orders) | {"socket": listening.fileno()}
-        self._listening = listening
+        self._listening = tuple(listening)
+        self._numbers = tuple(one.fileno() for one in self._listening)
+        self._orders = dict(orders) | {"sockets": self._numbers}
         self._board = board
         self._wanted = workers
         self._monotonic = monotonic
@@ -175,7 +176,7 @@ class Supervisor:
             self._command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            pass_fds=(self._listening.fileno(),),
+            pass_fds=self._numbers,
         )
         one = _Worker(process, self._monotonic())
         self._workers.append(one)
@@ -252,7 +253,8 @@ class Supervisor:
     def _stop(self) -> None:
         """Have every worker answer what is under way and end; kill those that do not."""
         self._stopping = True
-        self._listening.close()  # whoever comes now is refused, and does not wait for nobody
+        for listening in self._listening:
+            listening.close()  # whoever comes now is refused, and does not wait for nobody
         for one in self._workers:
             one.process.terminate()
         deadline = self._monotonic() + self._patience.stop

@@ -1,4 +1,4 @@
-"""Tensors of the Open Inference Protocol: as JSON, and as bytes behind the JSON.
+"""Tensors of the Open Inference Protocol: as JSON, as bytes behind the JSON, as bytes alone.
 
 Every size that a request states is held against what is there before anything is read by it.
 """
@@ -143,14 +143,38 @@ def read_rows(
     Rejected: a tensor is not what it says it is, or not what the model reads.
     """
     given = request.inputs
-    if not 1 <= len(given) <= _MOST_INPUTS:
+    check_count(len(given), model)
+    return arranged(
+        [(one.name, _read(one, part, most)) for one, part in _parts(given, rest)], model
+    )
+
+
+def check_count(count: int, model: LiveModel) -> None:
+    """Refuse a number of tensors that cannot be a request.
+
+    Raises
+    ------
+    Rejected: there is none, or there are too many.
+    """
+    if not 1 <= count <= _MOST_INPUTS:
         raise Rejected(
-            TENSOR, f"{len(given)} inputs: expected one called {FEATURES}, or one for each column",
-            found=len(given), expected=f"1, or {len(model.schema.names)}",
+            TENSOR, f"{count} inputs: expected one called {FEATURES}, or one for each column",
+            found=count, expected=f"1, or {len(model.schema.names)}",
         )  # fmt: skip
-    arrays = {one.name: _read(one, part, most) for one, part in _parts(given, rest)}
-    if len(arrays) != len(given):
-        raise Rejected(TENSOR, "two inputs have one name", found=[one.name for one in given])
+
+
+def arranged(
+    named: Sequence[tuple[str, NDArray[np.floating]]], model: LiveModel
+) -> NDArray[np.float64]:
+    """Tensors as rows in the model's order: float64, shape (n, k).
+
+    Raises
+    ------
+    Rejected: they are not what the model reads.
+    """
+    arrays = dict(named)
+    if len(arrays) != len(named):
+        raise Rejected(TENSOR, "two inputs have one name", found=[name for name, _ in named])
     columns = model.schema.names
     if list(arrays) == [FEATURES] and FEATURES not in columns:
         rows = arrays[FEATURES]
@@ -221,35 +245,94 @@ def _parts(given: Sequence[Tensor], rest: memoryview) -> list[tuple[Tensor, memo
     return found
 
 
-def _read(one: Tensor, part: memoryview | None, most: int) -> NDArray[np.floating]:
-    form = _FORMS.get(one.datatype)
+def form_of(
+    name: str, datatype: str, shape: Sequence[int], most: int
+) -> tuple[np.dtype[np.floating], int]:
+    """How a tensor's numbers are stored, and how many its shape has.
+
+    Raises
+    ------
+    Rejected: it is no tensor of one or two dimensions, has another type, or too many rows.
+    """
+    form = _FORMS.get(datatype)
     if form is None:
         raise Rejected(
-            FEATURE_TYPE, f"input {one.name[:80]} is {one.datatype[:40]}: expected FP32 or FP64",
-            found=one.datatype, expected="FP32 or FP64",
+            FEATURE_TYPE, f"input {name[:80]} is {datatype[:40]}: expected FP32 or FP64",
+            found=datatype, expected="FP32 or FP64",
         )  # fmt: skip
-    if not 1 <= len(one.shape) <= 2:
+    if not 1 <= len(shape) <= 2:
         raise Rejected(
             TENSOR,
-            f"input {one.name[:80]} has {len(one.shape)} dimensions: expected rows and columns",
-            found=len(one.shape), expected="1 or 2",
+            f"input {name[:80]} has {len(shape)} dimensions: expected rows and columns",
+            found=len(shape), expected="1 or 2",
         )  # fmt: skip
-    if len(one.shape) == 2 and one.shape[0] > most:
+    if min(shape) < 0:
         raise Rejected(
-            BATCH_TOO_LARGE, f"the batch has {one.shape[0]} rows: expected 1 to {most}",
-            found=one.shape[0], expected=f"1 to {most}", hint="send several smaller batches",
+            TENSOR, f"input {name[:80]} has shape {list(shape)}: expected no negative numbers",
+            found=list(shape), expected="numbers of rows and columns",
         )  # fmt: skip
-    count = math.prod(one.shape)
-    if part is None:
-        return _read_json(one, count).reshape(one.shape)
-    if one.data is not None or len(part) != count * form.itemsize:
+    if len(shape) == 2 and shape[0] > most:
+        raise Rejected(
+            BATCH_TOO_LARGE, f"the batch has {shape[0]} rows: expected 1 to {most}",
+            found=shape[0], expected=f"1 to {most}", hint="send several smaller batches",
+        )  # fmt: skip
+    return form, math.prod(shape)
+
+
+def from_bytes(
+    name: str, datatype: str, shape: Sequence[int], part: bytes | memoryview, most: int
+) -> NDArray[np.floating]:
+    """A tensor whose numbers are bytes, little-endian, row by row.
+
+    Raises
+    ------
+    Rejected: it is not what it says it is.
+    """
+    form, count = form_of(name, datatype, shape, most)
+    if len(part) != count * form.itemsize:
         raise Rejected(
             TENSOR,
-            f"input {one.name[:80]} has {len(part)} bytes: {one.datatype} of shape {one.shape} "
+            f"input {name[:80]} has {len(part)} bytes: {datatype} of shape {list(shape)} "
             f"has {count * form.itemsize}",
             found=len(part), expected=count * form.itemsize,
         )  # fmt: skip
-    return np.frombuffer(part, form).reshape(one.shape)
+    return np.frombuffer(part, form).reshape(shape)
+
+
+def wrong_count(name: str, found: int, shape: Sequence[int], count: int) -> Rejected:
+    """The refusal of a tensor that has another number of numbers than its shape."""
+    return Rejected(
+        TENSOR,
+        f"input {name[:80]} has {found} numbers: shape {list(shape)} has {count}",
+        found=found, expected=count,
+    )  # fmt: skip
+
+
+def check_output(name: str) -> None:
+    """Refuse to be asked for an output that there is not.
+
+    Raises
+    ------
+    Rejected: it is not called ``prediction``.
+    """
+    if name != PREDICTION:
+        raise Rejected(
+            TENSOR, f"no output {name[:80]!r}: expected {PREDICTION}",
+            found=name, expected=PREDICTION,
+        )  # fmt: skip
+
+
+def _read(one: Tensor, part: memoryview | None, most: int) -> NDArray[np.floating]:
+    if part is None:
+        _, count = form_of(one.name, one.datatype, one.shape, most)
+        return _read_json(one, count).reshape(one.shape)
+    if one.data is not None:
+        raise Rejected(
+            TENSOR,
+            f"input {one.name[:80]} has data in the JSON and {len(part)} bytes behind it",
+            found="both", expected="one of them",
+        )  # fmt: skip
+    return from_bytes(one.name, one.datatype, one.shape, part, most)
 
 
 def _read_json(one: Tensor, count: int) -> NDArray[np.float64]:
@@ -269,11 +352,7 @@ def _read_json(one: Tensor, count: int) -> NDArray[np.float64]:
                 found=value, expected="a number",
             )  # fmt: skip
     if len(numbers) != count:
-        raise Rejected(
-            TENSOR,
-            f"input {one.name[:80]} has {len(numbers)} numbers: shape {one.shape} has {count}",
-            found=len(numbers), expected=count,
-        )  # fmt: skip
+        raise wrong_count(one.name, len(numbers), one.shape, count)
     try:
         return np.array(numbers, dtype=np.float64)
     except OverflowError:
@@ -292,11 +371,7 @@ def wants_bytes(request: InferRequest) -> bool:
     """
     whole = bool((request.parameters or {}).get("binary_data_output", False))
     for one in request.outputs or ():
-        if one.name != PREDICTION:
-            raise Rejected(
-                TENSOR, f"no output {one.name[:80]!r}: expected {PREDICTION}",
-                found=one.name, expected=PREDICTION,
-            )  # fmt: skip
+        check_output(one.name)
         asked = (one.parameters or {}).get("binary_data")
         if asked is not None:
             whole = bool(asked)

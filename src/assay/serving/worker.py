@@ -2,8 +2,8 @@
 
 1. It reads its orders, one line of JSON on standard input, loads everything, and says so.
 2. It waits. A process that waits loaded takes the place of one that died in no time.
-3. Told to go, it catches up with what became live meanwhile, and answers on the socket that it
-   inherited. Once a second its event loop says that it turns.
+3. Told to go, it catches up with what became live meanwhile, and answers on the sockets that
+   it inherited. Once a second its event loop says that it turns.
 4. When standard input ends the supervisor is gone, however that came about: it stops.
 
 Standard output is its way to the supervisor, one line of JSON at a time; its log goes to standard
@@ -42,12 +42,13 @@ def run_worker(make: Callable[[Mapping[str, Any]], Made]) -> int:
     Parameters
     ----------
     make: makes the service from the orders, which hold what the supervisor was given, and
-        ``socket``, the number of the inherited socket.
+        ``sockets``, the numbers of the inherited sockets; ``grpc``, where calls over gRPC are
+        answered as well.
     """
     orders_in, out = sys.stdin.buffer, _way_to_supervisor()
     try:
         orders = json.loads(orders_in.readline())
-        listening = socket.socket(fileno=orders["socket"])
+        listening = [socket.socket(fileno=number) for number in orders["sockets"]]
         service, summary = make(orders)
         _say(out, {"ready": summary})
         if orders_in.readline() != GO:
@@ -59,10 +60,10 @@ def run_worker(make: Callable[[Mapping[str, Any]], Made]) -> int:
         return 130
     with contextlib.suppress(Rejected):  # recorded; what it has goes on, as in other processes
         service.reloader.catch_up()  # with what changed while it waited
-    server = HttpServer(service, started=lambda: _begin(out))
+    server = HttpServer(service, started=lambda: _begin(out), grpc=orders.get("grpc"))
     threading.Thread(target=_follow, args=(orders_in,), daemon=True).start()
     try:
-        server.run_on(listening)
+        server.run_on(*listening)
     except KeyboardInterrupt:
         return 130
     return 0

@@ -240,6 +240,7 @@ def make_stage(
     requests: Sequence[RequestInputs] = (),
     board: Any = None,
     registry_state: Callable[[], str] = lambda: "a registry of a test",
+    tracing: Any = None,
     **operation: Any,
 ) -> Stage:
     shelf = Shelf(*(models or (make_live(),)))
@@ -266,6 +267,7 @@ def make_stage(
             body_bytes=20_000, queue=queue, feature_log_rate=feature_log_rate, **operation
         ),
         board=board,
+        tracing=tracing,
     )
     return Stage(service, rows, shelf, clock, switch, folder)
 

@@ -11,6 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from assay.serving import LiveModel, LiveModels
+from assay.serving.open_inference import predict_read
+
 INFER = "/v2/models/fx_vol/infer"
 OCTETS = "application/octet-stream"
 LENGTH = "inference-header-content-length"
@@ -156,3 +159,26 @@ def test_while_switched_off_nothing_is_inferred_and_nothing_is_ready(stage: Any)
 def test_a_compressed_body_is_refused_before_it_is_read(stage: Any) -> None:
     answer = stage.ask("POST", INFER, b"\x1f\x8b", more={"content-encoding": "gzip"})
     assert answer.status == 415
+
+
+@pytest.mark.parametrize("names", [("vol_20", "ret_1", "vol_5"), ("vol_20", "ret_1")])
+def test_columns_are_never_put_into_the_order_of_another_version_than_predicts(
+    stage: Any, live: Any, names: tuple[str, ...]
+) -> None:
+    """A version that reads its columns in another order, or others, comes live meanwhile."""
+    predictor = stage.service.predictor
+    known = {"ret_1": 1.0, "vol_5": 2.0, "vol_20": 3.0}
+    other = live("fx_vol", "2.0.0", names=names, weights=[7.0, 70.0, 700.0][: len(names)])
+    reads = []
+
+    def read(model: LiveModel, _: int) -> Any:
+        row = [known[name] for name in model.schema.names]
+        reads.append(model.version)
+        predictor.use(LiveModels({"fx_vol": other}, "fx_vol"))
+        return np.array([row])
+
+    made = predict_read(predictor, "fx_vol", "a" * 64, read)
+    assert reads == ["1.0.0", "2.0.0"]
+    weights = (7.0, 70.0, 700.0)
+    expected = sum(weight * known[name] for name, weight in zip(names, weights, strict=False))
+    assert (made.model.version, made.values) == ("2.0.0", [expected])
