@@ -26,7 +26,7 @@ from typer.testing import CliRunner
 from assay import bootstrap
 from assay.cli.app import app
 from assay.delivery.canary import CanaryPolicy
-from assay.delivery.controller import DeliveryConfig
+from assay.delivery.controller import RetrainConfig
 from assay.delivery.deployments import end_canary, start_canary, start_shadow, stop_shadow
 from assay.delivery.promotion import break_glass
 from assay.delivery.rollback import rollback
@@ -39,6 +39,8 @@ from assay.orchestration.prediction_replay import replay_day
 from assay.registry import Candidate
 from assay.registry.deployments import deployments_of
 from assay.serving.canary import position
+from assay.serving.pair_log import PairReader
+from assay.serving.pairs import Pair
 from assay.testing.versions import make_candidate
 
 WORKER = Path(__file__).with_name("challenger_worker.py")
@@ -158,11 +160,8 @@ def until(true: Callable[[], bool], what: str) -> None:
         _PAUSE.wait(0.005)  # leaves the processor to those who work
 
 
-def lines(desk: Desk, name: str = "artifacts/shadow/predictions.jsonl") -> list[dict[str, Any]]:
-    path = desk.layout.root / name
-    if not path.exists():
-        return []
-    return [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1]]
+def lines(desk: Desk) -> list[Pair]:
+    return list(PairReader(desk.layout.root / "artifacts/shadow/predictions.jsonl").read())
 
 
 def expected(answer: dict[str, Any]) -> float:
@@ -241,7 +240,7 @@ def test_every_challenger_runs_beside_and_none_is_noticed_by_callers(desk: Desk)
         def all_seen() -> bool:
             counted.update(dict.fromkeys(counted, 0))
             for line in lines(desk):
-                counted[line["challenger"]] += 1
+                counted[line.challenger] += 1
             return all(count == 120 for count in counted.values())
 
         until(all_seen, f"every challenger answered: {counted}")
@@ -479,7 +478,7 @@ def test_the_controller_takes_one_step_at_a_time_and_records_what_each_rested_on
     desk: Desk,
 ) -> None:
     files = bootstrap.challenger_files(desk.layout.root)
-    config, policy = DeliveryConfig(shadow_mode_days=0.0), CanaryPolicy()
+    config, policy = RetrainConfig(shadow_mode_days=0.0), CanaryPolicy()
     for version in ("2.1.0", "2.2.0", "2.3.0", "2.4.0", "2.5.0"):
         desk.registry.fail("fx_vol", version, initiated_by=OPERATOR, reason="not in this test")
 

@@ -40,7 +40,7 @@ class Action(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class DeliveryConfig:
+class RetrainConfig:
     """When a challenger goes on.
 
     Attributes
@@ -144,7 +144,7 @@ class Step:
         }
 
 
-def next_steps(situation: Situation, config: DeliveryConfig) -> tuple[Step, ...]:
+def next_steps(situation: Situation, config: RetrainConfig) -> tuple[Step, ...]:
     """The next step of every challenger, the most urgent first; nothing is done."""
     if situation.champion is None:
         return tuple(
@@ -162,7 +162,7 @@ def next_steps(situation: Situation, config: DeliveryConfig) -> tuple[Step, ...]
     )
 
 
-def next_step(situation: Situation, config: DeliveryConfig) -> Step | None:
+def next_step(situation: Situation, config: RetrainConfig) -> Step | None:
     """The one step to take now; None where there is only waiting."""
     for step in next_steps(situation, config):
         if step.action is not Action.WAIT and not step.by_people:
@@ -171,7 +171,7 @@ def next_step(situation: Situation, config: DeliveryConfig) -> Step | None:
 
 
 def _next(
-    situation: Situation, one: ChallengerState, config: DeliveryConfig, has_canary: bool
+    situation: Situation, one: ChallengerState, config: RetrainConfig, has_canary: bool
 ) -> Step:
     if one.is_canary:
         return _as_canary(situation, one, config)
@@ -211,7 +211,7 @@ def _next(
     )  # fmt: skip
 
 
-def _as_canary(situation: Situation, one: ChallengerState, config: DeliveryConfig) -> Step:
+def _as_canary(situation: Situation, one: ChallengerState, config: RetrainConfig) -> Step:
     if one.canary is Verdict.FAIL:
         return _step(
             situation, one, Action.END_CANARY, one.canary_reason or "it does harm",
@@ -235,7 +235,7 @@ def _as_canary(situation: Situation, one: ChallengerState, config: DeliveryConfi
     )  # fmt: skip
 
 
-def _no_improvement(one: ChallengerState, config: DeliveryConfig) -> list[str]:
+def _no_improvement(one: ChallengerState, config: RetrainConfig) -> list[str]:
     """What a model of positions lacks against the champion."""
     if one.kind != ALPHA_WEIGHTS:
         return []

@@ -19,7 +19,7 @@ from assay.delivery.canary import CanaryPolicy, expired
 from assay.delivery.controller import (
     Action,
     ChallengerState,
-    DeliveryConfig,
+    RetrainConfig,
     Situation,
     Step,
     next_step,
@@ -106,7 +106,7 @@ def situation_of(desk: Desk, files: ChallengerFiles, name: str, policy: CanaryPo
 
 
 def plan(
-    desk: Desk, files: ChallengerFiles, name: str, config: DeliveryConfig, policy: CanaryPolicy
+    desk: Desk, files: ChallengerFiles, name: str, config: RetrainConfig, policy: CanaryPolicy
 ) -> tuple[Situation, tuple[Step, ...]]:
     """The next step of every challenger; nothing is done."""
     situation = situation_of(desk, files, name, policy)
@@ -117,7 +117,7 @@ def take_step(
     desk: Desk,
     files: ChallengerFiles,
     name: str,
-    config: DeliveryConfig,
+    config: RetrainConfig,
     policy: CanaryPolicy,
     *,
     initiated_by: str,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter_ns
 from typing import Any
@@ -28,6 +28,7 @@ from assay.serving.live_model import LiveSource
 from assay.serving.metrics import Metrics
 from assay.serving.neutral import NEUTRAL, REFUSE
 from assay.serving.open_inference import OpenInference
+from assay.serving.pair_log import Kept
 from assay.serving.prediction_log import FeedbackLog, PredictionLog
 from assay.serving.predictor import Predictor
 from assay.serving.reception import REQUEST_ID, Reception
@@ -71,6 +72,7 @@ class Operation:
     p99_ms: the target that ``GET /health`` and metrics hold the 99th percentile against.
     capacity, connections: requests under way and open connections at most, in this process.
     instance: begins the ids of its requests; no other process has the same.
+    kept: how much is kept of what challengers predict.
     """
 
     body_bytes: int = 2**20
@@ -84,6 +86,7 @@ class Operation:
     capacity: int = 256
     connections: int = 1_024
     instance: str = "local"
+    kept: Kept = field(default_factory=Kept)
 
 
 class Service:
@@ -126,7 +129,7 @@ class Service:
         )
         self.shadows = Shadows(
             files.shadow or files.predictions.parent / "shadow" / "predictions.jsonl", clock,
-            ticks=ticks,
+            kept=chosen.kept, ticks=ticks,
         )  # fmt: skip
         self.challengers = Challengers(predictor, source, self.shadows, record)
         self.metrics.ask(self.challengers.samples)
@@ -167,6 +170,7 @@ class Service:
             reads=self._reads,
             target=self._target,
             board=board,
+            challengers=self.challengers,
         )
         paths = self._control.app.openapi()["paths"]
         self._known = frozenset(paths) | {"/metrics", "/docs", "/openapi.json"}

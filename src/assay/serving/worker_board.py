@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 
 from assay.errors import AssayError
+from assay.serving.beside import Beside
 from assay.serving.metrics import Families, Family, merged, without_gauges
 
 _PAUSE = 0.25
@@ -23,12 +24,15 @@ _SUPERVISOR = "supervisor"
 
 
 class Said(msgspec.Struct):
-    """What a process tells of itself: its number, what it has loaded, what it has counted."""
+    """What a process tells of itself: its number, what it has loaded, what it has counted, and what
+    runs beside.
+    """
 
     process: int
     models: dict[str, str]
     trouble: str | None
     figures: Families
+    beside: list[Beside] = []
 
 
 _decode = msgspec.json.Decoder(Said).decode

@@ -16,7 +16,7 @@ from assay.domain.instants import NANOS_PER_SECOND
 from assay.domain.verdicts import Verdict
 from assay.errors import ContractViolation
 from assay.registry.deployments import CanaryDeployment
-from assay.serving.shadowing import Pair
+from assay.serving.pairs import Pair
 
 DAY = 86_400 * NANOS_PER_SECOND
 POLICY = CanaryPolicy()

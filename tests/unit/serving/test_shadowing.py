@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -16,6 +16,7 @@ from assay.errors import IncompatibleVersion
 from assay.serving import CanaryRoute, Deployed, LiveModel, LiveModels, Predictor, Rejected
 from assay.serving.canary import position
 from assay.serving.challengers import Shadows
+from assay.serving.pair_log import PairReader
 from assay.serving.shadowing import Challenger
 from assay.testing.clocks import FixedClock
 
@@ -23,8 +24,8 @@ NOW = 1_700_000_000 * 10**9
 
 
 def lines(folder: Path) -> list[dict[str, Any]]:
-    path = folder / "shadow" / "predictions.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    pairs = PairReader(folder / "shadow" / "predictions.jsonl").read()
+    return [msgspec.structs.asdict(pair) for pair in pairs]
 
 
 class Stuck:
@@ -127,13 +128,19 @@ def test_a_stuck_challenger_loses_its_own_pairs_and_nobody_elses(
     assert beside["2.0.0"].dropped == 15
     assert beside["3.0.0"].dropped == 0
     text = stage.ask("GET", "/metrics").body.decode()
+    told = stage.ask("GET", "/model").json()["models"][0]["challengers"]
+    assert [(one["version"], one["role"], one["state"], one["dropped"], one["waiting"])
+            for one in told] == [
+        ("v2.0.0", "shadow", "running", 15, 5), ("v3.0.0", "shadow", "running", 0, 0)
+    ]  # fmt: skip
+    assert told[1]["pairs"] == 20
     assert 'assay_shadow_dropped_total{model="fx_vol",version="2.0.0"} 15' in text
     assert 'assay_shadow_waiting{model="fx_vol",version="2.0.0"} 5' in text
     gate.may_go.set()
     stage.service.shadows.stop()
     found = [one for one in lines(tmp_path) if one["challenger"] == "2.0.0"]
     assert len(found) == 5
-    assert sum(one.get("dropped", 0) for one in found) == 15
+    assert sum(one["dropped"] for one in found) == 15
     assert sum(one["challenger"] == "3.0.0" for one in lines(tmp_path)) == 20
 
 
@@ -177,6 +184,13 @@ def test_a_challenger_that_is_refused_changes_nothing_else_and_is_recorded(
     assert stage.ask("POST", "/predict", {"instrument": "USD_SGD"}).status == 200
     told = [one for one in stage.recorded() if one["event"] == "challenger_refused"]
     assert [one["reason"] for one in told] == ["fx_vol 2.0.0 does not load"]
+    health = stage.ask("GET", "/health").json()
+    assert health["status"] == "ok"
+    beside = health["dependencies"]["challengers"]
+    assert not beside["ok"]
+    assert [(one["state"], one["reason"]) for one in beside["detail"]] == [
+        ("refused", "fx_vol 2.0.0 does not load")
+    ]
     assert stage.service.shadows.running == ()
 
 
@@ -245,6 +259,10 @@ def test_a_suspended_canary_is_asked_no_more_from_the_next_request_on(
     assert stage.ask("POST", "/predict", body).json()["model_version"] == "v2.0.0"
     stage.service.challengers.suspend("fx_vol", 7)
     stage.service.reloader.reload()
+    (told,) = stage.ask("GET", "/model").json()["models"][0]["challengers"]
+    assert (told["role"], told["state"], told["share"], told["revision"]) == (
+        "canary", "suspended", 0.999, 7
+    )  # fmt: skip
     assert stage.ask("POST", "/predict", body).json()["model_version"] == "v1.0.0"
 
 
