@@ -167,21 +167,24 @@ class Challengers:
         }
         return {one.name: route for one, route in self._routes.items()}
 
-    def run(self) -> None:
-        """Let what was loaded predict beside what is live now."""
-        live = self._predictor.live.models
+    def begin(self, models: Mapping[str, LiveModel]) -> None:
+        """Let what was loaded predict beside ``models``, which are live next, and what runs now."""
+        self._use(models, [one.challenger for one in self._shadows.running])
 
+    def run(self) -> None:
+        """Let what was loaded predict beside what is live now, and nothing else."""
+        self._use(self._predictor.live.models, [])
+
+    def _use(self, live: Mapping[str, LiveModel], still: Sequence[Challenger]) -> None:
         def champion_of(name: str) -> tuple[LiveModel, Wiring | None] | None:
             model = live.get(name)
             return None if model is None else (model, self._predictor.wire(model))
 
-        self._shadows.use(
-            [
-                Challenger(model, self._predictor.wire(model), one.revision, one.share)
-                for one, model in self._loaded.items()
-            ],
-            champion_of,
-        )
+        loaded = [
+            Challenger(model, self._predictor.wire(model), one.revision, one.share)
+            for one, model in self._loaded.items()
+        ]
+        self._shadows.use([*still, *loaded], champion_of)
 
     def suspend(self, name: str, revision: int) -> None:
         """Take no answer from a canary of this process any more, whatever the registry says."""

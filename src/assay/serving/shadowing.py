@@ -15,9 +15,8 @@ from __future__ import annotations
 import struct
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 from time import perf_counter_ns
 
@@ -36,9 +35,11 @@ from assay.serving.wiring import Wiring
 
 CAPACITY = 20_000
 """Rows that may wait for one challenger."""
-TURN_ROWS = 64
+TURN_ROWS = 256
+_TURN_NANOS = 5_000_000
+"""About the time of one turn: a slow challenger's turns have few rows, and are told of soon."""
 _PAUSE = 0.2
-_WRITE_TURNS = 16
+_WRITE_TURNS = 8
 _NO_NUMBER = "no finite number"
 
 
@@ -152,6 +153,7 @@ class Shadow:
         self._clock = clock
         self._ticks = ticks
         self._told = 0
+        self._turn_rows = 64
         self._alike: dict[str, bool] = {}
         width = len(challenger.model.schema.names)
         # Rounded to float32 where it is left, as the champion's own row is: the challenger reads
@@ -234,20 +236,13 @@ class Shadow:
     def _drain(self, until: threading.Event | None) -> None:
         lines: list[Turn] = []
         while self._ring and not (until is not None and until.is_set()):
-            turn: list[_Left | _Whole] = []
-            rows = 0
-            while self._ring and rows < TURN_ROWS:
-                one = self._ring.popleft()
-                turn.append(one)
-                rows += one.rows if isinstance(one, _Whole) else 1
-            slots = self._fetched + sum(isinstance(one, _Left) for one in turn)
-            made: list[Turn] = []
+            run, rows = self._next()
+            slots = self._fetched + (len(run) if isinstance(run[0], _Left) else 0)
             try:
-                made += self._turns(turn)
+                lines.append(self._turn(run))
             except Exception as error:  # noqa: BLE001 - whatever it is, the next turn goes on
                 self.trouble = f"{type(error).__name__}: {error}"
-                self._lost += rows - sum(len(one.prediction) for one in made)
-            lines += made
+                self._lost += rows
             self._fetched = slots
             if len(lines) >= _WRITE_TURNS or not self._ring:
                 self._write(lines)
@@ -255,16 +250,27 @@ class Shadow:
             self._done += rows
         self._write(lines)
 
-    def _turns(self, turn: Sequence[_Left | _Whole]) -> Iterator[Turn]:
-        """The lines of what was left, in its order: a line is about one champion."""
-        for _, run in groupby(turn, lambda one: (id(one.champion), type(one))):
-            members = list(run)
-            champion, turn_id = members[0].champion, self._ticks()
-            if isinstance(members[0], _Left):
-                rows = self._plain(champion, members)  # type: ignore[arg-type]
-            else:
-                rows = self._others(members)  # type: ignore[arg-type]
-            yield self._line(champion, rows, turn_id)
+    def _next(self) -> tuple[list[_Left | _Whole], int]:
+        """What waits next, of one kind and beside one champion; and how many rows that is."""
+        ring = self._ring
+        first = ring.popleft()
+        run, kind, champion = [first], type(first), first.champion
+        rows = first.rows if isinstance(first, _Whole) else 1
+        while rows < self._turn_rows and ring:
+            one = ring[0]
+            if type(one) is not kind or one.champion is not champion:
+                break
+            run.append(ring.popleft())
+            rows += one.rows if isinstance(one, _Whole) else 1
+        return run, rows
+
+    def _turn(self, run: list[_Left | _Whole]) -> Turn:
+        """The line of what was left, all of one kind, in its order."""
+        started, champion = self._ticks(), run[0].champion
+        left = [one for one in run if isinstance(one, _Left)]
+        others = [one for one in run if isinstance(one, _Whole)]
+        rows = self._plain(champion, left) if left else self._others(others)
+        return self._line(champion, rows, started)
 
     def _plain(self, champion: LiveModel, run: Sequence[_Left]) -> _Rows:
         """Single answers from columns that are the challenger's."""
@@ -357,7 +363,9 @@ class Shadow:
         """The challenger's answers, why there is none, and nanoseconds for each."""
         started = self._ticks()
         values, errors = _predict(self.challenger.model, matrix)
-        return values, errors, (self._ticks() - started) // len(matrix)
+        each = (self._ticks() - started) // len(matrix)
+        self._turn_rows = max(1, min(TURN_ROWS, _TURN_NANOS // max(1, each)))
+        return values, errors, each
 
     def _write(self, lines: list[Turn]) -> None:
         if not lines:

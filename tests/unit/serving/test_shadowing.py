@@ -266,6 +266,25 @@ def test_a_suspended_canary_is_asked_no_more_from_the_next_request_on(
     assert stage.ask("POST", "/predict", body).json()["model_version"] == "v1.0.0"
 
 
+def test_a_canary_answers_only_once_its_pairs_are_kept(staged: Any, live: Any) -> None:
+    stage = staged()
+    predictor, shadows = stage.service.predictor, stage.service.shadows
+    beside: list[tuple[int, int]] = []
+    use = predictor.use
+
+    def watched(models: LiveModels) -> None:
+        use(models)
+        beside.append((len(models.canaries), len(shadows.running)))
+
+    predictor.use = watched
+    source = with_challengers(stage, (live(version="2.0.0"), 0.999))
+    source.beside.clear()
+    stage.service.reloader.reload()
+    # It runs when it begins to answer, and when it has just ended.
+    assert beside == [(1, 1), (0, 1)]
+    assert shadows.running == ()
+
+
 def test_the_kill_switch_stops_the_canary_too(staged: Any, live: Any) -> None:
     stage = staged(killed=True)
     with_challengers(stage, (live(version="2.0.0"), 0.999))
