@@ -32,7 +32,12 @@ from assay.delivery.promotion import break_glass
 from assay.delivery.rollback import rollback
 from assay.domain.verdicts import Verdict
 from assay.errors import AssayError, NotFound, Tampered
-from assay.orchestration.challengers import compare_shadow, look_at_canary
+from assay.orchestration.challengers import (
+    ChallengerFiles,
+    compare_shadow,
+    look_at_canary,
+    write_card,
+)
 from assay.orchestration.controlling import decisions, take_step
 from assay.orchestration.desk import Desk
 from assay.orchestration.prediction_replay import replay_day
@@ -103,6 +108,17 @@ def candidate(
     return Candidate(replace(made.metadata, manifest_hash=manifest), made.schema, files)
 
 
+def missing() -> bytes:
+    """The square root of its second column: NaN for every negative one."""
+    return graph_of(
+        [
+            helper.make_node("Gather", ["rows", "one"], ["second"], axis=1),
+            helper.make_node("Sqrt", ["second"], ["answer"]),
+        ],
+        {"one": np.array([1], np.int64)},
+    )
+
+
 CHALLENGERS: dict[str, Callable[[], Candidate]] = {
     "equal": lambda: candidate("2.0.0", (1.0, 2.0, 0.0, 1e-12)),
     "slightly worse": lambda: candidate("2.1.0", (1.0, 2.0, 0.3, 0.3)),
@@ -112,6 +128,16 @@ CHALLENGERS: dict[str, Callable[[], Candidate]] = {
     "throws": lambda: candidate("2.4.0", (0.0,) * 4, throwing()),
     "slow": lambda: candidate("2.5.0", (0.0,) * 4, slow()),
 }
+ON_ITS_DAY = {
+    **CHALLENGERS,
+    "NaN": lambda: candidate("2.6.0", (0.0,) * 4, missing()),
+    "better": lambda: candidate("2.7.0", (1.0, 2.0, -0.1, -0.1)),
+}
+"""Challengers with the test of theirs that finds harm, None for none."""
+FOUND_BY = {
+    "swapped": "ranks", "throws": "failures", "slow": "latency", "NaN": "failures",
+    "infinite": "failures", "equal": None, "slightly worse": None, "better": None,
+}  # fmt: skip
 
 
 class Client:
@@ -389,6 +415,76 @@ def test_an_equal_canary_goes_on_and_a_new_champion_begins_its_analysis_anew(des
             lambda: {client.predict(f"E{n:02d}")["model_version"] for n in range(20)} == {"v1.0.0"},
             "the champion answers for everything",
         )
+
+
+@pytest.mark.long
+def test_a_day_of_challengers_ends_for_each_as_it_should(desk: Desk) -> None:
+    for kind in ON_ITS_DAY.keys() - CHALLENGERS.keys():
+        desk.registry.register(ON_ITS_DAY[kind]())
+    reports = desk.layout.root / "reports/models/fx_vol"
+    policy = CanaryPolicy(slow_ms=5.0, hours=0.0)
+    with server(desk.layout.root, 5.0) as (port, _), closing(Client(port)) as client:
+        for kind, test in FOUND_BY.items():
+            version = ON_ITS_DAY[kind]().metadata.version
+            began = start_canary(
+                desk.registry, "fx_vol", version, share=0.3, initiated_by=OPERATOR,
+                reason="a day", monotonic=time.monotonic,
+            )  # fmt: skip
+            until(lambda seq=began.seq: beside(client) == {seq: "running"}, f"{kind} is loaded")
+            asked = 0
+
+            def over(harmless: bool = test is None) -> bool:
+                nonlocal asked
+                for number in range(60):
+                    answer = client.predict(f"E{number:02d}")
+                    if answer["model_version"] == "v1.1.0":
+                        assert answer["prediction"] == pytest.approx(expected(answer), rel=1e-6)
+                asked += 60
+                if not harmless:
+                    return deployments_of(desk.open_registry(), "fx_vol").canary is None
+                look = look_at_canary(desk, desk_files(desk), "fx_vol", policy)
+                assert look.finding.verdict is not Verdict.FAIL, look.finding.reasons
+                return look.finding.verdict is Verdict.PASS
+
+            until(over, f"{kind} ends")
+            if test is None:
+                until(lambda: not waiting(client), "every pair is written")
+                look = write_card(desk, look_at_canary(desk, desk_files(desk), "fx_vol", policy))
+                assert look.finding.numbers["pairs"] == asked
+                end_canary(desk.registry, "fx_vol", initiated_by=OPERATOR, reason="seen enough")
+            history = desk.open_registry().history("fx_vol")
+            last = history[-1]
+            assert str(last.type) == "canary.end"
+            assert [str(one.type) for one in history if one.seq > began.seq] == (
+                ["canary.end"] if test is None else ["rollback.requested", "canary.end"]
+            )
+            for page in ("canary_scorecard.md", "canary_scorecard.html"):
+                text = (reports / page).read_text()
+                assert version in text
+                assert ("PASS" if test is None else f"{test}: ") in text
+            seconds = (last.at - began.at) / 1e9
+            numbers = last.evidence.get("finding", {}).get("numbers", {})
+            print(f"{kind}: {seconds:.1f} s, {numbers.get('rows', asked)} rows, {last.reason}")
+            until(lambda: beside(client) == {}, f"{kind} is gone")
+            assert {client.predict(f"E{n:02d}")["model_version"] for n in range(60)} == {"v1.1.0"}
+    registry = desk.open_registry()
+    assert registry.resolve("fx_vol").version == "1.1.0"
+    assert registry.verify_log().ok
+
+
+def beside(client: Client) -> dict[int, str]:
+    """The challengers that a server tells of: their revision and state."""
+    (model,) = json.loads(client.ask("GET", "/model")[1])["models"]
+    return {one["revision"]: one["state"] for one in model["challengers"]}
+
+
+def waiting(client: Client) -> int:
+    (model,) = json.loads(client.ask("GET", "/model")[1])["models"]
+    return sum(one["waiting"] for one in model["challengers"])
+
+
+def desk_files(desk: Desk) -> ChallengerFiles:
+    return bootstrap.challenger_files(desk.layout.root)
 
 
 def predictions(desk: Desk) -> Path:

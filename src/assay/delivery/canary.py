@@ -326,7 +326,8 @@ def _harm(name: str, check: Check, policy: CanaryPolicy) -> str:
         "failures": f"{mean:.2%} of {seen.count} rows had no finite answer, expected at most "
         f"{policy.failures:.2%}",
         "ranks": f"predictions have mean rank correlation {correlation:.3f} with the champion's "
-        f"over {seen.count} blocks of the same inputs, expected {policy.rank_correlation:g}",
+        f"over {seen.count} blocks of the same inputs, each counted as {RANK_FLOOR:g} at least, "
+        f"expected {policy.rank_correlation:g}",
         "distance": f"{mean:.1%} of answers are further than a standard deviation from the "
         f"champion's over {seen.count} blocks, expected at most {policy.far:.1%}",
         "latency": f"{mean:.1%} of {seen.count} turns took longer than {policy.slow_ms:g} ms, "
