@@ -28,11 +28,12 @@ from assay.delivery.paired import (
     pairs_of,
     shadow_evidence,
 )
-from assay.delivery.scorecard import Scorecard, write_scorecard
+from assay.delivery.scorecard import Scorecard
 from assay.domain.evidence import Evidence
 from assay.domain.verdicts import Verdict
 from assay.domain.versions import ALPHA_WEIGHTS
 from assay.errors import AssayError, Conflict, NotFound, Refused, Unavailable
+from assay.orchestration.canary_page import write_scorecard
 from assay.orchestration.desk import Desk
 from assay.orchestration.evidence.code import measuring_code
 from assay.registry import VersionRecord
