@@ -60,7 +60,7 @@ class Shadows:
         if beside is None:
             return
         champion, wiring, shadows = beside
-        if isinstance(made, BatchPrediction) or made.route != CANARY:
+        if made.route != CANARY:
             champion = made.model  # another one may be live by now
         for one in shadows:
             one.offer(made, champion, wiring, request_id)

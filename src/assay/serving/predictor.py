@@ -372,6 +372,7 @@ class Predictor:
         names: Sequence[str] | None = None,
         model: str = CHAMPION,
         manifest: str | None = None,
+        instrument: str | None = None,
     ) -> Prediction:
         """Predict with features that the caller brings.
 
@@ -380,16 +381,20 @@ class Predictor:
         features: numbers in the model's order, or by name.
         names: what the caller believes the order to be; checked when given.
         manifest: the manifest that the features follow.
+        instrument: whose they are; a canary that answers for it answers. Without, none does.
 
         Raises
         ------
         Rejected: nothing was predicted; ``kind`` says why.
         """
         started = self._ticks()
-        chosen = self._choose(model, manifest)
+        loaded = self._loaded
+        chosen = self._choose(loaded, model, manifest)
         columns = chosen.schema.names
         check_names(names, columns)
         row = read_row(features, columns, "")
+        if instrument is not None:
+            return self._for_instrument(loaded, chosen, model, instrument, row, started)
         value = self._run_one(chosen, row, stored=False)
         direction, confidence = judge(chosen, value)
         return Prediction(
@@ -406,6 +411,34 @@ class Predictor:
             self._ticks() - started,
         )
 
+    def _for_instrument(
+        self,
+        loaded: _Loaded,
+        chosen: LiveModel,
+        reference: str,
+        instrument: str,
+        row: list[float],
+        started: int,
+    ) -> Prediction:
+        """The answer to features of a named instrument, by the canary where it is the canary's."""
+
+        def answered(model: LiveModel, features: list[float], route: str | None) -> Prediction:
+            value = self._run_one(model, features, stored=False)
+            direction, confidence = judge(model, value)
+            return Prediction(
+                value, direction, confidence, model, features, self.clock.now(), None, None, None,
+                None, self._ticks() - started, None, route, instrument,
+            )  # fmt: skip
+
+        canary = _canary_of_columns(loaded, chosen, reference, instrument)
+        if canary is None:
+            return answered(chosen, row, None)
+        try:
+            model, places = canary
+            return answered(model, [row[place] for place in places], CANARY)
+        except Exception:  # noqa: BLE001 - as with stored features, the caller gets an answer
+            return answered(chosen, row, FALLBACK)
+
     def predict_batch(
         self,
         rows: Rows,
@@ -413,17 +446,23 @@ class Predictor:
         names: Sequence[str] | None = None,
         model: str = CHAMPION,
         manifest: str | None = None,
+        instrument: str | None = None,
     ) -> BatchPrediction:
         """Predict several rows at once, as :meth:`predict_features` does one.
 
         An array is the quick way: nothing is done to its rows one by one.
+
+        Parameters
+        ----------
+        instrument: whose rows they all are; a canary that answers for it answers.
 
         Raises
         ------
         Rejected: nothing was predicted; ``kind`` says why.
         """
         started = self._ticks()
-        chosen = self._choose(model, manifest)
+        loaded = self._loaded
+        chosen = self._choose(loaded, model, manifest)
         count = len(rows)
         if not 1 <= count <= self.limits.batch_rows:
             raise Rejected(
@@ -436,16 +475,31 @@ class Predictor:
         columns = chosen.schema.names
         check_names(names, columns)
         matrix = read_matrix(rows, columns)
+        canary = route = None
+        if instrument is not None:
+            canary = _canary_of_columns(loaded, chosen, model, instrument)
+        if canary is not None:
+            by, places = canary
+            try:
+                taken = np.ascontiguousarray(matrix[:, places])
+                answers = self._run(by, taken, stored=False)
+                spent = self._ticks() - started
+                return BatchPrediction(
+                    answers, by, taken, self.clock.now(), spent, instrument, CANARY
+                )
+            except Exception:  # noqa: BLE001 - as with one row, the caller gets an answer
+                route = FALLBACK
         answers = self._run(chosen, matrix, stored=False)
-        return BatchPrediction(answers, chosen, matrix, self.clock.now(), self._ticks() - started)
+        spent = self._ticks() - started
+        return BatchPrediction(answers, chosen, matrix, self.clock.now(), spent, instrument, route)
 
     # -- checks ---------------------------------------------------------------------------------
 
-    def _choose(self, model: str, manifest: str | None) -> LiveModel:
+    def _choose(self, loaded: _Loaded, model: str, manifest: str | None) -> LiveModel:
         """Which model answers to features that the caller brings, if any may."""
         if self._switch is not None:
             self._switch.check()
-        chosen = self._loaded.live.find(model)
+        chosen = loaded.live.find(model)
         self._check_manifest(chosen, manifest)
         return chosen
 
@@ -506,6 +560,20 @@ class Predictor:
 
     def _wire_one(self, model: LiveModel) -> Wiring | None:
         return Wiring.of(model, self.sources, self.requests)
+
+
+def _canary_of_columns(
+    loaded: _Loaded, chosen: LiveModel, reference: str, instrument: str
+) -> tuple[LiveModel, list[int]] | None:
+    """The canary that answers for an instrument and where its columns stand among the champion's;
+    None where there is none, or where it reads others, which nobody brought.
+    """
+    route = loaded.live.canary_for(chosen, reference, instrument)
+    if route is None:
+        return None
+    place = {name: number for number, name in enumerate(chosen.schema.names)}
+    places = [place.get(name, -1) for name in route.model.schema.names]
+    return None if -1 in places else (route.model, places)
 
 
 def _instant(moment: Instant | datetime) -> Instant:

@@ -212,8 +212,8 @@ class Shadow:
         self._left += 1
         self._ring.append(
             _Left(
-                made.value, made.at, made.elapsed, made.instrument, made.event_time, made.stale,
-                made.route, model, champion, request_id,
+                made.value, made.at, made.elapsed, made.instrument or made.entity, made.event_time,
+                made.stale, made.route, model, champion, request_id,
             )
         )  # fmt: skip
 
@@ -318,18 +318,23 @@ class Shadow:
                 rows.error += errors[done : done + count]
                 done += count
             single = made if isinstance(made, Prediction) else None
-            rows.prediction += [made.value] if isinstance(made, Prediction) else made.values
+            answers = [made.value] if isinstance(made, Prediction) else made.values
+            instrument = made.entity if single is None else single.instrument or single.entity
+            rows.prediction += answers
             rows.at += [made.at] * count
             rows.champion_ns += [made.elapsed] * count
             rows.shadow_ns += [each] * count
-            rows.instrument += [None if single is None else single.instrument] * count
+            rows.instrument += [instrument] * count
             rows.event_time += [None if single is None else single.event_time] * count
             rows.stale += [None if single is None else single.stale] * count
-            rows.served += [(single and single.route) or CHAMPION_SERVED] * count
+            rows.served += [made.route or CHAMPION_SERVED] * count
             rows.request_id += _texts([one.request_id]) * count
-            if single is not None and single.route == CANARY:
-                own = self._own(single.model, single.value)
-                rows.answered_by_canary(-1, _champion_answer(one), single.elapsed, own)
+            if made.route == CANARY:
+                for place, champion, value in zip(
+                    range(-count, 0), _champion_answers(one, count), answers, strict=True
+                ):
+                    own = self._own(made.model, value)
+                    rows.answered_by_canary(place, champion, made.elapsed // count, own)
         return rows
 
     def _own(self, model: LiveModel, value: float) -> float | None:
@@ -429,10 +434,10 @@ def _predict_row(model: LiveModel, row: NDArray[np.float32]) -> tuple[float | No
         return None, f"it raised {type(error).__name__}"
 
 
-def _champion_answer(one: _Whole) -> float | None:
+def _champion_answers(one: _Whole, count: int) -> list[float | None]:
     """What the champion would have answered where a canary did."""
     rows = _rows_for(one.champion, one.champion_wiring, one)
-    return None if isinstance(rows, str) else _predict(one.champion, rows)[0][0]
+    return [None] * count if isinstance(rows, str) else _predict(one.champion, rows)[0]
 
 
 def _texts(ids: Sequence[bytes | None]) -> list[str | None]:

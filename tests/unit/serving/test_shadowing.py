@@ -225,6 +225,86 @@ def test_a_share_of_instruments_is_answered_by_the_canary_and_always_the_same(
     assert f'assay_canary_answers_total{{model="fx_vol",route="canary"}} {2 * len(routed)}' in text
 
 
+def test_features_of_a_named_instrument_are_answered_by_its_canary(
+    staged: Any, live: Any, tmp_path: Path
+) -> None:
+    stage = staged()
+    with_challengers(stage, (live(version="2.0.0", weights=(2.0, 20.0, 200.0)), 0.3))
+    names = [f"E{number:02d}" for number in range(20)]
+    routed = {name for name in names if position("salt", name) < 0.3}
+    assert 0 < len(routed) < 20
+
+    def ask(path: str, body: dict[str, Any]) -> dict[str, Any]:
+        answer = stage.ask("POST", path, body)
+        assert answer.status == 200, answer.body
+        return dict(answer.json())
+
+    for name in names:
+        one = ask("/inference/predict", {"features": [1.0, 2.0, 3.0], "instrument": name})
+        several = ask("/inference/batch", {"batch": [[1, 0, 0], [0, 1, 0]], "instrument": name})
+        times = 2.0 if name in routed else 1.0
+        assert (one["model_version"], one["prediction"]) == (f"v{times:.1f}.0", 321.0 * times)
+        assert several["model_version"] == f"v{times:.1f}.0"
+        assert several["predictions"] == [times, 10.0 * times]
+    asked = {"features": [1.0, 2.0, 3.0], "instrument": min(routed), "model_name": "fx_vol/1.0.0"}
+    assert ask("/inference/predict", asked)["model_version"] == "v1.0.0"
+    assert ask("/inference/predict", {"features": [1.0, 2.0, 3.0]})["model_version"] == "v1.0.0"
+    stage.service.shadows.stop()
+    pairs = lines(tmp_path)
+    assert len(pairs) == 20 * 3 + 2
+    for pair in pairs[:60]:
+        assert pair["served"] == ("canary" if pair["instrument"] in routed else "champion")
+        assert pair["shadow"] == 2.0 * pair["prediction"]
+        assert (pair["champion_ms"] is None) == (pair["instrument"] in routed)
+    assert [pair["served"] for pair in pairs[60:]] == ["champion"] * 2
+    text = stage.ask("GET", "/metrics").body.decode()
+    count = 3 * len(routed)
+    assert f'assay_canary_answers_total{{model="fx_vol",route="canary"}} {count}' in text
+
+
+def test_a_canary_reads_the_columns_that_a_caller_brings_in_its_own_order(
+    staged: Any, live: Any, tmp_path: Path
+) -> None:
+    stage = staged()
+    columns = ("vol_20", "ret_1", "vol_5")
+    source = with_challengers(
+        stage, (live(version="2.0.0", weights=(200.0, 2.0, 20.0), names=columns), 0.999)
+    )
+    body = {"features": [1.0, 2.0, 3.0], "instrument": "USD_SGD"}
+    answer = stage.ask("POST", "/inference/predict", body).json()
+    assert (answer["model_version"], answer["prediction"]) == ("v2.0.0", 642.0)
+    source.beside.clear()
+    other = live(version="3.0.0", weights=(1.0,), names=("unused",))
+    source.beside[Deployed("fx_vol", "3.0.0", other.digest, 8, 0.999, "salt")] = other
+    stage.service.reloader.reload()
+    # What nobody brought cannot be read: the champion answers, and no fault of the canary is it.
+    assert stage.ask("POST", "/inference/predict", body).json()["model_version"] == "v1.0.0"
+    stage.service.shadows.stop()
+    first, second = lines(tmp_path)
+    assert (first["served"], first["prediction"], first["shadow"]) == ("canary", 321.0, 642.0)
+    assert second["served"] == "champion"
+
+
+@pytest.mark.parametrize("path", ["/inference/predict", "/inference/batch"])
+def test_the_champion_answers_features_of_an_instrument_where_the_canary_cannot(
+    staged: Any, live: Any, tmp_path: Path, path: str
+) -> None:
+    stage = staged()
+    with_challengers(stage, (live(version="2.0.0", weights=(3e38, 3e38, 3e38)), 0.999))
+    row = [1.0, 2.0, 3.0]
+    body = {"instrument": "USD_SGD"} | (
+        {"features": row} if path == "/inference/predict" else {"batch": [row]}
+    )
+    answer = stage.ask("POST", path, body)
+    assert (answer.status, answer.json()["model_version"]) == (200, "v1.0.0")
+    bad = body | ({"features": [1e39] * 3} if "features" in body else {"batch": [[1e39] * 3]})
+    assert stage.ask("POST", path, bad).status == 422
+    stage.service.shadows.stop()
+    (line,) = lines(tmp_path)
+    assert (line["served"], line["prediction"], line["shadow"]) == ("fallback", 321.0, None)
+    assert line["instrument"] == "USD_SGD"
+
+
 def test_the_champion_answers_where_the_canary_cannot(
     staged: Any, live: Any, tmp_path: Path
 ) -> None:
