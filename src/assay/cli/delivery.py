@@ -57,6 +57,32 @@ def delivery_status(
     output.result([one.to_json() for one in found])
 
 
+@delivery.command("history")
+def delivery_history(
+    name: OptionalName = None,
+    last: Annotated[int, typer.Option("--last", min=1, help="How many decisions.")] = 20,
+    desk: DeskOption = HERE,
+    as_json: JsonOption = False,
+) -> None:
+    """What was decided and what came of it, the newest last; exits 1 where a line was changed."""
+    from assay.orchestration.controlling import decided
+
+    output = Output(as_json=as_json)
+    opened = open_desk(desk)
+    if name is not None:
+        opened.registry.check_model(name)
+    found = [one for one in decided(opened) if name in {None, one.model}][-last:]
+    output.table(
+        ("decision", "at", "by", "model", "step", "came of it", "why"),
+        [(one.decision[:12], one.at, one.by, one.model, one.step, one.outcome, one.reason)
+         for one in found],
+    )  # fmt: skip
+    if not found:
+        output.line("nothing was decided yet")
+        output.next_step("assay delivery plan")
+    output.result([one.to_json() for one in found])
+
+
 @delivery.command("plan")
 def delivery_plan(
     name: OptionalName = None,
@@ -67,17 +93,20 @@ def delivery_plan(
 ) -> None:
     """The next step of every challenger and why; nothing is done."""
     from assay import bootstrap
+    from assay.delivery.controller import next_step
     from assay.orchestration.controlling import plan
 
     output = Output(as_json=as_json)
     opened = open_desk(desk)
     files, (config, policy) = bootstrap.challenger_files(desk), _rules(desk, days, share)
     planned = [plan(opened, files, one, config, policy) for one in _names(opened, name)]
-    for _, steps in planned:
-        _show_steps(output, steps)
-    if not any(steps for _, steps in planned):
-        output.line("there is no challenger")
-    output.next_step("assay delivery run --as NAME")
+    taken = [next_step(situation, config) for situation, _ in planned]
+    for (situation, steps), step in zip(planned, taken, strict=True):
+        _show_steps(output, situation, steps, step)
+    if any(taken):
+        output.next_step("assay delivery run --as NAME")
+    else:
+        output.line("nothing that `assay delivery run` could do now")
     output.result(
         [{"situation": one.to_json(), "steps": [step.to_json() for step in steps]}
          for one, steps in planned]
@@ -108,14 +137,15 @@ def delivery_run(
         for one in names
     ]
     for decided in done:
-        _show_steps(output, decided.steps)
         step = decided.step
-        if step is None:
-            output.line(f"{decided.situation.model}: nothing to do but wait")
-        elif decided.problem is not None:
+        _show_steps(output, decided.situation, decided.steps, step)
+        if step is not None and decided.problem is not None:
             output.line(f"{step.model} {step.version}: {step.action} REFUSED: {decided.problem}")
-        else:
-            output.line(f"{step.model} {step.version}: {step.action} (log entry {decided.seq})")
+        elif step is not None:
+            output.line(
+                f"{step.model} {step.version}: {step.action} done (log entry {decided.seq}, "
+                f"decision {decided.decision[:12]})"
+            )
     output.next_step("assay delivery status")
     output.result([one.to_json() for one in done])
     if any(one.problem is not None for one in done):
@@ -169,7 +199,16 @@ def _show(output: Output, found: list[Situation]) -> None:
         output.line("there is no challenger")
 
 
-def _show_steps(output: Output, steps: tuple[Step, ...]) -> None:
+def _show_steps(
+    output: Output, situation: Situation, steps: tuple[Step, ...], taken: Step | None
+) -> None:
+    """Each challenger's next step; of those that wait, what can be typed about it."""
+    if not steps:
+        output.line(f"{situation.model} {situation.champion or ''}".rstrip() + ": no challenger")
     for step in steps:
         asks = " (a person has to)" if step.by_people else ""
+        if taken is not None and step is not taken and step.action != "wait" and not asks:
+            asks = " (after the one above)"
         output.line(f"{step.model} {step.version}: {step.action}{asks}: {step.reason}")
+        if step.hint and (step.action == "wait" or step.by_people):
+            output.line(f"  see: {step.hint}")

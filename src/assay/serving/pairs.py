@@ -1,8 +1,8 @@
 """What two versions answer to the same inputs: a pair for each row, a line for each turn.
 
 A challenger answers many rows in one turn. Their line in the paired log holds once what they share
-and the rest in columns: a row takes a seventh of the bytes that a line of its own would, and a small
-part of the time.
+and the rest in columns: a row takes a seventh of the bytes of a line of its own, and a small part
+of the time.
 """
 
 from __future__ import annotations
