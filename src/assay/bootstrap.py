@@ -13,7 +13,7 @@ import shutil
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,13 +23,15 @@ import yaml
 
 from assay.domain.clock import Clock, SystemClock
 from assay.domain.instants import NANOS_PER_SECOND
-from assay.errors import ConfigurationError, Conflict, Unavailable
+from assay.errors import ConfigurationError, Conflict, ContractViolation, Unavailable
 from assay.orchestration.desk import AccessLayout, Desk, DeskLayout, OnlineStores
 from assay.settings import FILE, InferenceSettings, ServingSettings, Settings, load_settings
 
 if TYPE_CHECKING:
     from assay.adapters.duckdb import SqlAnswer
     from assay.adapters.postgres import PostgresLedger
+    from assay.delivery.canary import CanaryPolicy
+    from assay.delivery.controller import RetrainConfig
     from assay.orchestration.challengers import ChallengerFiles
     from assay.registry.artifacts import Artifacts
     from assay.registry.keyring import KeyRing
@@ -96,12 +98,14 @@ def open_service(
     from assay.orchestration.features_in_use import DeskFeatures
     from assay.orchestration.service import ServingLayout, make_service
     from assay.serving import Limits, Runtime
+    from assay.serving.pair_log import Kept
     from assay.serving.service import Operation
     from assay.serving.worker_board import WorkerBoard
 
     settings = load_settings(path, os.environ)
     serving, inference = settings.serving, settings.inference
     _check_processors(inference)
+    config, policy = _delivery_rules(settings)
     layout = ServingLayout(
         champion=champion or serving.champion,
         limits=Limits(serving.require_manifest, serving.refuse_stale, serving.batch_rows),
@@ -117,6 +121,7 @@ def open_service(
             capacity=serving.capacity,
             connections=serving.connections,
             instance=os.urandom(5).hex(),
+            kept=Kept(min(2**26, serving.pair_bytes // 8), serving.pair_bytes, serving.pair_days),
         ),
         warm_up=inference.batch_size if inference.model_warmup else 0,
         kill_file=serving.kill_file,
@@ -124,6 +129,8 @@ def open_service(
         predictions=serving.predictions,
         feedback=serving.feedback,
         runtime=Runtime(serving.model_threads, inference.gpu_enabled, serving.native_batches),
+        canary_policy=policy,
+        ends_canaries=config.auto_rollback_enabled,
     )
     # A store that takes longer than a request may take is no help to it.
     patience = min(serving.deadline_ms / 1e3, 5.0)
@@ -287,6 +294,29 @@ def challenger_files(path: Path) -> ChallengerFiles:
     serving = load_settings(path, os.environ).serving
     pairs = serving.predictions.parent / "shadow" / "predictions.jsonl"
     return ChallengerFiles(pairs, serving.feedback)
+
+
+def delivery_rules(path: Path) -> tuple[RetrainConfig, CanaryPolicy]:
+    """When the desk in ``path`` takes a challenger further, and what a canary must keep there.
+
+    Raises
+    ------
+    ConfigurationError: two settings do not go together.
+    """
+    return _delivery_rules(load_settings(path, os.environ))
+
+
+def _delivery_rules(settings: Settings) -> tuple[RetrainConfig, CanaryPolicy]:
+    from assay.delivery.canary import CanaryPolicy
+    from assay.delivery.controller import RetrainConfig
+
+    section = "retraining"
+    try:
+        config = RetrainConfig(**asdict(settings.retraining))
+        section = "canary"
+        return config, CanaryPolicy(**asdict(settings.canary))
+    except ContractViolation as error:
+        raise ConfigurationError(f"{FILE}: {section}: {error.message}") from None
 
 
 def create_desk(

@@ -131,7 +131,8 @@ class ServingSettings:
     what is answered while predictions are switched off: a refusal, or a number that means nothing.
     ``unix`` is a socket to listen on, ``unix_access`` who may use it, ``grpc_port`` a port for
     calls over gRPC, ``traces`` where spans are sent.
-    ``capacity``, ``connections`` and ``store_threads`` are of each worker.
+    ``capacity``, ``connections`` and ``store_threads`` are of each worker. ``pair_bytes`` and
+    ``pair_days`` bound what is kept of the answers of challengers.
     """
 
     champion: str | None = None
@@ -162,6 +163,46 @@ class ServingSettings:
     deadline_ms: float = field(default=1_000.0, metadata={"minimum": 1, "maximum": 60_000})
     store_threads: int = field(default=16, metadata={"minimum": 1, "maximum": 1_000})
     kill_policy: str = field(default="refuse", metadata={"choices": ("refuse", "neutral")})
+    pair_bytes: int = field(default=8_589_934_592, metadata={"minimum": 65_536})
+    pair_days: float = field(default=30.0, metadata={"minimum": 1, "maximum": 36_600})
+
+
+@dataclass(frozen=True, slots=True)
+class RetrainingSettings:
+    """``retraining``: when `assay delivery` takes a version that was trained anew a step further.
+
+    The improvements count for models whose predictions are positions.
+    """
+
+    shadow_mode_days: float = field(default=7.0, metadata={"minimum": 0, "maximum": 366})
+    min_sharpe_improvement: float = field(default=0.1, metadata={"minimum": 0})
+    max_drawdown_tolerance: float = field(default=0.02, metadata={"minimum": 0, "maximum": 1})
+    auto_rollback_enabled: bool = True
+    canary_share: float = field(default=0.1, metadata={"minimum": 0.001, "maximum": 0.5})
+
+
+@dataclass(frozen=True, slots=True)
+class CanarySettings:
+    """``canary``: what a canary must keep, and how sure a verdict over it must be.
+
+    Beyond a limit is harm; within the limit and its margin is as good as the champion.
+    """
+
+    alpha: float = field(default=0.05, metadata={"minimum": 0.000_001, "maximum": 0.5})
+    failures: float = field(default=0.001, metadata={"minimum": 0.000_001, "maximum": 0.99})
+    failures_margin: float = field(default=0.009, metadata={"minimum": 0.000_001, "maximum": 0.99})
+    rank_correlation: float = field(default=0.95, metadata={"minimum": 0.51, "maximum": 0.9999})
+    rank_margin: float = field(default=0.05, metadata={"minimum": 0.0001, "maximum": 0.49})
+    block: int = field(default=20, metadata={"minimum": 3, "maximum": 10_000})
+    far: float = field(default=0.05, metadata={"minimum": 0.000_001, "maximum": 0.99})
+    far_margin: float = field(default=0.15, metadata={"minimum": 0.000_001, "maximum": 0.99})
+    slow_ms: float = field(default=50.0, metadata={"minimum": 0.001})
+    slow: float = field(default=0.05, metadata={"minimum": 0.000_001, "maximum": 0.99})
+    slow_margin: float = field(default=0.15, metadata={"minimum": 0.000_001, "maximum": 0.99})
+    pairs: int = field(default=200, metadata={"minimum": 1})
+    answers: int = field(default=20, metadata={"minimum": 1})
+    hours: float = field(default=24.0, metadata={"minimum": 0})
+    longest_hours: float = field(default=336.0, metadata={"minimum": 0.01})
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +279,8 @@ class Settings:
     training: TrainingSettings = field(default_factory=TrainingSettings)
     registry: RegistrySettings = field(default_factory=RegistrySettings)
     delivery: DeliverySettings = field(default_factory=DeliverySettings)
+    retraining: RetrainingSettings = field(default_factory=RetrainingSettings)
+    canary: CanarySettings = field(default_factory=CanarySettings)
     serving: ServingSettings = field(default_factory=ServingSettings)
     inference: InferenceSettings = field(default_factory=InferenceSettings)
     parity: ParitySettings = field(default_factory=ParitySettings)

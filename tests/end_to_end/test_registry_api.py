@@ -8,6 +8,7 @@ import json
 import shutil
 import tarfile
 import threading
+import time
 from dataclasses import replace
 
 import anyio
@@ -23,6 +24,7 @@ from assay.access import make_proof
 from assay.access.repeated import WRITTEN
 from assay.cli.addresses import listen
 from assay.delivery.approvals import Approval
+from assay.delivery.deployments import start_canary, start_shadow
 from assay.delivery.judging import judge
 from assay.domain.evidence import Evidence
 from assay.domain.provenance import Provenance
@@ -32,7 +34,7 @@ from assay.registry import Candidate, EventType
 from assay.registry.collection import collect
 from assay.registry.retention import Retention
 from assay.registry.signing import Statement
-from assay.registry_api.documents import WholeVersion
+from assay.registry_api.documents import ChallengersDocument, WholeVersion
 from assay.registry_api.uploads import write_archive
 from assay.testing.clocks import FixedClock
 from assay.testing.versions import make_candidate
@@ -245,6 +247,29 @@ def test_a_version_travels_into_production_and_back_by_signed_statements(api):
         ("night", "the market is closed tomorrow")
     ]
     assert api.registry.verify_log().ok
+
+
+def test_what_runs_beside_production_is_told(api):
+    path = "/api/v1/models/fx_vol/challengers"
+    _, nothing, _ = api.ask("audit", "GET", path)
+    assert nothing == {"model": "fx_vol", "champion": None, "shadows": [], "canary": None}
+    ready(api)
+    promote(api)
+    own = {"initiated_by": "ops", "reason": "a test", "monotonic": time.monotonic}
+    shadow = start_shadow(api.registry, "fx_vol", "1.1.0", **own)
+    canary = start_canary(api.registry, "fx_vol", "1.1.0", share=0.25, **own)
+    status, found, _ = api.ask("audit", "GET", path)
+    ChallengersDocument.model_validate(found)
+    digest = api.registry.get("fx_vol", "1.1.0").digest
+    assert (status, found["champion"]) == (200, "1.0.0")
+    assert [(one["version"], one["digest"], one["seq"]) for one in found["shadows"]] == [
+        ("1.1.0", digest, shadow.seq)
+    ]
+    told = found["canary"]
+    assert (told["version"], told["digest"], told["champion"]) == ("1.1.0", digest, "1.0.0")
+    assert (told["share"], told["revision"], told["by"]) == (0.25, canary.seq, "ops")
+    assert api.ask(None, "GET", path)[0] == 401
+    assert api.ask("audit", "GET", "/api/v1/models/unknown/challengers")[0] == 404
 
 
 def test_an_archive_becomes_a_version_once(api):

@@ -26,19 +26,26 @@ from typer.testing import CliRunner
 from assay import bootstrap
 from assay.cli.app import app
 from assay.delivery.canary import CanaryPolicy
-from assay.delivery.controller import DeliveryConfig
+from assay.delivery.controller import RetrainConfig
 from assay.delivery.deployments import end_canary, start_canary, start_shadow, stop_shadow
 from assay.delivery.promotion import break_glass
 from assay.delivery.rollback import rollback
 from assay.domain.verdicts import Verdict
 from assay.errors import AssayError, NotFound, Tampered
-from assay.orchestration.challengers import compare_shadow, look_at_canary
+from assay.orchestration.challengers import (
+    ChallengerFiles,
+    compare_shadow,
+    look_at_canary,
+    write_card,
+)
 from assay.orchestration.controlling import decisions, take_step
 from assay.orchestration.desk import Desk
 from assay.orchestration.prediction_replay import replay_day
 from assay.registry import Candidate
 from assay.registry.deployments import deployments_of
 from assay.serving.canary import position
+from assay.serving.pair_log import PairReader
+from assay.serving.pairs import Pair
 from assay.testing.versions import make_candidate
 
 WORKER = Path(__file__).with_name("challenger_worker.py")
@@ -101,6 +108,17 @@ def candidate(
     return Candidate(replace(made.metadata, manifest_hash=manifest), made.schema, files)
 
 
+def missing() -> bytes:
+    """The square root of its second column: NaN for every negative one."""
+    return graph_of(
+        [
+            helper.make_node("Gather", ["rows", "one"], ["second"], axis=1),
+            helper.make_node("Sqrt", ["second"], ["answer"]),
+        ],
+        {"one": np.array([1], np.int64)},
+    )
+
+
 CHALLENGERS: dict[str, Callable[[], Candidate]] = {
     "equal": lambda: candidate("2.0.0", (1.0, 2.0, 0.0, 1e-12)),
     "slightly worse": lambda: candidate("2.1.0", (1.0, 2.0, 0.3, 0.3)),
@@ -110,6 +128,16 @@ CHALLENGERS: dict[str, Callable[[], Candidate]] = {
     "throws": lambda: candidate("2.4.0", (0.0,) * 4, throwing()),
     "slow": lambda: candidate("2.5.0", (0.0,) * 4, slow()),
 }
+ON_ITS_DAY = {
+    **CHALLENGERS,
+    "NaN": lambda: candidate("2.6.0", (0.0,) * 4, missing()),
+    "better": lambda: candidate("2.7.0", (1.0, 2.0, -0.1, -0.1)),
+}
+"""Challengers with the test of theirs that finds harm, None for none."""
+FOUND_BY = {
+    "swapped": "ranks", "throws": "failures", "slow": "latency", "NaN": "failures",
+    "infinite": "failures", "equal": None, "slightly worse": None, "better": None,
+}  # fmt: skip
 
 
 class Client:
@@ -158,11 +186,8 @@ def until(true: Callable[[], bool], what: str) -> None:
         _PAUSE.wait(0.005)  # leaves the processor to those who work
 
 
-def lines(desk: Desk, name: str = "artifacts/shadow/predictions.jsonl") -> list[dict[str, Any]]:
-    path = desk.layout.root / name
-    if not path.exists():
-        return []
-    return [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1]]
+def lines(desk: Desk) -> list[Pair]:
+    return list(PairReader(desk.layout.root / "artifacts/shadow/predictions.jsonl").read())
 
 
 def expected(answer: dict[str, Any]) -> float:
@@ -241,7 +266,7 @@ def test_every_challenger_runs_beside_and_none_is_noticed_by_callers(desk: Desk)
         def all_seen() -> bool:
             counted.update(dict.fromkeys(counted, 0))
             for line in lines(desk):
-                counted[line["challenger"]] += 1
+                counted[line.challenger] += 1
             return all(count == 120 for count in counted.values())
 
         until(all_seen, f"every challenger answered: {counted}")
@@ -393,6 +418,76 @@ def test_an_equal_canary_goes_on_and_a_new_champion_begins_its_analysis_anew(des
         )
 
 
+@pytest.mark.long
+def test_a_day_of_challengers_ends_for_each_as_it_should(desk: Desk) -> None:
+    for kind in ON_ITS_DAY.keys() - CHALLENGERS.keys():
+        desk.registry.register(ON_ITS_DAY[kind]())
+    reports = desk.layout.root / "reports/models/fx_vol"
+    policy = CanaryPolicy(slow_ms=5.0, hours=0.0)
+    with server(desk.layout.root, 5.0) as (port, _), closing(Client(port)) as client:
+        for kind, test in FOUND_BY.items():
+            version = ON_ITS_DAY[kind]().metadata.version
+            began = start_canary(
+                desk.registry, "fx_vol", version, share=0.3, initiated_by=OPERATOR,
+                reason="a day", monotonic=time.monotonic,
+            )  # fmt: skip
+            until(lambda seq=began.seq: beside(client) == {seq: "running"}, f"{kind} is loaded")
+            asked = 0
+
+            def over(harmless: bool = test is None) -> bool:
+                nonlocal asked
+                for number in range(60):
+                    answer = client.predict(f"E{number:02d}")
+                    if answer["model_version"] == "v1.1.0":
+                        assert answer["prediction"] == pytest.approx(expected(answer), rel=1e-6)
+                asked += 60
+                if not harmless:
+                    return deployments_of(desk.open_registry(), "fx_vol").canary is None
+                look = look_at_canary(desk, desk_files(desk), "fx_vol", policy)
+                assert look.finding.verdict is not Verdict.FAIL, look.finding.reasons
+                return look.finding.verdict is Verdict.PASS
+
+            until(over, f"{kind} ends")
+            if test is None:
+                until(lambda: not waiting(client), "every pair is written")
+                look = write_card(desk, look_at_canary(desk, desk_files(desk), "fx_vol", policy))
+                assert look.finding.numbers["pairs"] == asked
+                end_canary(desk.registry, "fx_vol", initiated_by=OPERATOR, reason="seen enough")
+            history = desk.open_registry().history("fx_vol")
+            last = history[-1]
+            assert str(last.type) == "canary.end"
+            assert [str(one.type) for one in history if one.seq > began.seq] == (
+                ["canary.end"] if test is None else ["rollback.requested", "canary.end"]
+            )
+            for page in ("canary_scorecard.md", "canary_scorecard.html"):
+                text = (reports / page).read_text()
+                assert version in text
+                assert ("PASS" if test is None else f"{test}: ") in text
+            seconds = (last.at - began.at) / 1e9
+            numbers = last.evidence.get("finding", {}).get("numbers", {})
+            print(f"{kind}: {seconds:.1f} s, {numbers.get('rows', asked)} rows, {last.reason}")
+            until(lambda: beside(client) == {}, f"{kind} is gone")
+            assert {client.predict(f"E{n:02d}")["model_version"] for n in range(60)} == {"v1.1.0"}
+    registry = desk.open_registry()
+    assert registry.resolve("fx_vol").version == "1.1.0"
+    assert registry.verify_log().ok
+
+
+def beside(client: Client) -> dict[int, str]:
+    """The challengers that a server tells of: their revision and state."""
+    (model,) = json.loads(client.ask("GET", "/model")[1])["models"]
+    return {one["revision"]: one["state"] for one in model["challengers"]}
+
+
+def waiting(client: Client) -> int:
+    (model,) = json.loads(client.ask("GET", "/model")[1])["models"]
+    return sum(one["waiting"] for one in model["challengers"])
+
+
+def desk_files(desk: Desk) -> ChallengerFiles:
+    return bootstrap.challenger_files(desk.layout.root)
+
+
 def predictions(desk: Desk) -> Path:
     return desk.layout.root / "artifacts/predictions.jsonl"
 
@@ -480,7 +575,7 @@ def test_the_controller_takes_one_step_at_a_time_and_records_what_each_rested_on
     desk: Desk,
 ) -> None:
     files = bootstrap.challenger_files(desk.layout.root)
-    config, policy = DeliveryConfig(shadow_mode_days=0.0), CanaryPolicy()
+    config, policy = RetrainConfig(shadow_mode_days=0.0), CanaryPolicy()
     for version in ("2.1.0", "2.2.0", "2.3.0", "2.4.0", "2.5.0"):
         desk.registry.fail("fx_vol", version, initiated_by=OPERATOR, reason="not in this test")
 

@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from assay import bootstrap
+from assay.delivery.canary import CanaryPolicy
+from assay.delivery.controller import RetrainConfig
 from assay.errors import ConfigurationError, NotFound
 from assay.settings import Settings, load_settings
 
@@ -55,6 +58,40 @@ def test_a_wrong_type_names_key_value_and_expectation(desk: Path, value: object)
     write(desk, {"training": {"threads": value}})
     with pytest.raises(ConfigurationError, match=r"training\.threads is .*whole number"):
         load_settings(desk, {})
+
+
+def test_the_rules_of_delivery_have_one_set_of_defaults(desk: Path) -> None:
+    assert bootstrap.delivery_rules(desk) == (RetrainConfig(), CanaryPolicy())
+
+
+def test_the_rules_of_delivery_come_from_the_file_and_the_environment(
+    desk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(desk, {"canary": {"slow_ms": 5, "hours": 2}, "retraining": {"shadow_mode_days": 3}})
+    monkeypatch.setenv("ASSAY_CANARY__SLOW_MS", "7.5")
+    config, policy = bootstrap.delivery_rules(desk)
+    assert (config.shadow_mode_days, policy.slow_ms, policy.hours) == (3.0, 7.5, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("section", "keys", "words"),
+    [
+        ("canary", {"alpha": 0}, r"canary\.alpha is 0: expected 1e-06 or more"),
+        ("canary", {"block": 2.5}, r"canary\.block is 2\.5 .*expected a whole number"),
+        ("canary", {"slow_mss": 1}, "canary: unknown key 'slow_mss'"),
+        ("canary", {"far": 0.9, "far_margin": 0.2}, "canary: far 0.9 and far_margin 0.2: expected"),
+        ("canary", {"rank_margin": 0.48}, "canary: rank_correlation 0.95 less rank_margin 0.48"),
+        ("canary", {"hours": 500}, r"canary: hours 500\.0, longest_hours 336\.0"),
+        ("retraining", {"canary_share": 0.7}, r"retraining\.canary_share is 0\.7: expected 0\.5"),
+        ("retraining", {"auto_rollback_enabled": "off"}, "expected true or false"),
+    ],
+)
+def test_rules_of_delivery_that_make_no_sense_are_refused_by_name(
+    desk: Path, section: str, keys: dict[str, object], words: str
+) -> None:
+    write(desk, {section: keys})
+    with pytest.raises(ConfigurationError, match=words):
+        bootstrap.delivery_rules(desk)
 
 
 def test_a_number_below_its_minimum_is_refused(desk: Path) -> None:

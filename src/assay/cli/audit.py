@@ -6,8 +6,16 @@ from typing import Annotated
 
 import typer
 
-from assay.cli.care import IdentityOption, ReasonOption
-from assay.cli.options import HERE, DeskOption, JsonOption, acting, open_desk, require
+from assay.cli.options import (
+    HERE,
+    DeskOption,
+    IdentityOption,
+    JsonOption,
+    ReasonOption,
+    acting,
+    open_desk,
+    require,
+)
 from assay.cli.output import Output
 
 audit = typer.Typer(

@@ -10,7 +10,11 @@ import typer
 from assay.cli.options import (
     HERE,
     DeskOption,
+    IdentityOption,
     JsonOption,
+    NameArgument,
+    ReasonOption,
+    VersionArgument,
     acting,
     open_desk,
     require,
@@ -23,13 +27,6 @@ if TYPE_CHECKING:
     from assay.orchestration.desk import Desk
     from assay.registry.backup import BackupStore
 
-NameArgument = Annotated[str, typer.Argument(help="The model's name.")]
-VersionArgument = Annotated[str, typer.Argument(help="The version, such as 1.2.0.")]
-IdentityOption = Annotated[
-    str | None,
-    typer.Option("--as", metavar="NAME", help="Whose key acts; your user name when left out."),
-]
-ReasonOption = Annotated[str, typer.Option("--reason", help="Why; kept in the log for ever.")]
 PlaceArgument = Annotated[
     str | None,
     typer.Argument(

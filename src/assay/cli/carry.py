@@ -7,8 +7,18 @@ from typing import Annotated
 
 import typer
 
-from assay.cli.care import IdentityOption, NameArgument, ReasonOption, VersionArgument
-from assay.cli.options import HERE, DeskOption, JsonOption, acting, open_desk, require
+from assay.cli.options import (
+    HERE,
+    DeskOption,
+    IdentityOption,
+    JsonOption,
+    NameArgument,
+    ReasonOption,
+    VersionArgument,
+    acting,
+    open_desk,
+    require,
+)
 from assay.cli.output import Output
 
 

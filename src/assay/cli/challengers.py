@@ -14,6 +14,7 @@ from assay.cli.options import (
     IdentityOption,
     JsonOption,
     NameArgument,
+    OptionalName,
     ReasonOption,
     VersionArgument,
     acting,
@@ -34,9 +35,6 @@ shadow = typer.Typer(
 canary = typer.Typer(
     name="canary", no_args_is_help=True, help="Let a challenger answer for a share of entities."
 )
-OptionalName = Annotated[
-    str | None, typer.Argument(help="The model's name; every model when left out.")
-]
 
 
 @shadow.command("start")
@@ -202,13 +200,13 @@ def canary_check(
     as_json: JsonOption = False,
 ) -> None:
     """Judge the canary on everything since it began and write its scorecard; exits 1 on harm."""
-    from assay.delivery.canary import CanaryPolicy
+    from assay import bootstrap
     from assay.domain.verdicts import Verdict
     from assay.orchestration.challengers import look_at_canary, watch_canary, write_card
 
     output = Output(as_json=as_json)
     opened = open_desk(desk)
-    files, policy = _files(desk), CanaryPolicy()
+    files, (_, policy) = _files(desk), bootstrap.delivery_rules(desk)
     if act:
         require_user(opened, identity, "model:rollback", "canary check", name)
         look = watch_canary(opened, files, name, policy, initiated_by=acting(identity))

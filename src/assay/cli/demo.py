@@ -50,7 +50,7 @@ def run_demo(folder: Path, output: Output) -> None:
     seconds = time.monotonic() - started
     _show(journey, folder, seconds, output)
     output.line(f"report: {page}     (one page about this desk; opens in any browser)")
-    output.line(f"evidence: {', '.join(str(one.relative_to(folder)) for one in pages)}")
+    output.line(f"evidence: {', '.join(str(one.relative_to(desk.layout.root)) for one in pages)}")
     output.result(
         {"desk": str(folder), **journey.to_json(), "report": str(page), "total_seconds": seconds}
     )

@@ -18,6 +18,9 @@ JsonOption: TypeAlias = Annotated[
     bool, typer.Option("--json", help="Print one JSON document; progress goes to standard error.")
 ]
 NameArgument: TypeAlias = Annotated[str, typer.Argument(help="The model's name.")]
+OptionalName: TypeAlias = Annotated[
+    str | None, typer.Argument(help="The model's name; every model when left out.")
+]
 VersionArgument: TypeAlias = Annotated[str, typer.Argument(help="The version, such as 1.2.0.")]
 IdentityOption: TypeAlias = Annotated[
     str | None,

@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from assay.cli.options import HERE, DeskOption, JsonOption, acting, open_desk, require
+from assay.cli.options import (
+    HERE,
+    DeskOption,
+    IdentityOption,
+    JsonOption,
+    NameArgument,
+    acting,
+    open_desk,
+    require,
+)
 from assay.cli.output import Output
 from assay.domain.instants import render
 
@@ -17,7 +26,6 @@ paper = typer.Typer(
     name="paper", no_args_is_help=True, help="Trade a version's predictions on paper."
 )
 
-NameArgument = Annotated[str, typer.Argument(help="The model's name.")]
 VersionArgument = Annotated[
     str | None, typer.Argument(help="The version; the one in production when left out.")
 ]
@@ -47,10 +55,7 @@ def paper_run(
     record: Annotated[
         bool, typer.Option("--record", help="Record hours and profit as evidence of the version.")
     ] = False,
-    identity: Annotated[
-        str | None,
-        typer.Option("--as", metavar="NAME", help="Whose key acts; your user name when left out."),
-    ] = None,
+    identity: IdentityOption = None,
     desk: DeskOption = HERE,
     as_json: JsonOption = False,
 ) -> None:

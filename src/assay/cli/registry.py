@@ -9,8 +9,7 @@ from typing import Annotated
 
 import typer
 
-from assay.cli.care import IdentityOption
-from assay.cli.options import HERE, DeskOption, JsonOption, open_desk, require_user
+from assay.cli.options import HERE, DeskOption, IdentityOption, JsonOption, open_desk, require_user
 from assay.cli.output import Output
 from assay.errors import ConfigurationError
 

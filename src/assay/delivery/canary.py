@@ -30,7 +30,7 @@ import numpy.typing as npt
 from assay.domain.instants import NANOS_PER_SECOND, Instant, render
 from assay.domain.verdicts import Verdict
 from assay.errors import ContractViolation
-from assay.serving.shadowing import Pair
+from assay.serving.pairs import Pair
 from assay.statistics.betting import BettingTest, bet
 from assay.statistics.information import average_ranks
 from assay.statistics.sequential import SequentialTest, Side, reading
@@ -82,8 +82,20 @@ class CanaryPolicy:
             raise ContractViolation(f"canary policy {self}: expected positive numbers, block >= 3")
         if not RANK_FLOOR < self.rank_correlation - self.rank_margin < self.rank_correlation < 1.0:
             raise ContractViolation(
-                f"rank correlation {self.rank_correlation} less {self.rank_margin}: expected a "
-                f"margin, and both between {RANK_FLOOR} and 1"
+                f"rank_correlation {self.rank_correlation} less rank_margin {self.rank_margin}: "
+                f"expected a margin, and both between {RANK_FLOOR} and 1"
+            )
+        for name in ("failures", "far", "slow"):
+            limit, margin = getattr(self, name), getattr(self, f"{name}_margin")
+            if not 0.0 < limit < limit + margin < 1.0:
+                raise ContractViolation(
+                    f"{name} {limit} and {name}_margin {margin}: expected both above 0, and "
+                    "together below 1"
+                )
+        if not 0.0 <= self.hours < self.longest_hours or not self.slow_ms > 0.0:
+            raise ContractViolation(
+                f"hours {self.hours}, longest_hours {self.longest_hours}, slow_ms {self.slow_ms}: "
+                "expected fewer hours than the longest, and milliseconds above 0"
             )
 
     @property
@@ -314,7 +326,8 @@ def _harm(name: str, check: Check, policy: CanaryPolicy) -> str:
         "failures": f"{mean:.2%} of {seen.count} rows had no finite answer, expected at most "
         f"{policy.failures:.2%}",
         "ranks": f"predictions have mean rank correlation {correlation:.3f} with the champion's "
-        f"over {seen.count} blocks of the same inputs, expected {policy.rank_correlation:g}",
+        f"over {seen.count} blocks of the same inputs, each counted as {RANK_FLOOR:g} at least, "
+        f"expected {policy.rank_correlation:g}",
         "distance": f"{mean:.1%} of answers are further than a standard deviation from the "
         f"champion's over {seen.count} blocks, expected at most {policy.far:.1%}",
         "latency": f"{mean:.1%} of {seen.count} turns took longer than {policy.slow_ms:g} ms, "

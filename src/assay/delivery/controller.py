@@ -40,7 +40,7 @@ class Action(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class DeliveryConfig:
+class RetrainConfig:
     """When a challenger goes on.
 
     Attributes
@@ -119,7 +119,9 @@ class Situation:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One action and why; ``by_people`` marks what nobody should do unasked."""
+    """One action and why; ``by_people`` marks what nobody should do unasked, ``hint`` is what a
+    person can type about it.
+    """
 
     model: str
     version: str
@@ -127,6 +129,7 @@ class Step:
     reasons: tuple[str, ...]
     by_people: bool = False
     details: Mapping[str, Any] = field(default_factory=dict)
+    hint: str = ""
 
     @property
     def reason(self) -> str:
@@ -141,16 +144,14 @@ class Step:
             "reasons": list(self.reasons),
             "by_people": self.by_people,
             "details": dict(self.details),
+            "hint": self.hint,
         }
 
 
-def next_steps(situation: Situation, config: DeliveryConfig) -> tuple[Step, ...]:
+def next_steps(situation: Situation, config: RetrainConfig) -> tuple[Step, ...]:
     """The next step of every challenger, the most urgent first; nothing is done."""
     if situation.champion is None:
-        return tuple(
-            _step(situation, one, Action.WAIT, "nothing is in production to be compared with")
-            for one in situation.challengers
-        )
+        return tuple(_first(situation, one) for one in situation.challengers)
     has_canary = any(one.is_canary for one in situation.challengers)
     steps = [_next(situation, one, config, has_canary) for one in situation.challengers]
     order = list(Action)
@@ -162,7 +163,7 @@ def next_steps(situation: Situation, config: DeliveryConfig) -> tuple[Step, ...]
     )
 
 
-def next_step(situation: Situation, config: DeliveryConfig) -> Step | None:
+def next_step(situation: Situation, config: RetrainConfig) -> Step | None:
     """The one step to take now; None where there is only waiting."""
     for step in next_steps(situation, config):
         if step.action is not Action.WAIT and not step.by_people:
@@ -170,32 +171,51 @@ def next_step(situation: Situation, config: DeliveryConfig) -> Step | None:
     return None
 
 
+def _first(situation: Situation, one: ChallengerState) -> Step:
+    """What a version needs where none is in production yet: people."""
+    refusal = _refusal(one) if one.outcome is Outcome.REFUSED else ()
+    command = "gates check" if refusal else "models promote"
+    return _step(
+        situation, one, Action.WAIT, "nothing is in production to be compared with", *refusal,
+        hint=f"assay {command} {situation.model} {one.version}",
+    )  # fmt: skip
+
+
 def _next(
-    situation: Situation, one: ChallengerState, config: DeliveryConfig, has_canary: bool
+    situation: Situation, one: ChallengerState, config: RetrainConfig, has_canary: bool
 ) -> Step:
     if one.is_canary:
         return _as_canary(situation, one, config)
     if one.canaries_ended:
         why = f"its canary was ended {one.canaries_ended} times: a person has to begin another"
         action = Action.STOP_SHADOW if one.in_shadow else Action.WAIT
-        return _step(situation, one, action, why)
+        hint = f"assay models history {situation.model}"
+        return _step(situation, one, action, why, hint=hint)
+    gates = f"assay gates check {situation.model} {one.version}"
     if not one.in_shadow:
         if one.outcome is Outcome.REFUSED:
-            return _step(situation, one, Action.WAIT, *_refusal(one))
+            return _step(situation, one, Action.WAIT, *_refusal(one), hint=gates)
         return _step(situation, one, Action.START_SHADOW, "it is staged and was not seen live yet")
     days = None if one.shadow_hours is None else one.shadow_hours / 24.0
     if days is None or not days >= config.shadow_mode_days:
         seen = "no pairs yet" if days is None else f"{days:.2f} days without an incident"
-        return _step(
-            situation, one, Action.WAIT, f"{seen}, expected {config.shadow_mode_days:g} days"
+        # Without pairs it is the service that is to be looked at.
+        hint = (
+            "assay serve"
+            if days is None
+            else f"assay shadow compare {situation.model} {one.version}"
         )
+        return _step(
+            situation, one, Action.WAIT, f"{seen}, expected {config.shadow_mode_days:g} days",
+            hint=hint,
+        )  # fmt: skip
     if not one.shadow_recorded or one.outcome is None:
         return _step(
             situation, one, Action.RECORD_SHADOW,
             f"{days:.2f} days in shadow without an incident: evidence for the gates",
         )  # fmt: skip
     if one.outcome is Outcome.REFUSED:
-        return _step(situation, one, Action.STOP_SHADOW, *_refusal(one))
+        return _step(situation, one, Action.STOP_SHADOW, *_refusal(one), hint=gates)
     missing = _no_improvement(one, config)
     if one.outcome is not Outcome.PROMOTABLE:
         missing = [f"the gates say {one.outcome}: {', '.join(one.refused_by) or 'no reason'}",
@@ -203,7 +223,7 @@ def _next(
     if has_canary:
         missing.append("another version is the canary")
     if missing:
-        return _step(situation, one, Action.WAIT, *missing)
+        return _step(situation, one, Action.WAIT, *missing, hint=gates)
     return _step(
         situation, one, Action.START_CANARY,
         f"{days:.2f} days in shadow, the gates say {one.outcome}",
@@ -211,31 +231,36 @@ def _next(
     )  # fmt: skip
 
 
-def _as_canary(situation: Situation, one: ChallengerState, config: DeliveryConfig) -> Step:
+def _as_canary(situation: Situation, one: ChallengerState, config: RetrainConfig) -> Step:
     if one.canary is Verdict.FAIL:
         return _step(
             situation, one, Action.END_CANARY, one.canary_reason or "it does harm",
             by_people=not config.auto_rollback_enabled,
+            hint=f"assay canary stop {situation.model} --reason ...",
         )  # fmt: skip
     if one.canary_over and one.canary is not Verdict.PASS:
         why = f"undecided in its longest time: {one.canary_reason}"
         return _step(situation, one, Action.END_CANARY, why)
     if one.canary is not Verdict.PASS:
-        return _step(situation, one, Action.WAIT, one.canary_reason or "the canary has no verdict")
+        why = one.canary_reason or "the canary has no verdict"
+        return _step(situation, one, Action.WAIT, why, hint=f"assay canary check {situation.model}")
     missing = _no_improvement(one, config)
     if one.outcome is not Outcome.PROMOTABLE:
         missing.append(f"the gates say {one.outcome or 'nothing yet'}")
-    if not one.approved:
-        missing.append("two people have to approve it")
+    approve = f"assay models approve {situation.model} {one.version} --as NAME"
     if missing:
-        return _step(situation, one, Action.WAIT, *missing)
+        hint = f"assay gates check {situation.model} {one.version}"
+        return _step(situation, one, Action.WAIT, *missing, hint=hint)
+    if not one.approved:
+        why = "its canary keeps every margin, and two people have to approve it"
+        return _step(situation, one, Action.WAIT, why, hint=approve)
     return _step(
         situation, one, Action.PROMOTE,
         "its canary keeps every margin, the gates say PROMOTABLE, and it is approved",
     )  # fmt: skip
 
 
-def _no_improvement(one: ChallengerState, config: DeliveryConfig) -> list[str]:
+def _no_improvement(one: ChallengerState, config: RetrainConfig) -> list[str]:
     """What a model of positions lacks against the champion."""
     if one.kind != ALPHA_WEIGHTS:
         return []
@@ -274,5 +299,6 @@ def _step(
     *reasons: str,
     by_people: bool = False,
     details: Mapping[str, Any] | None = None,
+    hint: str = "",
 ) -> Step:
-    return Step(situation.model, one.version, action, reasons, by_people, details or {})
+    return Step(situation.model, one.version, action, reasons, by_people, details or {}, hint)

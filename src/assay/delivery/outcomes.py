@@ -8,7 +8,7 @@ months; it stops harm and cannot show that there is none.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from assay.domain.instants import NANOS_PER_SECOND, Instant, parse
 from assay.errors import AssayError
-from assay.serving.shadowing import Pair
+from assay.serving.pairs import Pair
 from assay.statistics.information import MIN_NAMES, daily_correlation
 from assay.statistics.sequential import SequentialTest, Side, advance, begin, frozen_variance
 
@@ -62,7 +62,7 @@ def realised_values(path: Path) -> dict[tuple[str, Instant], float]:
 
 
 def differences(
-    pairs: Sequence[Pair], realised: Mapping[tuple[str, Instant], float], *, centre: float
+    pairs: Iterable[Pair], realised: Mapping[tuple[str, Instant], float], *, centre: float
 ) -> Differences:
     """Daily differences over pairs whose outcome is known; a day needs five instruments.
 

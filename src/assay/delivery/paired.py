@@ -1,4 +1,4 @@
-"""The paired log of challengers: read, and compared.
+"""The paired log of challengers, compared.
 
 A pair is what the champion and a challenger answer to the same input. What is compared is about one
 challenger's bytes beside one champion's bytes: another version on either side begins anew.
@@ -6,7 +6,9 @@ challenger's bytes beside one champion's bytes: another version on either side b
 
 from __future__ import annotations
 
-import os
+import hashlib
+import math
+from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,11 +19,11 @@ import numpy as np
 import numpy.typing as npt
 
 from assay.delivery.guard import LiveEvidence, measure
-from assay.domain.canonical import sha256_hex
 from assay.domain.evidence import Evidence
 from assay.domain.instants import NANOS_PER_SECOND, Instant, render
 from assay.domain.provenance import Provenance
-from assay.serving.shadowing import Pair
+from assay.serving.pair_log import PairReader
+from assay.serving.pairs import Pair
 from assay.statistics.distances import kolmogorov_smirnov, scaled_wasserstein
 from assay.statistics.stability import bin_counts, divergences, quantile_edges
 
@@ -33,58 +35,31 @@ LARGEST_GAP = _HOUR * 26
 pair of closes each day, and a night without a server must not look like stability."""
 
 
-class PairReader:
-    """Reads a paired log from where it was left; lines that are cut off or torn are left out.
-
-    Attributes
-    ----------
-    unreadable: lines that were no pair.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._offset = 0
-        self._inode: int | None = None
-        self._decoder = msgspec.json.Decoder(Pair)
-        self.unreadable = 0
-
-    def read(self) -> Iterator[Pair]:
-        """Pairs that came since the last time, oldest first."""
-        try:
-            with self._path.open("rb") as handle:
-                state = os.fstat(handle.fileno())
-                if state.st_ino != self._inode or state.st_size < self._offset:
-                    self._inode, self._offset = state.st_ino, 0
-                handle.seek(self._offset)
-                for line in handle:
-                    if not line.endswith(b"\n"):
-                        break
-                    self._offset += len(line)
-                    try:
-                        yield self._decoder.decode(line)
-                    except (msgspec.DecodeError, UnicodeDecodeError):
-                        self.unreadable += 1
-        except FileNotFoundError:
-            return
-
-
 def pairs_of(
-    path: Path, *, model: str, challenger: str, champion: str | None = None, since: Instant = 0
-) -> list[Pair]:
-    """Pairs of one challenger's digest, beside one champion's digest where that is given.
+    path: Path,
+    *,
+    model: str,
+    challenger: str,
+    champion: str | None = None,
+    since: Instant = 0,
+    revision: int | None = None,
+) -> Iterator[Pair]:
+    """Pairs of one challenger's digest in every segment of a paired log, oldest first.
 
     Parameters
     ----------
-    since: pairs that were made before this are left out, ns UTC.
+    champion: the digest beside which they were made, None for any.
+    since: pairs that were made before this are left out, ns UTC. revision: the others are.
     """
-    return [
-        one
-        for one in PairReader(path).read()
-        if one.model == model
-        and one.challenger_digest == challenger
-        and one.recorded >= since
-        and champion in {None, one.champion_digest}
-    ]
+    for turn in PairReader(path).turns():
+        if (
+            turn.model == model
+            and turn.challenger_digest == challenger
+            and turn.recorded >= since
+            and champion in {None, turn.champion_digest}
+            and revision in {None, turn.revision}
+        ):
+            yield from turn.pairs()
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,51 +147,109 @@ class ShadowComparison:
 
 
 def compare(
-    pairs: Sequence[Pair], *, model: str, champion: str, challenger: str, centre: float = 0.0
+    pairs: Iterable[Pair], *, model: str, champion: str, challenger: str, centre: float = 0.0
 ) -> ShadowComparison:
     """Compare a challenger with the champion over pairs in the order in which they were made.
+
+    They are read once, and forty bytes of each are kept.
 
     Parameters
     ----------
     champion, challenger: their versions, for the reader.
     centre: what divides up from down: 0, or one half for probabilities.
     """
-    ours = _column(pair.shadow for pair in pairs)
-    theirs = _column(pair.prediction for pair in pairs)
+    seen = _Seen(centre)
+    for pair in pairs:
+        seen.take(pair)
+    ours, theirs = np.array(seen.ours), np.array(seen.theirs)
     both = np.isfinite(ours) & np.isfinite(theirs)
     new, old = ours[both], theirs[both]
     kl, js = _divergences(old, new)
-    errors: dict[str, int] = {}
-    for pair in pairs:
-        if pair.shadow is None:
-            reason = pair.error or "no answer"
-            errors[reason] = errors.get(reason, 0) + 1
-    stable, incident = _stable(pairs)
     return ShadowComparison(
         model=model,
         champion=champion,
         challenger=challenger,
-        rows=len(pairs),
+        rows=len(ours),
         pairs=int(both.sum()),
-        errors=errors,
-        dropped=sum(pair.dropped for pair in pairs),
+        errors=seen.errors,
+        dropped=seen.dropped,
         live=measure(new, old),
         ks=kolmogorov_smirnov(old, new).value,
         wasserstein=scaled_wasserstein(old, new).value,
         kl=kl,
         js=js,
         latency_ms={
-            "champion": _quantiles(pair.champion_ms for pair in pairs),
-            "challenger": _quantiles(pair.shadow_ms for pair in pairs),
+            "champion": _quantiles(seen.champion_ms),
+            "challenger": _quantiles(seen.challenger_ms),
         },
-        entities=_by_entity(pairs, centre),
-        first=pairs[0].recorded if pairs else None,
-        last=pairs[-1].recorded if pairs else None,
-        stable_hours=stable,
-        incident=incident,
-        replayed=any(pair.recorded - pair.at > LIVE_WITHIN for pair in pairs),
-        digest=sha256_hex(b"\n".join(msgspec.json.encode(pair) for pair in pairs)),
+        entities=_by_entity(seen.entities, theirs[np.isfinite(theirs)]),
+        first=seen.first,
+        last=seen.last,
+        stable_hours=seen.stable_hours,
+        incident=seen.incident,
+        replayed=seen.replayed,
+        digest=seen.digest.hexdigest(),
     )
+
+
+class _Seen:
+    """What is kept of pairs while they pass."""
+
+    def __init__(self, centre: float) -> None:
+        self._centre = centre
+        self._begun: Instant | None = None
+        self.ours, self.theirs = array("d"), array("d")
+        self.champion_ms, self.challenger_ms = array("d"), array("d")
+        self.errors: dict[str, int] = {}
+        self.entities: dict[str, list[float]] = {}
+        self.dropped = 0
+        self.first: Instant | None = None
+        self.last: Instant | None = None
+        self.incident: str | None = None
+        self.replayed = False
+        self.digest = hashlib.sha256()
+
+    @property
+    def stable_hours(self) -> float | None:
+        if self._begun is None or self.last is None:
+            return None
+        return (self.last - self._begun) / _HOUR
+
+    def take(self, pair: Pair) -> None:
+        self.digest.update(msgspec.json.encode(pair) + b"\n")
+        new, old = pair.shadow, pair.prediction
+        self.ours.append(math.nan if new is None else new)
+        self.theirs.append(math.nan if old is None else old)
+        self.challenger_ms.append(pair.shadow_ms)
+        if pair.champion_ms is not None:
+            self.champion_ms.append(pair.champion_ms)
+        self.dropped += pair.dropped
+        self.replayed = self.replayed or pair.recorded - pair.at > LIVE_WITHIN
+        self._follow(pair)
+        # Pairs, errors, sum of differences, on opposite sides.
+        sums = self.entities.setdefault(pair.instrument or "(features given)", [0.0] * 4)
+        if new is None:
+            reason = pair.error or "no answer"
+            self.errors[reason] = self.errors.get(reason, 0) + 1
+            sums[1] += 1
+        elif old is not None:
+            sums[0] += 1
+            sums[2] += abs(new - old)
+            sums[3] += (new > self._centre) != (old > self._centre)
+
+    def _follow(self, pair: Pair) -> None:
+        """Since when there was no incident and no gap."""
+        if self.last is not None and pair.recorded - self.last > LARGEST_GAP:
+            self._begun = pair.recorded
+            self.incident = f"no pairs for hours before {render(pair.recorded)}"
+        if pair.shadow is None:
+            self._begun = pair.recorded
+            self.incident = f"{render(pair.recorded)}: {pair.error or 'no answer'}"
+        if self.first is None:
+            self.first = pair.recorded
+        if self._begun is None:
+            self._begun = pair.recorded
+        self.last = pair.recorded
 
 
 def shadow_evidence(
@@ -258,15 +291,10 @@ def shadow_evidence(
     return hours, ranks
 
 
-def _column(values: Iterable[float | None]) -> npt.NDArray[np.float64]:
-    return np.array([np.nan if one is None else one for one in values], dtype=np.float64)
-
-
-def _quantiles(values: Iterable[float | None]) -> dict[str, float | None]:
-    known = [one for one in values if one is not None]
-    if not known:
+def _quantiles(values: Sequence[float]) -> dict[str, float | None]:
+    if not values:
         return dict.fromkeys(("p50", "p95", "p99"))
-    found = np.quantile(np.array(known), [0.5, 0.95, 0.99])
+    found = np.quantile(np.array(values), [0.5, 0.95, 0.99])
     return dict(zip(("p50", "p95", "p99"), found.tolist(), strict=True))
 
 
@@ -280,44 +308,21 @@ def _divergences(
     return kl.value, js.value
 
 
-def _stable(pairs: Sequence[Pair]) -> tuple[float | None, str | None]:
-    incident: str | None = None
-    begun: int | None = None
-    last: int | None = None
-    for pair in pairs:
-        if last is not None and pair.recorded - last > LARGEST_GAP:
-            begun, incident = pair.recorded, f"no pairs for hours before {render(pair.recorded)}"
-        if pair.shadow is None:
-            begun = pair.recorded
-            incident = f"{render(pair.recorded)}: {pair.error or 'no answer'}"
-        begun = pair.recorded if begun is None else begun
-        last = pair.recorded
-    if begun is None or last is None:
-        return None, incident
-    return (last - begun) / _HOUR, incident
-
-
-def _by_entity(pairs: Sequence[Pair], centre: float) -> list[EntityDisagreement]:
-    known = [one.prediction for one in pairs if one.prediction is not None]
+def _by_entity(
+    entities: Mapping[str, Sequence[float]], known: npt.NDArray[np.float64]
+) -> list[EntityDisagreement]:
     spread = float(np.std(known)) if len(known) > 1 else 0.0
-    groups: dict[str, list[Pair]] = {}
-    for pair in pairs:
-        groups.setdefault(pair.instrument or "(features given)", []).append(pair)
     found = []
-    for entity, members in groups.items():
-        both = [(a.shadow, a.prediction) for a in members
-                if a.shadow is not None and a.prediction is not None]  # fmt: skip
-        away = [abs(new - old) for new, old in both]
-        mean = sum(away) / len(away) if away else None
-        opposite = [(new > centre) != (old > centre) for new, old in both]
+    for entity, (pairs, errors, away, opposite) in entities.items():
+        mean = away / pairs if pairs else None
         found.append(
             EntityDisagreement(
                 entity,
-                len(both),
-                sum(one.shadow is None for one in members),
+                int(pairs),
+                int(errors),
                 mean,
                 mean / spread if mean is not None and spread else None,
-                sum(opposite) / len(opposite) if opposite else None,
+                opposite / pairs if pairs else None,
             )
         )
     return sorted(found, key=lambda one: (-one.errors, -(one.mean_difference or 0.0), one.entity))

@@ -1,12 +1,13 @@
-"""The scorecard of a canary, for people: ``canary_scorecard.md`` and ``.html``."""
+"""The scorecard of a canary, for people: what is on it, and ``canary_scorecard.md``."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
+from typing import Any
 
-from assay.delivery.canary import CanaryFinding
+from assay.delivery.canary import RANK_FLOOR, CanaryFinding
 from assay.delivery.paired import ShadowComparison
 from assay.domain.instants import Instant, render
 from assay.domain.verdicts import Verdict
@@ -15,13 +16,14 @@ from assay.storage.files import write_atomic
 
 NAME = "canary_scorecard"
 _NOT_MEASURED = "not measured"
-_STYLE = (
-    "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;"
-    "color:#1a1d21}table{border-collapse:collapse;width:100%;margin:1rem 0}th,td{text-align:left;"
-    "padding:.35rem .6rem;border-bottom:1px solid #d8dce0;font-variant-numeric:tabular-nums}"
-    ".wide{overflow-x:auto}@media(prefers-color-scheme:dark){body{background:#14171a;"
-    "color:#e6e8ea}th,td{border-color:#3a4046}}"
-)
+HARM, HEALTHY, OPEN = "harm", "within its margin", "open"
+TEST_COLUMNS = ("test", "mean", "observations", "p of harm", "p of health", "says")
+_MEANT = {
+    "failures": "rows without a finite answer",
+    "ranks": "rank correlation within blocks, each 0.5 at least",
+    "distance": "answers further than a standard deviation",
+    "latency": "slow turns",
+}
 
 Table = tuple[str, tuple[str, ...], list[tuple[str, ...]]]
 
@@ -62,12 +64,11 @@ class Scorecard:
             ("sharpe_delta", _NOT_MEASURED, _NOT_MEASURED),
             ("order_fill_rate", _NOT_MEASURED, _NOT_MEASURED),
         ]
-        tests: list[tuple[str, ...]] = [
-            (name, _number(one["mean"]), f"{one['observations']:,}", _number(one["p_harm"]),
-             _number(one["p_health"]))
+        tests = [
+            self._test(name, one)
             for name, one in self.finding.numbers.items()
             if isinstance(one, dict) and "p_harm" in one
-        ]  # fmt: skip
+        ]
         entities: list[tuple[str, ...]] = [
             (one.entity, f"{one.pairs:,}", f"{one.errors:,}", _number(one.mean_difference),
              _number(one.opposite))
@@ -76,10 +77,23 @@ class Scorecard:
         return [
             ("Before and after", ("figure", f"champion {found.champion}",
                                   f"canary {found.challenger}"), figures),
-            ("Tests", ("test", "mean", "observations", "p of harm", "p of health"), tests),
+            ("Tests", TEST_COLUMNS, tests),
             ("Where they differ most", ("entity", "pairs", "errors", "mean difference",
                                         "opposite side"), entities),
         ]  # fmt: skip
+
+    def _test(self, name: str, one: Mapping[str, Any]) -> tuple[str, ...]:
+        level = float(self.finding.numbers.get("level", 0.0))
+        said = HARM if one["p_harm"] <= level else OPEN
+        if said == OPEN and one["p_health"] <= level:
+            said = HEALTHY
+        mean = one["mean"]
+        if name == "ranks" and mean is not None:
+            mean = RANK_FLOOR + (1.0 - RANK_FLOOR) * mean  # as the policy has it
+        return (
+            f"{name}: {_MEANT[name]}", _number(mean), f"{one['observations']:,}",
+            _p(one["p_harm"]), _p(one["p_health"]), said,
+        )  # fmt: skip
 
     def facts(self) -> list[str]:
         """What the canary is."""
@@ -102,13 +116,12 @@ class Scorecard:
         ]
 
 
-def write_scorecard(folder: Path, card: Scorecard) -> Path:
-    """Write both files; the path of the page in HTML."""
+def write_markdown(folder: Path, card: Scorecard) -> Path:
+    """Write ``canary_scorecard.md``; its path."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomic(folder / f"{NAME}.md", _markdown(card).encode())
-    page = folder / f"{NAME}.html"
-    write_atomic(page, _html(card).encode())
-    return page
+    path = folder / f"{NAME}.md"
+    write_atomic(path, _markdown(card).encode())
+    return path
 
 
 def _markdown(card: Scorecard) -> str:
@@ -126,33 +139,12 @@ def _cells(values: tuple[str, ...] | list[str]) -> str:
     return "| " + " | ".join(one.replace("|", "\\|").replace("\n", " ") for one in values) + " |"
 
 
-def _html(card: Scorecard) -> str:
-    def row(tag: str, values: tuple[str, ...]) -> str:
-        return "<tr>" + "".join(f"<{tag}>{escape(one)}</{tag}>" for one in values) + "</tr>"
-
-    title = escape(f"Canary: {card.model} {card.canary.version}")
-    parts = [
-        (
-            '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8" />'
-            '<meta name="viewport" content="width=device-width, initial-scale=1" />'
-            f"<title>{title}</title><style>{_STYLE}</style></head><body><h1>{title}</h1>"
-            f"<p><strong>{card.finding.verdict}</strong>. {escape(card.headline)}</p><ul>"
-        ),
-        *(f"<li>{escape(reason)}</li>" for reason in card.finding.reasons),
-        "</ul>",
-        *(f"<p>{escape(fact)}</p>" for fact in card.facts()),
-    ]
-    for name, columns, rows in card.tables():
-        body = "".join(row("td", one) for one in rows)
-        parts.append(
-            f'<h2>{escape(name)}</h2><div class="wide"><table><thead>{row("th", columns)}</thead>'
-            f"<tbody>{body}</tbody></table></div>"
-        )
-    return "".join(parts) + "</body></html>\n"
-
-
 def _number(value: float | None) -> str:
     return _NOT_MEASURED if value is None else f"{value:.4g}"
+
+
+def _p(value: float) -> str:
+    return "< 1e-9" if value < 1e-9 else f"{value:.2g}"
 
 
 def _outcome(finding: CanaryFinding, name: str) -> str:

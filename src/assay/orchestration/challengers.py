@@ -6,7 +6,7 @@ person or a schedule, comes to the same one, and :func:`watch_canary` acts on it
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,24 +23,25 @@ from assay.delivery.canary import (
 from assay.delivery.deployments import end_canary
 from assay.delivery.outcomes import differences, harm_tests, realised_values
 from assay.delivery.paired import (
-    PairReader,
     ShadowComparison,
     compare,
     pairs_of,
     shadow_evidence,
 )
-from assay.delivery.scorecard import Scorecard, write_scorecard
+from assay.delivery.scorecard import Scorecard
 from assay.domain.evidence import Evidence
 from assay.domain.verdicts import Verdict
 from assay.domain.versions import ALPHA_WEIGHTS
 from assay.errors import AssayError, Conflict, NotFound, Refused, Unavailable
+from assay.orchestration.canary_page import write_scorecard
 from assay.orchestration.desk import Desk
 from assay.orchestration.evidence.code import measuring_code
 from assay.registry import VersionRecord
 from assay.registry.deployments import CanaryDeployment, deployments_of
 from assay.serving import OnnxModel
 from assay.serving.metrics import Sample
-from assay.serving.shadowing import Pair
+from assay.serving.pair_log import PairReader
+from assay.serving.pairs import Pair
 from assay.storage.locks import FileLock
 
 
@@ -67,15 +68,17 @@ def compare_shadow(desk: Desk, files: ChallengerFiles, name: str, version: str) 
         files.pairs, model=name, challenger=record.digest, champion=champion.digest,
         since=0 if shadow is None else shadow.since,
     )  # fmt: skip
-    if not pairs and shadow is None and (now.canary is None or now.canary.version != version):
+    found = compare(
+        pairs, model=name, champion=champion.version, challenger=record.version,
+        centre=_centre(desk, record),
+    )  # fmt: skip
+    is_canary = now.canary is not None and now.canary.version == record.version
+    if not found.rows and shadow is None and not is_canary:
         raise NotFound(
             f"{name} {record.version} never ran beside {champion.version}",
             hint=f"assay shadow start {name} {record.version} --reason ...",
         )
-    return compare(
-        pairs, model=name, champion=champion.version, challenger=record.version,
-        centre=_centre(desk, record),
-    )  # fmt: skip
+    return found
 
 
 def record_shadow(
@@ -133,15 +136,21 @@ def look_at_canary(
         raise NotFound(f"{name} has no canary", hint=f"assay canary start {name} VERSION")
     champion = registry.resolve(name)
     record = registry.get(name, canary.version)
-    every = pairs_of(files.pairs, model=name, challenger=canary.digest, champion=champion.digest)
-    own = [pair for pair in every if pair.revision == canary.revision]
+
+    def pairs(revision: int | None) -> Iterator[Pair]:
+        # Read again for each purpose: a busy desk's pairs of a week are no list to keep.
+        return pairs_of(
+            files.pairs, model=name, challenger=canary.digest, champion=champion.digest,
+            revision=revision,
+        )  # fmt: skip
+
     state = begin(
         policy, champion_digest=champion.digest, digest=canary.digest, revision=canary.revision
     )
-    tests = _outcome_tests(desk, files, record, every, canary)
-    finding = judge(advance(state, own, policy), policy, outcomes=tests)
+    tests = _outcome_tests(desk, files, record, pairs, canary)
+    finding = judge(advance(state, pairs(canary.revision), policy), policy, outcomes=tests)
     found = compare(
-        own, model=name, champion=champion.version, challenger=canary.version,
+        pairs(canary.revision), model=name, champion=champion.version, challenger=canary.version,
         centre=_centre(desk, record),
     )  # fmt: skip
     return CanaryLook(name, canary, finding, found, ended=False)
@@ -201,15 +210,23 @@ class CanaryWatch:
     Parameters
     ----------
     initiated_by: who the log says ended a canary.
+    acts: whether a canary that does harm is ended; otherwise it is only told of.
     """
 
     def __init__(
-        self, desk: Desk, files: ChallengerFiles, policy: CanaryPolicy, *, initiated_by: str
+        self,
+        desk: Desk,
+        files: ChallengerFiles,
+        policy: CanaryPolicy,
+        *,
+        initiated_by: str,
+        acts: bool = True,
     ) -> None:
         self._desk = desk
         self._files = files
         self._policy = policy
         self._by = initiated_by
+        self._acts = acts
         self._reader = PairReader(files.pairs)
         self._states: dict[str, CanaryState] = {}
         self._running: dict[str, Running] = {}
@@ -219,7 +236,7 @@ class CanaryWatch:
         self.findings: dict[tuple[str, str], CanaryFinding] = {}
 
     def look(self, running: Mapping[str, Running]) -> list[str]:
-        """Judge the running canaries on what is new; the models whose canary does harm."""
+        """Judge the running canaries on what is new; the models whose canary is to end for harm."""
         if not running or not self._lead():
             self._running, self.findings = {}, {}
             return []
@@ -243,7 +260,7 @@ class CanaryWatch:
             self._states[name] = advance(self._states[name], pairs, self._policy)
             finding = judge(self._states[name], self._policy)
             self.findings[name, running[name].version] = finding
-            if finding.verdict is Verdict.FAIL:
+            if finding.verdict is Verdict.FAIL and self._acts:
                 harmful.append(name)
                 self._to_end[name] = running[name].version
         return harmful
@@ -289,15 +306,18 @@ class CanaryWatch:
 
 
 def _outcome_tests(
-    desk: Desk, files: ChallengerFiles, record: VersionRecord, pairs: list[Pair],
+    desk: Desk,
+    files: ChallengerFiles,
+    record: VersionRecord,
+    pairs: Callable[[int | None], Iterator[Pair]],
     canary: CanaryDeployment,
 ) -> Mapping[str, Any]:  # fmt: skip
     realised = realised_values(files.feedback)
     if not realised:
         return {}
     centre = _centre(desk, record)
-    before = [one for one in pairs if one.recorded < canary.since]
-    after = [one for one in pairs if one.recorded >= canary.since]
+    before = (one for one in pairs(None) if one.recorded < canary.since)
+    after = (one for one in pairs(None) if one.recorded >= canary.since)
     return harm_tests(
         differences(before, realised, centre=centre),
         differences(after, realised, centre=centre),

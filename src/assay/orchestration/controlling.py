@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from assay.delivery.canary import CanaryPolicy, expired
 from assay.delivery.controller import (
     Action,
     ChallengerState,
-    DeliveryConfig,
+    RetrainConfig,
     Situation,
     Step,
     next_step,
@@ -106,7 +106,7 @@ def situation_of(desk: Desk, files: ChallengerFiles, name: str, policy: CanaryPo
 
 
 def plan(
-    desk: Desk, files: ChallengerFiles, name: str, config: DeliveryConfig, policy: CanaryPolicy
+    desk: Desk, files: ChallengerFiles, name: str, config: RetrainConfig, policy: CanaryPolicy
 ) -> tuple[Situation, tuple[Step, ...]]:
     """The next step of every challenger; nothing is done."""
     situation = situation_of(desk, files, name, policy)
@@ -117,7 +117,7 @@ def take_step(
     desk: Desk,
     files: ChallengerFiles,
     name: str,
-    config: DeliveryConfig,
+    config: RetrainConfig,
     policy: CanaryPolicy,
     *,
     initiated_by: str,
@@ -170,6 +170,51 @@ def decisions(desk: Desk) -> Iterator[dict[str, Any]]:
             raise Tampered(f"{path}, line {number}, does not follow the line before it")
         before = sha256_hex(raw)
         yield document
+
+
+@dataclass(frozen=True, slots=True)
+class PastDecision:
+    """A recorded decision, for people: ``step`` such as ``1.2.0 start_shadow``, or ``wait``.
+
+    ``outcome`` is ``done``, ``refused``, or ``unknown`` where the process ended in between.
+    """
+
+    decision: str
+    at: str
+    by: str
+    model: str
+    step: str
+    outcome: str
+    reason: str
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def decided(desk: Desk) -> list[PastDecision]:
+    """The decisions with what came of each, oldest first.
+
+    Raises
+    ------
+    Tampered: a line was changed, removed or put in between.
+    """
+    found: dict[str, PastDecision] = {}
+    for line in decisions(desk):
+        if line["event"] == "decided":
+            key = sha256_hex(canonical_bytes(line))
+            step = line["step"]
+            found[key] = PastDecision(
+                key, line["at"], line["by"], line["model"],
+                "wait" if step is None else f"{step['version']} {step['action']}",
+                "" if step is None else "unknown",
+                "; ".join((step or {}).get("reasons", ())),
+            )  # fmt: skip
+            continue
+        before = found.get(line["decision"])
+        if before is not None:
+            reason = line.get("problem") or before.reason
+            found[before.decision] = replace(before, outcome=line["event"], reason=reason)
+    return list(found.values())
 
 
 # -- reading ------------------------------------------------------------------------------------

@@ -74,6 +74,8 @@ class ServingLayout:
     predictions: Path
     feedback: Path
     runtime: Runtime = field(default_factory=Runtime)
+    canary_policy: CanaryPolicy = field(default_factory=CanaryPolicy)
+    ends_canaries: bool = True
 
 
 class FollowedSources(Mapping[str, FeatureSource]):
@@ -162,8 +164,9 @@ def make_service(
         ChallengerFiles(
             layout.predictions.parent / "shadow" / "predictions.jsonl", layout.feedback
         ),
-        CanaryPolicy(),
+        layout.canary_policy,
         initiated_by=identity or WATCH,
+        acts=layout.ends_canaries,
     )
 
     def follow() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from assay.delivery.paired import ShadowComparison
-from assay.domain.instants import render
+from assay.orchestration.report import words
 from assay.orchestration.report.document import header, render_document, section, texts
 from assay.orchestration.report.html import Markup, element
 from assay.storage.files import write_atomic
@@ -28,12 +28,13 @@ def shadow_page(found: ShadowComparison) -> str:
         ("Pairs", f"{found.pairs:,} of {found.rows:,} rows"),
         ("Hours without an incident", hours),
         ("Dropped", f"{found.dropped:,}"),
-        ("Last pair", _ABSENT if found.last is None else render(found.last)),
+        ("Since", _ABSENT if found.first is None else words.moment(found.first)),
+        ("Last pair", _ABSENT if found.last is None else words.moment(found.last)),
     )
     title = f"{found.model} {found.challenger} beside {found.champion}"
     return render_document(
         title,
-        header(f"Assay · shadow · {found.model}", title, facts=facts),
+        header(f"Assay · shadow · {found.model}", title, *_incident(found), facts=facts),
         element(
             "main",
             section("Agreement", _agreement(found), intro="Over all pairs, on the same inputs."),
@@ -43,6 +44,12 @@ def shadow_page(found: ShadowComparison) -> str:
             section("By entity", _entities(found), intro="The largest disagreement first."),
         ),
     )  # fmt: skip
+
+
+def _incident(found: ShadowComparison) -> tuple[str, ...]:
+    if found.incident is None:
+        return ()
+    return (f"Hours count from the last incident: {found.incident}.",)
 
 
 def _agreement(found: ShadowComparison) -> Markup:
@@ -91,4 +98,4 @@ def _entities(found: ShadowComparison) -> Markup:
 
 
 def _number(value: float | None) -> str:
-    return _ABSENT if value is None else f"{value:.4g}"
+    return _ABSENT if value is None else words.figure(value)

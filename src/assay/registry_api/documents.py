@@ -92,6 +92,38 @@ class ModelDocument(_Document):
     current: VersionDocument | None
 
 
+class ShadowDocument(_Document):
+    """A version that predicts on all live inputs, and on whose answers nothing acts."""
+
+    version: str = Field(examples=["1.2.0"])
+    digest: str = Digest
+    since: str = Moment
+    seq: int = Field(description="The entry of the log that began it.")
+    by: str = Field(examples=["quant.demo"])
+
+
+class CanaryDocument(_Document):
+    """A version that answers for a share of the entities."""
+
+    version: str = Field(examples=["1.2.0"])
+    digest: str = Digest
+    champion: str = Field(examples=["1.1.0"])
+    share: float = Field(examples=[0.1])
+    salt: str = Field(description="Another one chooses other entities.")
+    since: str = Moment
+    revision: int = Field(description="The entry of the log from which it is judged.")
+    by: str = Field(examples=["head.demo"])
+
+
+class ChallengersDocument(_Document):
+    """What runs beside the version in production. What servers count: `GET /model` of each."""
+
+    model: str = Field(examples=["fx_vol"])
+    champion: str | None = Field(examples=["1.1.0"])
+    shadows: list[ShadowDocument]
+    canary: CanaryDocument | None
+
+
 class EntryDocument(_Document):
     """One entry of the log."""
 

@@ -19,8 +19,10 @@ from assay.errors import ContractViolation, NotFound
 from assay.orchestration.desk import Desk
 from assay.orchestration.log_doubts import LogDoubts
 from assay.registry import EventType, ModelRegistry, ModelSummary, VersionRecord
+from assay.registry.deployments import deployments_of
 from assay.registry_api.documents import (
     ApprovalsDocument,
+    ChallengersDocument,
     CurrentDocument,
     EntryDocument,
     EvidenceList,
@@ -149,6 +151,8 @@ class Reads:
             Route("GET", model, self.model, "One model", ModelDocument),
             Route("GET", f"{model}/current", self.current, "The version in production",
                   CurrentDocument),
+            Route("GET", f"{model}/challengers", self.challengers,
+                  "What runs beside the version in production", ChallengersDocument),
             Route("GET", f"{model}/history", self.history, "What the log says about it",
                   Page[EntryDocument]),
             Route("GET", f"{model}/live", self.live, "What was in production at a moment",
@@ -190,6 +194,10 @@ class Reads:
 
     def current(self, request: Request, registry: Registry, name: NamePart) -> Response:
         return answer(request, version_document(registry, registry.resolve(f"{name}@champion")))
+
+    def challengers(self, request: Request, registry: Registry, name: NamePart) -> Response:
+        registry.check_model(name)
+        return answer(request, deployments_of(registry, name).to_json())
 
     def history(
         self,

@@ -8,10 +8,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from time import perf_counter_ns
 
+import msgspec
+
 from assay.domain.clock import Clock
 from assay.errors import AssayError, IncompatibleVersion
+from assay.serving.beside import REFUSED, RUNNING, SUSPENDED, Beside, together
 from assay.serving.live_model import CanaryRoute, ChallengerSource, Deployed, LiveModel, LiveSource
 from assay.serving.metrics import Sample
+from assay.serving.pair_log import Kept
 from assay.serving.predictions import BatchPrediction, Prediction
 from assay.serving.predictor import CANARY, Predictor
 from assay.serving.service_record import ServiceRecord
@@ -24,7 +28,7 @@ class Shadows:
 
     Parameters
     ----------
-    path: the paired log. capacity: rows that may wait, for each challenger.
+    path: the paired log; kept: how much of it. capacity: rows that may wait, for each challenger.
     """
 
     def __init__(
@@ -33,11 +37,13 @@ class Shadows:
         clock: Clock,
         *,
         capacity: int = CAPACITY,
+        kept: Kept | None = None,
         ticks: Callable[[], int] = perf_counter_ns,
     ) -> None:
         self._path = path
         self._clock = clock
         self._capacity = capacity
+        self._kept = kept
         self._ticks = ticks
         self._running: dict[tuple[str, str, int], Shadow] = {}
         self._by_model: dict[str, tuple[LiveModel, Wiring | None, tuple[Shadow, ...]]] = {}
@@ -54,11 +60,10 @@ class Shadows:
         if beside is None:
             return
         champion, wiring, shadows = beside
-        named = None if request_id is None else request_id.decode("ascii", "replace")
-        if isinstance(made, BatchPrediction) or made.route != CANARY:
+        if made.route != CANARY:
             champion = made.model  # another one may be live by now
         for one in shadows:
-            one.offer(made, champion, wiring, named)
+            one.offer(made, champion, wiring, request_id)
 
     def use(
         self,
@@ -75,8 +80,9 @@ class Shadows:
             found = self._running.get(key)
             if found is None:
                 found = Shadow(
-                    one, self._path, self._clock, capacity=self._capacity, ticks=self._ticks
-                )
+                    one, self._path, self._clock, capacity=self._capacity, kept=self._kept,
+                    ticks=self._ticks,
+                )  # fmt: skip
                 found.start()
             running[key] = found
         by_model: dict[str, list[Shadow]] = {}
@@ -112,7 +118,7 @@ class Challengers:
     """Follows which versions should run beside production.
 
     A challenger that is refused does not run, and changes nothing else: it is recorded, and told of
-    in :attr:`refused`.
+    by :meth:`beside`.
 
     Parameters
     ----------
@@ -129,7 +135,7 @@ class Challengers:
         self._loaded: dict[Deployed, LiveModel] = {}
         self._routes: dict[Deployed, CanaryRoute] = {}
         self._suspended: set[tuple[str, int]] = set()
-        self.refused: dict[str, str] = {}
+        self._refused: dict[Deployed, str] = {}
         self.fallbacks = 0
 
     def load(self, models: Mapping[str, LiveModel]) -> dict[str, CanaryRoute]:
@@ -143,7 +149,7 @@ class Challengers:
             return {}
         wanted = [one for one in self._source.deployed() if one.name in models]
         loaded: dict[Deployed, LiveModel] = {}
-        refused: dict[str, str] = {}
+        refused: dict[Deployed, str] = {}
         for one in wanted:
             try:
                 loaded[one] = self._loaded.get(one) or self._load(one)
@@ -151,9 +157,9 @@ class Challengers:
                     check_same_manifest(models[one.name], loaded[one])
             except AssayError as error:
                 loaded.pop(one, None)
-                refused[f"{one.name} {one.version}"] = error.message
+                refused[one] = error.message
         self._tell(loaded, refused)
-        self._loaded, self.refused = loaded, refused
+        self._loaded, self._refused = loaded, refused
         self._routes = {
             one: self._routes.get(one) or CanaryRoute(model, one.share, one.salt, one.revision)
             for one, model in loaded.items()
@@ -161,25 +167,50 @@ class Challengers:
         }
         return {one.name: route for one, route in self._routes.items()}
 
-    def run(self) -> None:
-        """Let what was loaded predict beside what is live now."""
-        live = self._predictor.live.models
+    def begin(self, models: Mapping[str, LiveModel]) -> None:
+        """Let what was loaded predict beside ``models``, which are live next, and what runs now."""
+        self._use(models, [one.challenger for one in self._shadows.running])
 
+    def run(self) -> None:
+        """Let what was loaded predict beside what is live now, and nothing else."""
+        self._use(self._predictor.live.models, [])
+
+    def _use(self, live: Mapping[str, LiveModel], still: Sequence[Challenger]) -> None:
         def champion_of(name: str) -> tuple[LiveModel, Wiring | None] | None:
             model = live.get(name)
             return None if model is None else (model, self._predictor.wire(model))
 
-        self._shadows.use(
-            [
-                Challenger(model, self._predictor.wire(model), one.revision, one.share)
-                for one, model in self._loaded.items()
-            ],
-            champion_of,
-        )
+        loaded = [
+            Challenger(model, self._predictor.wire(model), one.revision, one.share)
+            for one, model in self._loaded.items()
+        ]
+        self._shadows.use([*still, *loaded], champion_of)
 
     def suspend(self, name: str, revision: int) -> None:
         """Take no answer from a canary of this process any more, whatever the registry says."""
         self._suspended.add((name, revision))
+
+    def beside(self) -> list[Beside]:
+        """Every challenger that should run in this process, and how it fares."""
+        running = {(one.challenger.model.digest, one.challenger.revision): one
+                   for one in self._shadows.running}  # fmt: skip
+        found = []
+        for one in (*self._loaded, *self._refused):
+            role = "canary" if one.share else "shadow"
+            said = Beside(one.name, one.version, one.digest, role, one.share, one.revision, RUNNING)
+            why, shadow = self._refused.get(one), running.get((one.digest, one.revision))
+            if why is not None:
+                said = msgspec.structs.replace(said, state=REFUSED, reason=why)
+            elif one.share and (one.name, one.revision) in self._suspended:
+                why = "it does harm: the champion answers"
+                said = msgspec.structs.replace(said, state=SUSPENDED, reason=why)
+            if shadow is not None:
+                said = msgspec.structs.replace(
+                    said, reason=said.reason or shadow.trouble, pairs=shadow.written,
+                    dropped=shadow.dropped, errors=shadow.errors, waiting=shadow.waiting,
+                )  # fmt: skip
+            found.append(said)
+        return together(found)
 
     def samples(self) -> Iterable[Sample]:
         """What ``/metrics`` says about challengers."""
@@ -210,7 +241,7 @@ class Challengers:
         self._predictor.check_fits(model)
         return model
 
-    def _tell(self, loaded: Mapping[Deployed, LiveModel], refused: Mapping[str, str]) -> None:
+    def _tell(self, loaded: Mapping[Deployed, LiveModel], refused: Mapping[Deployed, str]) -> None:
         for one in loaded.keys() - self._loaded.keys():
             self._record.note(
                 "challenger_loaded", model=one.name, version=one.version, digest=one.digest,
@@ -218,9 +249,11 @@ class Challengers:
             )  # fmt: skip
         for one in self._loaded.keys() - loaded.keys():
             self._record.note("challenger_withdrawn", model=one.name, version=one.version)
-        for what, why in refused.items():
-            if self.refused.get(what) != why:
-                self._record.note("challenger_refused", challenger=what, reason=why)
+        for one, why in refused.items():
+            if self._refused.get(one) != why:
+                self._record.note(
+                    "challenger_refused", challenger=f"{one.name} {one.version}", reason=why
+                )
 
 
 def check_same_manifest(champion: LiveModel, canary: LiveModel) -> None:

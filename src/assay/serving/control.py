@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, Literal
 
+import msgspec
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, PlainTextResponse, Response
@@ -16,6 +17,8 @@ from starlette.exceptions import HTTPException
 from assay.domain.clock import Clock
 from assay.domain.instants import render
 from assay.errors import AssayError
+from assay.serving.beside import RUNNING, Beside, together
+from assay.serving.challengers import Challengers
 from assay.serving.feature_source import SourceState, states_of
 from assay.serving.kill_switch import KillSwitch
 from assay.serving.latency_target import LatencyTarget
@@ -85,6 +88,7 @@ class ControlPlane:
     version: of the package.
     reads, target, record, board: told of in ``GET /health``; no board where this is the only
         process.
+    challengers: told of there and in ``GET /model``.
     """
 
     def __init__(
@@ -104,11 +108,13 @@ class ControlPlane:
         target: LatencyTarget,
         record: ServiceRecord,
         board: WorkerBoard | None,
+        challengers: Challengers,
     ) -> None:
         self._open = OpenRoutes(open_inference, predictor, switch, version=version)
         self._reads = reads
         self._target = target
         self._board = board
+        self._challengers = challengers
         self._predictor = predictor
         self._reloader = reloader
         self._switch = switch
@@ -200,6 +206,13 @@ class ControlPlane:
                 "detail": self._record.trouble or "written",
             },
         }
+        beside = self._beside()
+        if beside:
+            # Not part of the status: whatever a challenger does, production answers.
+            dependencies["challengers"] = {
+                "ok": all(one.state == RUNNING and one.reason is None for one in beside),
+                "detail": [_told(one) for one in beside],
+            }
         if self._board is not None:
             dependencies["workers"] = await asyncio.to_thread(self._workers, self._board)
         document = {
@@ -244,7 +257,16 @@ class ControlPlane:
         """What this process tells the others of its service."""
         live = self._predictor.live
         models = {one.name: f"{one.label} {one.digest[:12]}" for one in _models(live)}
-        return Said(os.getpid(), models, self._reloader.trouble, self._metrics.families())
+        return Said(
+            os.getpid(), models, self._reloader.trouble, self._metrics.families(),
+            self._challengers.beside(),
+        )  # fmt: skip
+
+    def _beside(self) -> list[Beside]:
+        """What runs beside, in all processes of this service."""
+        if self._board is None:
+            return self._challengers.beside()
+        return together(each for one in self._board.workers() for each in one.beside)
 
     async def live(self) -> Response:
         return _json({"status": "ok"})
@@ -256,13 +278,20 @@ class ControlPlane:
 
     def model(self) -> Response:
         live = self._predictor.live
+        beside = self._beside()
         return _json(
             {
                 "champion": live.champion,
-                "models": [one.to_json() | {"request": self._asks(one.name)}
-                           for one in _models(live)],
+                "models": [
+                    one.to_json()
+                    | {
+                        "request": self._asks(one.name),
+                        "challengers": [_told(each) for each in beside if each.model == one.name],
+                    }
+                    for one in _models(live)
+                ],
             }
-        )  # fmt: skip
+        )
 
     def _asks(self, name: str) -> dict[str, Any] | None:
         """What a request for a model has to bring."""
@@ -342,6 +371,11 @@ class ControlPlane:
 
 def _models(live: Any) -> list[Any]:
     return [live.models[name] for name in sorted(live.models)]
+
+
+def _told(one: Beside) -> dict[str, Any]:
+    """A challenger as the routes tell of it; versions are written as a model's is."""
+    return msgspec.structs.asdict(one) | {"version": f"v{one.version}"}
 
 
 def _json(document: Any, status: int = 200) -> Response:

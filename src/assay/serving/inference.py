@@ -239,8 +239,8 @@ class Inference:
         self._shadows.offer(made, head.id)
         model = made.model
         self._metrics.predictions[model.name, model.label] += count
-        if isinstance(made, Prediction) and made.route is not None:
-            self._metrics.canary[model.name, made.route] += 1
+        if made.route is not None:
+            self._metrics.canary[model.name, made.route] += count
 
     # -- POST /predict -----------------------------------------------------------------------------
 
@@ -310,6 +310,7 @@ class Inference:
                 names=request.feature_names,
                 model=request.model_name,
                 manifest=head.manifest,
+                instrument=request.instrument,
             )
         except Rejected as problem:
             return self._off(problem, request.model_name, NeutralAnswer.for_features)
@@ -329,6 +330,7 @@ class Inference:
                 names=request.feature_names,
                 model=request.model_name,
                 manifest=head.manifest,
+                instrument=request.instrument,
             )
         except Rejected as problem:
             count = len(request.batch)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from assay.domain.instants import Instant, render
 from assay.domain.versions import InputSchema
@@ -90,6 +90,13 @@ class CanaryRoute:
         return position(self.salt, entity) < self.share
 
 
+class ColumnsOfCanary(NamedTuple):
+    """A canary, and where its columns stand among those of the model in whose place it answers."""
+
+    model: LiveModel
+    places: list[int]
+
+
 @dataclass(frozen=True, slots=True)
 class LiveModels:
     """All live models by name, and which of them is meant by ``champion``.
@@ -115,6 +122,19 @@ class LiveModels:
         if route is None or "/" in reference or not route.takes(entity):
             return None
         return route
+
+    def canary_of_columns(
+        self, model: LiveModel, reference: str, entity: str
+    ) -> ColumnsOfCanary | None:
+        """The canary that answers for an entity whose features the caller brings; None where there
+        is none, or where it reads others, which nobody brought.
+        """
+        route = self.canary_for(model, reference, entity)
+        if route is None:
+            return None
+        place = {name: number for number, name in enumerate(model.schema.names)}
+        places = [place.get(name, -1) for name in route.model.schema.names]
+        return None if -1 in places else ColumnsOfCanary(route.model, places)
 
     def find(self, reference: str) -> LiveModel:
         """The model that ``champion``, ``name``, ``name@champion`` or ``name/1.2.0`` means.

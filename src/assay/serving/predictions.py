@@ -52,6 +52,8 @@ class Prediction(msgspec.Struct, frozen=True, gc=False):
     route: ``canary`` where a canary answered in the champion's place, ``fallback`` where it should
         have and could not; otherwise None.
     read: the stored row that it rests on, where the row alone decides the answer.
+    entity: the instrument that the caller named for features that it brought; a canary is chosen by
+        it, and nothing is read for it.
     """
 
     value: float
@@ -68,12 +70,14 @@ class Prediction(msgspec.Struct, frozen=True, gc=False):
     request: dict[str, float] | None = None
     route: str | None = None
     read: ReadRow | None = None
+    entity: str | None = None
 
 
 class BatchPrediction(msgspec.Struct, frozen=True, gc=False):
     """The answers to several rows, all by one version.
 
-    ``features`` are the values read, float64, shape (n, k), in the order of the model's columns.
+    ``features`` are the values read, float64, shape (n, k), in the order of the model's columns;
+    ``entity`` and ``route`` as of a :class:`Prediction`.
     """
 
     values: list[float]
@@ -81,6 +85,8 @@ class BatchPrediction(msgspec.Struct, frozen=True, gc=False):
     features: NDArray[np.float64]
     at: Instant
     elapsed: int
+    entity: str | None = None
+    route: str | None = None
 
 
 class CanaryWiring(msgspec.Struct, frozen=True, gc=False):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from time import perf_counter_ns
 
@@ -43,19 +42,9 @@ from assay.serving.rows import (
     read_matrix,
     read_row,
 )
-from assay.serving.wiring import Wiring
+from assay.serving.wiring import WiredModels, Wiring
 
 CANARY, FALLBACK = "canary", "fallback"
-
-
-@dataclass(frozen=True, slots=True)
-class _Loaded:
-    """Everything that is exchanged when another version becomes live."""
-
-    live: LiveModels
-    wiring: Mapping[str, Wiring]
-    canaries: Mapping[str, Wiring]
-    may_wait: bool
 
 
 class Predictor:
@@ -93,7 +82,7 @@ class Predictor:
         self.requests = {one.manifest: one for one in requests}
         self._switch = switch
         self._ticks = ticks
-        self._loaded = self._wire(live)
+        self._loaded = WiredModels.of(live, self.wire)
 
     @property
     def live(self) -> LiveModels:
@@ -112,7 +101,7 @@ class Predictor:
         ------
         IncompatibleVersion: a model reads features that no source has. Nothing changed.
         """
-        self._loaded = self._wire(live)
+        self._loaded = WiredModels.of(live, self.wire)
 
     def check_fits(self, model: LiveModel) -> None:
         """Refuse a model whose features no source has.
@@ -121,7 +110,7 @@ class Predictor:
         ------
         IncompatibleVersion: names the manifest or the feature.
         """
-        self._wire_one(model)
+        self.wire(model)
 
     def check_switch(self) -> None:
         """Refuse while predictions are switched off.
@@ -140,7 +129,7 @@ class Predictor:
         ------
         IncompatibleVersion: it names features that no source has.
         """
-        return self._wire_one(model)
+        return Wiring.of(model, self.sources, self.requests)
 
     def inputs_of(self, name: str) -> RequestInputs | None:
         """What a request for a live model has to bring; None for nothing."""
@@ -244,7 +233,7 @@ class Predictor:
         return Question(chosen, wiring, instruments, moment, brought, may_wait, started, canary)
 
     def _canary(
-        self, loaded: _Loaded, chosen: LiveModel, model: str, instruments: tuple[str, ...]
+        self, loaded: WiredModels, chosen: LiveModel, model: str, instruments: tuple[str, ...]
     ) -> CanaryWiring | None:
         """The canary and the instruments that it answers for; None where it answers for none."""
         taken = frozenset(
@@ -361,6 +350,7 @@ class Predictor:
         names: Sequence[str] | None = None,
         model: str = CHAMPION,
         manifest: str | None = None,
+        instrument: str | None = None,
     ) -> Prediction:
         """Predict with features that the caller brings.
 
@@ -369,16 +359,37 @@ class Predictor:
         features: numbers in the model's order, or by name.
         names: what the caller believes the order to be; checked when given.
         manifest: the manifest that the features follow.
+        instrument: whose they are; a canary that answers for it answers. Without, none does.
 
         Raises
         ------
         Rejected: nothing was predicted; ``kind`` says why.
         """
         started = self._ticks()
-        chosen = self._choose(model, manifest)
+        loaded = self._loaded
+        chosen = self._choose(loaded, model, manifest)
         columns = chosen.schema.names
         check_names(names, columns)
         row = read_row(features, columns, "")
+        route = None
+        if instrument is not None:
+            canary = loaded.live.canary_of_columns(chosen, model, instrument)
+            if canary is not None:
+                try:
+                    taken = [row[place] for place in canary.places]
+                    return self._of_features(canary.model, taken, started, instrument, CANARY)
+                except Exception:  # noqa: BLE001 - as with stored features, the caller gets an answer
+                    route = FALLBACK
+        return self._of_features(chosen, row, started, instrument, route)
+
+    def _of_features(
+        self,
+        chosen: LiveModel,
+        row: list[float],
+        started: int,
+        entity: str | None,
+        route: str | None,
+    ) -> Prediction:
         value = self._run_one(chosen, row, stored=False)
         direction, confidence = judge(chosen, value)
         return Prediction(
@@ -393,6 +404,10 @@ class Predictor:
             None,
             None,
             self._ticks() - started,
+            None,
+            route,
+            None,
+            entity,
         )
 
     def predict_batch(
@@ -402,6 +417,7 @@ class Predictor:
         names: Sequence[str] | None = None,
         model: str | LiveModel = CHAMPION,
         manifest: str | None = None,
+        instrument: str | None = None,
     ) -> BatchPrediction:
         """Predict several rows at once, as :meth:`predict_features` does one.
 
@@ -411,27 +427,52 @@ class Predictor:
         ----------
         model: a reference as in :meth:`predict`, or a live model whose columns the rows were put in
             the order of: another one that comes into its place meanwhile must not read them.
+        instrument: whose rows they all are; a canary that answers for it answers.
 
         Raises
         ------
         Rejected: nothing was predicted; ``kind`` says why.
         """
         started = self._ticks()
-        chosen = self._choose(model, manifest)
+        loaded = self._loaded
+        chosen = self._choose(loaded, model, manifest)
         check_count(len(rows), self.limits, "rows", FEATURE_COUNT)
         columns = chosen.schema.names
         check_names(names, columns)
         matrix = read_matrix(rows, columns)
+        route = None
+        if instrument is not None:
+            reference = model if isinstance(model, str) else chosen.name
+            canary = loaded.live.canary_of_columns(chosen, reference, instrument)
+            if canary is not None:
+                try:
+                    taken = np.ascontiguousarray(matrix[:, canary.places])
+                    return self._of_rows(canary.model, taken, started, instrument, CANARY)
+                except Exception:  # noqa: BLE001 - as with one row, the caller gets an answer
+                    route = FALLBACK
+        return self._of_rows(chosen, matrix, started, instrument, route)
+
+    def _of_rows(
+        self,
+        chosen: LiveModel,
+        matrix: NDArray[np.float64],
+        started: int,
+        entity: str | None,
+        route: str | None,
+    ) -> BatchPrediction:
         answers = self._run(chosen, matrix, stored=False)
-        return BatchPrediction(answers, chosen, matrix, self.clock.now(), self._ticks() - started)
+        spent = self._ticks() - started
+        return BatchPrediction(answers, chosen, matrix, self.clock.now(), spent, entity, route)
 
     # -- checks ---------------------------------------------------------------------------------
 
-    def _choose(self, model: str | LiveModel, manifest: str | None) -> LiveModel:
+    def _choose(
+        self, loaded: WiredModels, model: str | LiveModel, manifest: str | None
+    ) -> LiveModel:
         """Which model answers to features that the caller brings, if any may."""
         if self._switch is not None:
             self._switch.check()
-        chosen = self._loaded.live.find(model) if isinstance(model, str) else model
+        chosen = loaded.live.find(model) if isinstance(model, str) else model
         check_manifest(chosen, manifest, self.limits)
         return chosen
 
@@ -457,19 +498,3 @@ class Predictor:
         except IncompatibleVersion as error:
             raise no_answer(chosen, error) from error
         return answers
-
-    # -- wiring ---------------------------------------------------------------------------------
-
-    def _wire(self, live: LiveModels) -> _Loaded:
-        wired = {name: self._wire_one(model) for name, model in live.models.items()}
-        canaries = {name: self._wire_one(route.model) for name, route in live.canaries.items()}
-        found = {name: one for name, one in wired.items() if one is not None}
-        return _Loaded(
-            live,
-            found,
-            {name: one for name, one in canaries.items() if one is not None},
-            any(one.source.may_wait for one in found.values()),
-        )
-
-    def _wire_one(self, model: LiveModel) -> Wiring | None:
-        return Wiring.of(model, self.sources, self.requests)

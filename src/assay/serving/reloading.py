@@ -161,6 +161,9 @@ class Reloader:
             changed.append((model, self._ticks() - started))
         withdrawn = sorted(set(before.models) - set(models))
         canaries = self._canaries(before, models, refused)
+        if self._challengers is not None:
+            # First: each answer of a canary has a pair.
+            self._challengers.begin(models)
         if changed or withdrawn or canaries != before.canaries:
             self._predictor.use(LiveModels(models, before.champion, canaries))
         if self._challengers is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from time import perf_counter_ns
@@ -33,6 +33,7 @@ from assay.serving.live_model import LiveSource
 from assay.serving.metrics import Metrics
 from assay.serving.neutral import NEUTRAL, REFUSE
 from assay.serving.open_inference import GRPC_INFER, OpenInference
+from assay.serving.pair_log import Kept
 from assay.serving.prediction_log import FeedbackLog, PredictionLog
 from assay.serving.predictor import Predictor
 from assay.serving.reception import REQUEST_ID, Head, Reception
@@ -78,6 +79,7 @@ class Operation:
     p99_ms: the target that ``GET /health`` and metrics hold the 99th percentile against.
     capacity, connections: requests under way and open connections at most, in this process.
     instance: begins the ids of its requests; no other process has the same.
+    kept: how much is kept of what challengers predict.
     """
 
     body_bytes: int = 2**20
@@ -91,6 +93,7 @@ class Operation:
     capacity: int = 256
     connections: int = 1_024
     instance: str = "local"
+    kept: Kept = field(default_factory=Kept)
 
 
 class Service:
@@ -137,7 +140,7 @@ class Service:
         )
         self.shadows = Shadows(
             files.shadow or files.predictions.parent / "shadow" / "predictions.jsonl", clock,
-            ticks=ticks,
+            kept=chosen.kept, ticks=ticks,
         )  # fmt: skip
         self.challengers = Challengers(predictor, source, self.shadows, record)
         self.metrics.ask(self.challengers.samples)
@@ -179,6 +182,7 @@ class Service:
             target=self._target,
             record=record,
             board=board,
+            challengers=self.challengers,
         )
         paths = self._control.app.openapi()["paths"]
         self._known = frozenset(paths) | {"/metrics", "/docs", "/openapi.json"}

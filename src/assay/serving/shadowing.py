@@ -1,10 +1,10 @@
-"""Challengers predict on what was answered, beside the requests, and both answers are kept.
+"""Challengers predict beside the requests on what was answered, and both answers are kept.
 
-A request leaves its prediction in a bounded ring, which costs a fraction of a microsecond, and is
-gone. Each challenger has a thread and a ring of its own: one that is slow loses its own pairs,
-which are counted, and delays neither the callers nor another challenger; one that throws or answers
-NaN is written down as doing so. Rows are predicted many at a time, in short turns, so that the
-thread never holds the interpreter for long.
+A request leaves its features in a bounded ring, which costs about a microsecond, and is gone. Each
+challenger has a thread and a ring of its own: one that is slow loses its own pairs, which are
+counted, and delays neither the callers nor another challenger; one that throws or answers NaN is
+written down as doing so. Rows are predicted many at a time, in short turns, so that the thread
+never holds the interpreter for long.
 
 A challenger with the champion's columns is given the values that the champion was given. One with
 other columns reads the store as of the same moment.
@@ -12,11 +12,10 @@ other columns reads the store as of the same moment.
 
 from __future__ import annotations
 
-import math
 import struct
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter_ns
@@ -26,68 +25,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from assay.domain.clock import Clock
-from assay.errors import AssayError
+from assay.errors import AssayError, IncompatibleVersion
 from assay.serving.live_model import LiveModel
+from assay.serving.pair_log import Kept, PairLog
+from assay.serving.pairs import CHAMPION_SERVED, Turn, column, encode_turns
 from assay.serving.predictions import BatchPrediction, Prediction
-from assay.serving.predictor import CANARY, FALLBACK
+from assay.serving.predictor import CANARY
 from assay.serving.wiring import Wiring
-from assay.storage.files import drop_torn_tail
-from assay.storage.locks import FileLock
 
 CAPACITY = 20_000
 """Rows that may wait for one challenger."""
-TURN_ROWS = 64
+TURN_ROWS = 256
+_TURN_NANOS = 5_000_000
+"""About the time of one turn: a slow challenger's turns have few rows, and are told of soon."""
 _PAUSE = 0.2
-_WRITE_ROWS = 512
-_encode = msgspec.json.Encoder().encode_lines
-
-
-class Pair(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """One line of the paired log: what two versions answer to the same input.
-
-    Attributes
-    ----------
-    at: the moment asked about, ns UTC. instrument: None where the caller brought the features.
-    champion, challenger: the versions; ``*_digest`` their bytes.
-    prediction, shadow: their answers; None where there is none, and ``error`` says why.
-    served: ``champion``, ``canary``, or ``fallback`` where the canary could not answer.
-    champion_ms: time of the whole answer that was given. shadow_ms: time of one row through the
-        challenger, mean over the turn. turn: rows of one turn share it.
-    revision: the entry of the registry's log from which this challenger is measured.
-    event_time: of the features, ns UTC; stale: whether they had gone stale.
-    request_id: of the request, where it had one.
-    recorded: when the pair was made, ns UTC; long after ``at`` where the past was asked about.
-    dropped: rows of this challenger that were lost since the line before it.
-    """
-
-    at: int
-    model: str
-    champion: str
-    champion_digest: str
-    challenger: str
-    challenger_digest: str
-    revision: int
-    prediction: float | None
-    shadow: float | None
-    served: str
-    champion_ms: float | None
-    shadow_ms: float
-    turn: int
-    recorded: int
-    manifest: str | None = None
-    instrument: str | None = None
-    event_time: int | None = None
-    stale: bool | None = None
-    error: str | None = None
-    request_id: str | None = None
-    dropped: int = 0
+_WRITE_TURNS = 8
+_NO_NUMBER = "no finite number"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Challenger:
     """A version that runs beside the one in production, wired to its features.
 
-    ``canary`` is its share of the entities, 0 for a shadow.
+    ``share`` is its share of the entities as a canary, 0 for a shadow.
     """
 
     model: LiveModel
@@ -96,11 +56,13 @@ class Challenger:
     share: float = 0.0
 
 
-class _Answer(msgspec.Struct, frozen=True, gc=False):
-    """A plain answer by the champion, with its features packed as float64.
+class _Left(msgspec.Struct, frozen=True, gc=False):
+    """What a request for one row leaves, whose columns are the challenger's: everything but the
+    features, which lie in the ring's next slot as float32.
 
     Forty numbers that wait as objects are two kilobytes that the next request cannot use again, and
-    a thousand answers of them push what requests need out of the processor's cache.
+    a thousand answers of them push what requests need out of the processor's cache. Nor is the
+    collector to walk through thousands of them.
     """
 
     value: float
@@ -109,16 +71,50 @@ class _Answer(msgspec.Struct, frozen=True, gc=False):
     instrument: str | None
     event_time: int | None
     stale: bool | None
-    features: bytes
+    route: str | None
+    model: LiveModel
+    champion: LiveModel
+    request_id: bytes | None
 
 
-class _Waiting(msgspec.Struct, frozen=True, gc=False):
-    """What a request leaves behind; the collector is not to walk through thousands of them."""
+class _Whole(msgspec.Struct, frozen=True, gc=False):
+    """What any other request leaves."""
 
-    made: Prediction | BatchPrediction | _Answer
+    made: Prediction | BatchPrediction
     champion: LiveModel
     champion_wiring: Wiring | None
-    request_id: str | None
+    request_id: bytes | None
+
+    @property
+    def rows(self) -> int:
+        return len(self.made.values) if isinstance(self.made, BatchPrediction) else 1
+
+
+@dataclass(slots=True)
+class _Rows:
+    """The rows of a turn on their way into a line; see :class:`~assay.serving.pairs.Turn`."""
+
+    prediction: list[float | None]
+    shadow: list[float | None]
+    at: list[int]
+    champion_ns: list[int | None]
+    shadow_ns: list[int]
+    instrument: list[str | None]
+    event_time: list[int | None]
+    stale: list[bool | None]
+    served: list[str]
+    error: list[str | None]
+    request_id: list[str | None]
+
+    def answered_by_canary(
+        self, place: int, champion: float | None, elapsed: int, own: float | None
+    ) -> None:
+        """A canary gave this row's answer; ``own`` is it where that is the challenger itself."""
+        self.prediction[place] = champion
+        self.champion_ns[place] = None
+        self.served[place] = CANARY
+        if own is not None:
+            self.shadow[place], self.error[place], self.shadow_ns[place] = own, None, elapsed
 
 
 class Shadow:
@@ -126,7 +122,7 @@ class Shadow:
 
     Parameters
     ----------
-    path: the paired log, which all challengers and all processes append to.
+    path: the paired log, which all challengers and all processes append to; kept: how much of it.
     capacity: rows that may wait; further ones are dropped and counted.
     clock: when a pair is made. ticks: nanoseconds on a clock that never goes back.
 
@@ -144,25 +140,31 @@ class Shadow:
         clock: Clock,
         *,
         capacity: int = CAPACITY,
+        kept: Kept | None = None,
         ticks: Callable[[], int] = perf_counter_ns,
     ) -> None:
         self.challenger = challenger
         self.capacity = capacity
         self.written = self.errors = 0
         # One writer each: the requests' thread, and this challenger's.
-        self._taken = self._refused = 0
-        self._done = self._lost = 0
+        self._taken = self._left = self._refused = 0
+        self._done = self._fetched = self._lost = 0
         self.trouble: str | None = None
-        self._path = path
         self._clock = clock
         self._ticks = ticks
         self._told = 0
-        self._compared: LiveModel | None = None
-        self._is_alike = False
-        self._pack = struct.Struct(f"={len(challenger.model.schema.names)}d").pack
-        self._ring: deque[_Waiting] = deque()
+        self._turn_rows = 64
+        self._alike: dict[str, bool] = {}
+        width = len(challenger.model.schema.names)
+        # Rounded to float32 where it is left, as the champion's own row is: the challenger reads
+        # the slots in place.
+        self._pack = struct.Struct(f"={width}f").pack_into
+        self._row_bytes = width * 4
+        self._slots = bytearray(capacity * self._row_bytes)
+        self._matrix = np.frombuffer(self._slots, dtype=np.float32).reshape(capacity, width)
+        self._ring: deque[_Left | _Whole] = deque()
         self._stop = threading.Event()
-        self._lock = FileLock(path.with_name(path.name + ".lock"))
+        self._log = PairLog(path, kept or Kept())
         self._thread = threading.Thread(target=self._work_on, name="shadow", daemon=True)
 
     @property
@@ -189,7 +191,7 @@ class Shadow:
         made: Prediction | BatchPrediction,
         champion: LiveModel,
         wiring: Wiring | None,
-        request_id: str | None,
+        request_id: bytes | None,
     ) -> None:
         """Take what was answered; never waits."""
         rows = len(made.values) if isinstance(made, BatchPrediction) else 1
@@ -197,14 +199,32 @@ class Shadow:
             self._refused += rows
             return
         self._taken += rows
-        if isinstance(made, Prediction) and made.route is None and self._alike(made.model):
-            left = _Answer(
-                made.value, made.at, made.elapsed, made.instrument, made.event_time, made.stale,
-                self._pack(*made.features),
-            )  # fmt: skip
-            self._ring.append(_Waiting(left, champion, wiring, request_id))
-        else:
-            self._ring.append(_Waiting(made, champion, wiring, request_id))
+        model = made.model
+        if (
+            isinstance(made, BatchPrediction)
+            or not self._reads_alike(model)
+            or not (model is champion or self._reads_alike(champion))
+        ):
+            self._ring.append(_Whole(made, champion, wiring, request_id))
+            return
+        # There are as many slots as rows may wait, so the next one is free.
+        self._pack(self._slots, self._left % self.capacity * self._row_bytes, *made.features)
+        self._left += 1
+        self._ring.append(
+            _Left(
+                made.value, made.at, made.elapsed, made.instrument or made.entity, made.event_time,
+                made.stale, made.route, model, champion, request_id,
+            )
+        )  # fmt: skip
+
+    def _reads_alike(self, model: LiveModel) -> bool:
+        """Whether a model reads the challenger's columns."""
+        known = self._alike.get(model.digest)
+        if known is None:
+            own = self.challenger.model
+            known = model.schema.names == own.schema.names and model.manifest == own.manifest
+            self._alike[model.digest] = known
+        return known
 
     # -- the thread --------------------------------------------------------------------------------
 
@@ -214,220 +234,211 @@ class Shadow:
         self._drain(until=None)
 
     def _drain(self, until: threading.Event | None) -> None:
-        pairs: list[Pair] = []
+        lines: list[Turn] = []
         while self._ring and not (until is not None and until.is_set()):
-            turn: list[_Waiting] = []
-            rows = 0
-            while self._ring and rows < TURN_ROWS:
-                one = self._ring.popleft()
-                turn.append(one)
-                rows += len(one.made.values) if isinstance(one.made, BatchPrediction) else 1
+            run, rows = self._next()
+            slots = self._fetched + (len(run) if isinstance(run[0], _Left) else 0)
             try:
-                pairs += self._plain(turn) or self._pairs(turn)
+                lines.append(self._turn(run))
             except Exception as error:  # noqa: BLE001 - whatever it is, the next turn goes on
                 self.trouble = f"{type(error).__name__}: {error}"
                 self._lost += rows
-            if len(pairs) >= _WRITE_ROWS or not self._ring:
-                self._write(pairs)
-                pairs = []
+            self._fetched = slots
+            if len(lines) >= _WRITE_TURNS or not self._ring:
+                self._write(lines)
+                lines = []
             self._done += rows
-        self._write(pairs)
+        self._write(lines)
 
-    def _plain(self, turn: Sequence[_Waiting]) -> list[Pair] | None:
-        """The pairs of a turn of single answers by the champion, whose columns are the
-        challenger's, in a quarter of the time; None for any other turn, and where a row fails.
-        """
-        left = [one.made for one in turn if isinstance(one.made, _Answer)]
-        if len(left) < len(turn):
-            return None
-        started = self._ticks()
-        with np.errstate(over="ignore"):
-            matrix = _matrix(left).astype(np.float32)
-        try:
-            answers = self.challenger.model.model.predict_checked(matrix).tolist()
-        except Exception:  # noqa: BLE001 - the longer way tells which row it is
-            return None
-        each = (self._ticks() - started) / 1e6 / len(turn)
-        now = self._clock.now()
-        version, digest = self.challenger.model.version, self.challenger.model.digest
-        revision = self.challenger.revision
-        pairs = [
-            Pair(
-                made.at, champion.name, champion.version, champion.digest, version, digest,
-                revision, made.value, value, "champion", made.elapsed / 1e6, each, started, now,
-                champion.manifest, made.instrument, made.event_time, made.stale, None,
-                one.request_id,
-            )
-            for one, made, value in zip(turn, left, answers, strict=True)
-            for champion in (one.champion,)
-        ]  # fmt: skip
-        lost = self._newly_dropped()
-        if lost:
-            pairs[0] = msgspec.structs.replace(pairs[0], dropped=lost)
-        return pairs
+    def _next(self) -> tuple[list[_Left | _Whole], int]:
+        """What waits next, of one kind and beside one champion; and how many rows that is."""
+        ring = self._ring
+        first = ring.popleft()
+        run, kind, champion = [first], type(first), first.champion
+        rows = first.rows if isinstance(first, _Whole) else 1
+        while rows < self._turn_rows and ring:
+            one = ring[0]
+            if type(one) is not kind or one.champion is not champion:
+                break
+            run.append(ring.popleft())
+            rows += one.rows if isinstance(one, _Whole) else 1
+        return run, rows
 
-    def _alike(self, model: LiveModel) -> bool:
-        """Whether a model reads the challenger's columns; asked about the same one again."""
-        if model is not self._compared:
-            own = self.challenger.model
-            self._is_alike = (model.schema.names, model.manifest) == (
-                own.schema.names,
-                own.manifest,
-            )
-            self._compared = model
-        return self._is_alike
+    def _turn(self, run: list[_Left | _Whole]) -> Turn:
+        """The line of what was left, all of one kind, in its order."""
+        started, champion = self._ticks(), run[0].champion
+        left = [one for one in run if isinstance(one, _Left)]
+        others = [one for one in run if isinstance(one, _Whole)]
+        rows = self._plain(champion, left) if left else self._others(others)
+        return self._line(champion, rows, started)
 
-    def _pairs(self, turn: Sequence[_Waiting]) -> list[Pair]:
-        inputs = [_rows_for(self.challenger.model, self.challenger.wiring, one) for one in turn]
-        turn_id = started = self._ticks()
-        answers = _predict(self.challenger.model, inputs)
-        count = max(1, sum(len(one) for one in answers))
-        each = (self._ticks() - started) / 1e6 / count
-        pairs: list[Pair] = []
-        for one, values, given in zip(turn, answers, inputs, strict=True):
-            problem = given if isinstance(given, str) else None
-            self.errors += len(values) if problem else sum(value is None for value in values)
-            pairs += self._lines(one, values, problem, each, turn_id)
-        return pairs
-
-    def _lines(
-        self,
-        one: _Waiting,
-        values: list[float | None],
-        problem: str | None,
-        each: float,
-        turn: int,
-    ) -> Iterator[Pair]:
-        made, challenger = one.made, self.challenger
-        if isinstance(made, _Answer):
-            yield from self._left(one, made, values, problem, each, turn)
-            return
-        single = made if isinstance(made, Prediction) else None
-        answered = [made.value] if isinstance(made, Prediction) else made.values
-        by_canary = single is not None and single.route == CANARY
-        champions: Sequence[float | None] = answered
+    def _plain(self, champion: LiveModel, run: Sequence[_Left]) -> _Rows:
+        """Single answers from columns that are the challenger's."""
+        matrix = self._fetch(len(run))
+        values, errors, each = self._ask(matrix)
+        count = len(run)
+        rows = _Rows(
+            [one.value for one in run],
+            values,
+            [one.at for one in run],
+            [one.elapsed for one in run],
+            [each] * count,
+            [one.instrument for one in run],
+            [one.event_time for one in run],
+            [one.stale for one in run],
+            [one.route or CHAMPION_SERVED for one in run],
+            errors,
+            _texts([one.request_id for one in run]),
+        )
+        by_canary = [place for place, one in enumerate(run) if one.route == CANARY]
         if by_canary:
-            champions, _ = _champion_answer(one)
-            if made.model.digest == challenger.model.digest:
-                values, problem = list(answered), None
-        served = "champion"
-        if single is not None and single.route in {CANARY, FALLBACK}:
-            served = str(single.route)
-        for champion, value in zip(champions, values, strict=True):
-            finite = value is not None and math.isfinite(value)
-            yield Pair(
-                made.at, one.champion.name, one.champion.version, one.champion.digest,
-                challenger.model.version, challenger.model.digest, challenger.revision,
-                champion, value if finite else None, served,
-                None if by_canary else made.elapsed / 1e6,
-                made.elapsed / 1e6 if by_canary else each, turn, self._clock.now(),
-                one.champion.manifest, None if single is None else single.instrument,
-                None if single is None else single.event_time,
-                None if single is None else single.stale,
-                problem or (None if finite else "no finite number"), one.request_id,
-                self._newly_dropped(),
-            )  # fmt: skip
+            champions, _ = _predict(champion, matrix[by_canary])
+            for place, value in zip(by_canary, champions, strict=True):
+                one = run[place]
+                rows.answered_by_canary(place, value, one.elapsed, self._own(one.model, one.value))
+        return rows
 
-    def _left(
-        self,
-        one: _Waiting,
-        made: _Answer,
-        values: list[float | None],
-        problem: str | None,
-        each: float,
-        turn: int,
-    ) -> list[Pair]:
-        (value,) = values
-        champion, challenger = one.champion, self.challenger
-        return [
-            Pair(
-                made.at, champion.name, champion.version, champion.digest,
-                challenger.model.version, challenger.model.digest, challenger.revision,
-                made.value, value, "champion", made.elapsed / 1e6, each, turn, self._clock.now(),
-                champion.manifest, made.instrument, made.event_time, made.stale,
-                problem or (None if value is not None else "no finite number"), one.request_id,
-                self._newly_dropped(),
-            )
-        ]  # fmt: skip
+    def _others(self, run: Sequence[_Whole]) -> _Rows:
+        """Batches, and answers from other columns than the challenger's."""
+        model = self.challenger.model
+        inputs = [_rows_for(model, self.challenger.wiring, one) for one in run]
+        known = [one for one in inputs if not isinstance(one, str)]
+        values, errors, each = (
+            self._ask(np.ascontiguousarray(np.concatenate(known))) if known else ([], [], 0)
+        )
+        rows = _Rows([], [], [], [], [], [], [], [], [], [], [])
+        done = 0
+        for one, given in zip(run, inputs, strict=True):
+            count, made = one.rows, one.made
+            if isinstance(given, str):
+                rows.shadow += [None] * count
+                rows.error += [given] * count
+            else:
+                rows.shadow += values[done : done + count]
+                rows.error += errors[done : done + count]
+                done += count
+            single = made if isinstance(made, Prediction) else None
+            answers = [made.value] if isinstance(made, Prediction) else made.values
+            instrument = made.entity if single is None else single.instrument or single.entity
+            rows.prediction += answers
+            rows.at += [made.at] * count
+            rows.champion_ns += [made.elapsed] * count
+            rows.shadow_ns += [each] * count
+            rows.instrument += [instrument] * count
+            rows.event_time += [None if single is None else single.event_time] * count
+            rows.stale += [None if single is None else single.stale] * count
+            rows.served += [made.route or CHAMPION_SERVED] * count
+            rows.request_id += _texts([one.request_id]) * count
+            if made.route == CANARY:
+                for place, champion, value in zip(
+                    range(-count, 0), _champion_answers(one, count), answers, strict=True
+                ):
+                    own = self._own(made.model, value)
+                    rows.answered_by_canary(place, champion, made.elapsed // count, own)
+        return rows
 
-    def _newly_dropped(self) -> int:
+    def _own(self, model: LiveModel, value: float) -> float | None:
+        """An answer that the challenger itself gave; None for another's."""
+        return value if model.digest == self.challenger.model.digest else None
+
+    def _line(self, champion: LiveModel, rows: _Rows, turn_id: int) -> Turn:
+        challenger = self.challenger
+        if rows.error.count(None) < len(rows.error):
+            self.errors += rows.shadow.count(None)
         lost, self._told = self.dropped - self._told, self.dropped
-        return lost
+        return Turn(
+            self._clock.now(), champion.name, champion.version, champion.digest,
+            challenger.model.version, challenger.model.digest, challenger.revision,
+            champion.manifest, turn_id, rows.prediction, rows.shadow, column(rows.at),
+            column(rows.champion_ns), column(rows.shadow_ns), column(rows.instrument),
+            column(rows.event_time), column(rows.stale), column(rows.served), column(rows.error),
+            column(rows.request_id), lost,
+        )  # fmt: skip
 
-    def _write(self, pairs: list[Pair]) -> None:
-        if not pairs:
+    def _fetch(self, count: int) -> NDArray[np.float32]:
+        """The features in the next slots, shape (count, k); read before the slots are free."""
+        start = self._fetched % self.capacity
+        self._fetched += count
+        found = self._matrix[start : start + count]
+        if len(found) < count:
+            found = np.concatenate([found, self._matrix[: count - len(found)]])
+        return found
+
+    def _ask(self, matrix: NDArray[np.float32]) -> tuple[list[float | None], list[str | None], int]:
+        """The challenger's answers, why there is none, and nanoseconds for each."""
+        started = self._ticks()
+        values, errors = _predict(self.challenger.model, matrix)
+        each = (self._ticks() - started) // len(matrix)
+        self._turn_rows = max(1, min(TURN_ROWS, _TURN_NANOS // max(1, each)))
+        return values, errors, each
+
+    def _write(self, lines: list[Turn]) -> None:
+        if not lines:
             return
+        rows = sum(len(one.prediction) for one in lines)
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            lines = _encode(pairs)
-            with self._lock:
-                drop_torn_tail(self._path)
-                with self._path.open("ab") as handle:
-                    handle.write(lines)
-            self.written += len(pairs)
+            self._log.append(encode_turns(lines), lines[-1].recorded)
+            self.written += rows
             self.trouble = None
         except (OSError, AssayError) as error:
-            self._lost += len(pairs)
+            self._lost += rows
             self.trouble = str(error)
 
 
-def _rows_for(model: LiveModel, wiring: Wiring | None, one: _Waiting) -> NDArray[np.float64] | str:
+def _rows_for(model: LiveModel, wiring: Wiring | None, one: _Whole) -> NDArray[np.float32] | str:
     """What a model reads of an answered request, shape (n, k); or why it can read nothing."""
     made = one.made
-    if isinstance(made, _Answer):
-        return _matrix([made])
     names, wanted = made.model.schema.names, model.schema.names
     given = np.atleast_2d(np.asarray(made.features, dtype=np.float64))
     if names == wanted and made.model.manifest == model.manifest:
-        return given
+        return _rounded(given)
     if made.model.manifest == model.manifest and set(wanted) <= set(names):
-        return given[:, [names.index(name) for name in wanted]]
+        return _rounded(given[:, [names.index(name) for name in wanted]])
     if wiring is None or not isinstance(made, Prediction) or made.instrument is None:
         return "it reads features that the request does not hold"
     try:
         (stored,) = wiring.rows([made.instrument], made.at)
         row = wiring.fit(stored, made.instrument, made.at, refuse_stale=False)
-        return np.array([wiring.features(row, wiring.read(made.request))])
+        return _rounded(np.array([wiring.features(row, wiring.read(made.request))]))
     except AssayError as error:
         return error.message
 
 
-def _matrix(left: Sequence[_Answer]) -> NDArray[np.float64]:
-    """The features of answers of one width, shape (n, k)."""
-    return np.frombuffer(b"".join([one.features for one in left])).reshape(len(left), -1)
+def _rounded(rows: NDArray[np.float64]) -> NDArray[np.float32]:
+    # What float32 cannot hold becomes an infinity, which the model's answer shows.
+    with np.errstate(over="ignore"):
+        return rows.astype(np.float32)
 
 
 def _predict(
-    model: LiveModel, inputs: Sequence[NDArray[np.float64] | str]
-) -> list[list[float | None]]:
-    """A model's answers to several inputs; None for each row without one.
+    model: LiveModel, matrix: NDArray[np.float32]
+) -> tuple[list[float | None], list[str | None]]:
+    """A model's answers to some rows; None and why for each row without one.
 
     All at once; where that fails, row by row, so that one bad row is told from all being bad.
     """
-    arrays = [one for one in inputs if not isinstance(one, str)]
-    flat: list[float | None] = []
-    if arrays:
-        # What float32 cannot hold becomes an infinity, which the model's answer shows.
-        with np.errstate(over="ignore"):
-            matrix = np.ascontiguousarray(np.concatenate(arrays), dtype=np.float32)
-        try:
-            flat = list(model.model.predict_checked(matrix).tolist())
-        except Exception:  # noqa: BLE001 - the runtime's errors share no base class
-            flat = [_predict_row(model, matrix[n : n + 1]) for n in range(len(matrix))]
-    given = iter(flat)
-    return [[None] if isinstance(one, str) else [next(given) for _ in one] for one in inputs]
-
-
-def _predict_row(model: LiveModel, row: NDArray[np.float32]) -> float | None:
     try:
-        return float(model.model.predict_checked(row)[0])
+        return model.model.predict_checked(matrix).tolist(), [None] * len(matrix)
     except Exception:  # noqa: BLE001 - the runtime's errors share no base class
-        return None
+        found = [_predict_row(model, matrix[n : n + 1]) for n in range(len(matrix))]
+        return [value for value, _ in found], [error for _, error in found]
 
 
-def _champion_answer(one: _Waiting) -> tuple[list[float | None], str | None]:
+def _predict_row(model: LiveModel, row: NDArray[np.float32]) -> tuple[float | None, str | None]:
+    try:
+        return float(model.model.predict_checked(row)[0]), None
+    except IncompatibleVersion:
+        return None, _NO_NUMBER
+    except Exception as error:  # noqa: BLE001 - the runtime's errors share no base class
+        # Its kind, and no more: messages name values, and would be counted one by one.
+        return None, f"it raised {type(error).__name__}"
+
+
+def _champion_answers(one: _Whole, count: int) -> list[float | None]:
     """What the champion would have answered where a canary did."""
     rows = _rows_for(one.champion, one.champion_wiring, one)
-    if isinstance(rows, str):
-        return [None], rows
-    return _predict(one.champion, [rows])[0], None
+    return [None] * count if isinstance(rows, str) else _predict(one.champion, rows)[0]
+
+
+def _texts(ids: Sequence[bytes | None]) -> list[str | None]:
+    return [None if one is None else one.decode("ascii", "replace") for one in ids]

@@ -71,20 +71,25 @@ class PredictManyRequest(msgspec.Struct, forbid_unknown_fields=True, frozen=True
 class InferenceRequest(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """Predict from features: numbers in the model's order, or by name.
 
-    ``feature_names`` says which order the caller has in mind, and is checked.
+    ``feature_names`` says which order the caller has in mind, and is checked. ``instrument`` says
+    whose features they are: with it a canary may answer, which takes its share of the instruments.
     """
 
     features: list[float] | dict[str, float]
     model_name: str = CHAMPION
     feature_names: list[str] | None = None
+    instrument: str | None = None
 
 
 class BatchRequest(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """Predict from several rows of features."""
+    """Predict from several rows of features; with ``instrument`` all of one instrument, which a
+    canary may answer for.
+    """
 
     batch: list[list[float] | dict[str, float]]
     model_name: str = CHAMPION
     feature_names: list[str] | None = None
+    instrument: str | None = None
 
 
 class Problem(msgspec.Struct, frozen=True):

@@ -10,7 +10,7 @@ from typing import Self
 from assay.domain.instants import Instant, render
 from assay.errors import AssayError, IncompatibleVersion, did_you_mean
 from assay.serving.feature_source import FeatureSource, SourceRow
-from assay.serving.live_model import LiveModel
+from assay.serving.live_model import LiveModel, LiveModels
 from assay.serving.read_rows import ReadRows
 from assay.serving.rejections import (
     MANIFEST_MISMATCH,
@@ -191,6 +191,40 @@ class Wiring:
             f"no features of {instrument} were known at {render(moment)}",
             found=render(moment),
             expected="a later moment",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class WiredModels:
+    """Everything that is exchanged when another version becomes live.
+
+    Attributes
+    ----------
+    wiring, canaries: by the name of the model; none for one that reads nothing that is kept here.
+    may_wait: whether reading features may wait for another machine.
+    """
+
+    live: LiveModels
+    wiring: Mapping[str, Wiring]
+    canaries: Mapping[str, Wiring]
+    may_wait: bool
+
+    @classmethod
+    def of(cls, live: LiveModels, wire: Callable[[LiveModel], Wiring | None]) -> Self:
+        """All of them, as ``wire`` finds each its way.
+
+        Raises
+        ------
+        IncompatibleVersion: one of them reads features that nothing here has.
+        """
+        wired = {name: wire(model) for name, model in live.models.items()}
+        canaries = {name: wire(route.model) for name, route in live.canaries.items()}
+        found = {name: one for name, one in wired.items() if one is not None}
+        return cls(
+            live,
+            found,
+            {name: one for name, one in canaries.items() if one is not None},
+            any(one.source.may_wait for one in found.values()),
         )
 
 

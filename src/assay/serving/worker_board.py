@@ -15,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 
+from assay.serving.beside import Beside
 from assay.serving.metrics import Families, Family, merged, without_gauges
 
 _LOG = logging.getLogger("assay.serving")
@@ -25,12 +26,15 @@ _SUPERVISOR = "supervisor"
 
 
 class Said(msgspec.Struct):
-    """What a process tells of itself: its number, what it has loaded, what it has counted."""
+    """What a process tells of itself: its number, what it has loaded, what it has counted, and what
+    runs beside.
+    """
 
     process: int
     models: dict[str, str]
     trouble: str | None
     figures: Families
+    beside: list[Beside] = []
     includes: int = 0
     """A process that has ended and whose figures are among these."""
 
@@ -142,7 +146,7 @@ class WorkerBoard:
              "Processes that ended and had their place taken by another.", restarts),
         ):  # fmt: skip
             kept[name] = Family(kind, what, {name: value})
-        self._write(_SUPERVISOR, Said(0, {}, None, kept, process))
+        self._write(_SUPERVISOR, Said(0, {}, None, kept, includes=process))
         (self._folder / f"{process}.json").unlink(missing_ok=True)
 
     @staticmethod

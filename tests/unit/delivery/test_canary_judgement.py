@@ -11,12 +11,13 @@ import pytest
 from assay.delivery.canary import CanaryPolicy, advance, begin, expired, judge
 from assay.delivery.outcomes import differences, harm_tests
 from assay.delivery.paired import compare
-from assay.delivery.scorecard import Scorecard, write_scorecard
+from assay.delivery.scorecard import Scorecard
 from assay.domain.instants import NANOS_PER_SECOND
 from assay.domain.verdicts import Verdict
 from assay.errors import ContractViolation
+from assay.orchestration.canary_page import write_scorecard
 from assay.registry.deployments import CanaryDeployment
-from assay.serving.shadowing import Pair
+from assay.serving.pairs import Pair
 
 DAY = 86_400 * NANOS_PER_SECOND
 POLICY = CanaryPolicy()
@@ -200,6 +201,8 @@ def test_the_scorecard_says_in_both_forms_what_was_found(tmp_path):
     html = page.read_text()
     assert "<b>me" not in html
     assert "does harm. It was ended" in html
+    assert "| ranks: rank correlation within blocks, each 0.5 at least | 0.5" in text
+    assert "| harm |" in text
 
 
 def test_an_undecided_canary_has_a_longest_time():
@@ -208,7 +211,9 @@ def test_an_undecided_canary_has_a_longest_time():
 
 
 @pytest.mark.parametrize("wrong", [{"alpha": 0.0}, {"block": 2}, {"pairs": 0},
-                                   {"rank_correlation": 1.0}, {"rank_margin": 0.5}])  # fmt: skip
+                                   {"rank_correlation": 1.0}, {"rank_margin": 0.5},
+                                   {"failures": 0.0}, {"far_margin": 0.95}, {"slow_margin": 0.0},
+                                   {"slow_ms": 0.0}, {"hours": 400.0}])  # fmt: skip
 def test_a_policy_that_could_decide_nothing_is_refused(wrong):
     with pytest.raises(ContractViolation):
         CanaryPolicy(**wrong)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from assay.delivery.controller import (
     Action,
     ChallengerState,
-    DeliveryConfig,
+    RetrainConfig,
     Situation,
     next_step,
     next_steps,
@@ -20,7 +20,7 @@ from assay.domain.verdicts import Outcome, Verdict
 from assay.domain.versions import ALPHA_WEIGHTS, RISK_MODEL
 from assay.errors import ContractViolation
 
-CONFIG = DeliveryConfig()
+CONFIG = RetrainConfig()
 NEW = ChallengerState("2.0.0", "d", RISK_MODEL)
 SEEN = replace(
     NEW, in_shadow=True, shadow_hours=170.0, shadow_recorded=True, outcome=Outcome.PROMOTABLE
@@ -28,7 +28,7 @@ SEEN = replace(
 CANARY = replace(SEEN, is_canary=True, canary=Verdict.PASS)
 
 
-def action(one: ChallengerState, config: DeliveryConfig = CONFIG) -> Action:
+def action(one: ChallengerState, config: RetrainConfig = CONFIG) -> Action:
     (step,) = next_steps(Situation("m", "1.0.0", 9, (one,)), config)
     assert step.reasons
     return step.action
@@ -81,7 +81,7 @@ def test_one_canary_at_a_time_and_harm_goes_before_everything() -> None:
 
 
 def test_where_canaries_are_not_ended_unasked_a_person_is_named() -> None:
-    config = DeliveryConfig(auto_rollback_enabled=False)
+    config = RetrainConfig(auto_rollback_enabled=False)
     bad = Situation("m", "1.0.0", 9, (replace(CANARY, canary=Verdict.FAIL),))
     (step,) = next_steps(bad, config)
     assert step.by_people
@@ -141,4 +141,4 @@ def test_the_order_of_challengers_changes_nothing(found, random) -> None:  # typ
                                    {"min_sharpe_improvement": float("nan")}])  # fmt: skip
 def test_a_configuration_that_makes_no_sense_is_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ContractViolation):
-        DeliveryConfig(**wrong)
+        RetrainConfig(**wrong)

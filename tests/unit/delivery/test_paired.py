@@ -6,9 +6,10 @@ import msgspec
 import numpy as np
 import pytest
 
-from assay.delivery.paired import PairReader, compare, pairs_of, shadow_evidence
+from assay.delivery.paired import compare, pairs_of, shadow_evidence
 from assay.domain.instants import NANOS_PER_SECOND
-from assay.serving.shadowing import Pair
+from assay.serving.pair_log import PairReader
+from assay.serving.pairs import Pair, Turn
 
 HOUR = 3_600 * NANOS_PER_SECOND
 
@@ -21,6 +22,16 @@ def pair(n: int, old: float | None, new: float | None, **more) -> Pair:
         champion_ms=1.0, shadow_ms=0.5, turn=n, error=None if new is not None else "broken",
         **said,
     )  # fmt: skip
+
+
+def line(one: Pair) -> bytes:
+    """A turn of one row."""
+    said = msgspec.structs.asdict(one)
+    for name in ("champion_ms", "shadow_ms"):
+        said[name.replace("_ms", "_ns")] = round(said.pop(name) * 1e6)
+    for name in ("prediction", "shadow"):
+        said[name] = [said[name]]
+    return msgspec.json.encode(Turn(**said))
 
 
 def found(pairs):
@@ -69,7 +80,7 @@ def test_a_reader_goes_on_where_it_was_and_leaves_out_what_is_no_line(tmp_path):
     path = tmp_path / "pairs.jsonl"
     reader = PairReader(path)
     assert list(reader.read()) == []
-    one, two, three = (msgspec.json.encode(pair(n, 1.0, 2.0)) for n in range(3))
+    one, two, three = (line(pair(n, 1.0, 2.0)) for n in range(3))
     path.write_bytes(one + b"\n" + two[:20])
     assert [got.turn for got in reader.read()] == [0]
     path.write_bytes(one + b"\n" + two + b"\nnot json\n" + three + b"\n")
@@ -86,8 +97,9 @@ def test_pairs_of_other_digests_are_left_out(tmp_path):
     made = [pair(0, 1.0, 1.0), msgspec.structs.replace(pair(1, 1.0, 1.0), champion_digest="x"),
             msgspec.structs.replace(pair(2, 1.0, 1.0), challenger_digest="x"),
             msgspec.structs.replace(pair(3, 1.0, 1.0), model="other")]  # fmt: skip
-    path.write_bytes(b"".join(msgspec.json.encode(one) + b"\n" for one in made))
+    path.write_bytes(b"".join(line(one) + b"\n" for one in made))
     asked = {"model": "m", "challenger": "new"}
     assert [one.turn for one in pairs_of(path, **asked, champion="old")] == [0]
     assert [one.turn for one in pairs_of(path, **asked)] == [0, 1]
-    assert pairs_of(path, **asked, since=HOUR // 2) == pairs_of(path, **asked)[1:]
+    assert [one.turn for one in pairs_of(path, **asked, since=HOUR // 2)] == [1]
+    assert list(pairs_of(path, **asked, revision=8)) == []

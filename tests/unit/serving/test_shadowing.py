@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -16,6 +16,7 @@ from assay.errors import IncompatibleVersion
 from assay.serving import CanaryRoute, Deployed, LiveModel, LiveModels, Predictor, Rejected
 from assay.serving.canary import position
 from assay.serving.challengers import Shadows
+from assay.serving.pair_log import PairReader
 from assay.serving.shadowing import Challenger
 from assay.testing.clocks import FixedClock
 
@@ -23,8 +24,8 @@ NOW = 1_700_000_000 * 10**9
 
 
 def lines(folder: Path) -> list[dict[str, Any]]:
-    path = folder / "shadow" / "predictions.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    pairs = PairReader(folder / "shadow" / "predictions.jsonl").read()
+    return [msgspec.structs.asdict(pair) for pair in pairs]
 
 
 class Stuck:
@@ -127,13 +128,19 @@ def test_a_stuck_challenger_loses_its_own_pairs_and_nobody_elses(
     assert beside["2.0.0"].dropped == 15
     assert beside["3.0.0"].dropped == 0
     text = stage.ask("GET", "/metrics").body.decode()
+    told = stage.ask("GET", "/model").json()["models"][0]["challengers"]
+    assert [(one["version"], one["role"], one["state"], one["dropped"], one["waiting"])
+            for one in told] == [
+        ("v2.0.0", "shadow", "running", 15, 5), ("v3.0.0", "shadow", "running", 0, 0)
+    ]  # fmt: skip
+    assert told[1]["pairs"] == 20
     assert 'assay_shadow_dropped_total{model="fx_vol",version="2.0.0"} 15' in text
     assert 'assay_shadow_waiting{model="fx_vol",version="2.0.0"} 5' in text
     gate.may_go.set()
     stage.service.shadows.stop()
     found = [one for one in lines(tmp_path) if one["challenger"] == "2.0.0"]
     assert len(found) == 5
-    assert sum(one.get("dropped", 0) for one in found) == 15
+    assert sum(one["dropped"] for one in found) == 15
     assert sum(one["challenger"] == "3.0.0" for one in lines(tmp_path)) == 20
 
 
@@ -177,6 +184,13 @@ def test_a_challenger_that_is_refused_changes_nothing_else_and_is_recorded(
     assert stage.ask("POST", "/predict", {"instrument": "USD_SGD"}).status == 200
     told = [one for one in stage.recorded() if one["event"] == "challenger_refused"]
     assert [one["reason"] for one in told] == ["fx_vol 2.0.0 does not load"]
+    health = stage.ask("GET", "/health").json()
+    assert health["status"] == "ok"
+    beside = health["dependencies"]["challengers"]
+    assert not beside["ok"]
+    assert [(one["state"], one["reason"]) for one in beside["detail"]] == [
+        ("refused", "fx_vol 2.0.0 does not load")
+    ]
     assert stage.service.shadows.running == ()
 
 
@@ -209,6 +223,86 @@ def test_a_share_of_instruments_is_answered_by_the_canary_and_always_the_same(
     text = stage.ask("GET", "/metrics").body.decode()
     assert 'assay_canary_share{model="fx_vol",version="2.0.0"} 0.3' in text
     assert f'assay_canary_answers_total{{model="fx_vol",route="canary"}} {2 * len(routed)}' in text
+
+
+def test_features_of_a_named_instrument_are_answered_by_its_canary(
+    staged: Any, live: Any, tmp_path: Path
+) -> None:
+    stage = staged()
+    with_challengers(stage, (live(version="2.0.0", weights=(2.0, 20.0, 200.0)), 0.3))
+    names = [f"E{number:02d}" for number in range(20)]
+    routed = {name for name in names if position("salt", name) < 0.3}
+    assert 0 < len(routed) < 20
+
+    def ask(path: str, body: dict[str, Any]) -> dict[str, Any]:
+        answer = stage.ask("POST", path, body)
+        assert answer.status == 200, answer.body
+        return dict(answer.json())
+
+    for name in names:
+        one = ask("/inference/predict", {"features": [1.0, 2.0, 3.0], "instrument": name})
+        several = ask("/inference/batch", {"batch": [[1, 0, 0], [0, 1, 0]], "instrument": name})
+        times = 2.0 if name in routed else 1.0
+        assert (one["model_version"], one["prediction"]) == (f"v{times:.1f}.0", 321.0 * times)
+        assert several["model_version"] == f"v{times:.1f}.0"
+        assert several["predictions"] == [times, 10.0 * times]
+    asked = {"features": [1.0, 2.0, 3.0], "instrument": min(routed), "model_name": "fx_vol/1.0.0"}
+    assert ask("/inference/predict", asked)["model_version"] == "v1.0.0"
+    assert ask("/inference/predict", {"features": [1.0, 2.0, 3.0]})["model_version"] == "v1.0.0"
+    stage.service.shadows.stop()
+    pairs = lines(tmp_path)
+    assert len(pairs) == 20 * 3 + 2
+    for pair in pairs[:60]:
+        assert pair["served"] == ("canary" if pair["instrument"] in routed else "champion")
+        assert pair["shadow"] == 2.0 * pair["prediction"]
+        assert (pair["champion_ms"] is None) == (pair["instrument"] in routed)
+    assert [pair["served"] for pair in pairs[60:]] == ["champion"] * 2
+    text = stage.ask("GET", "/metrics").body.decode()
+    count = 3 * len(routed)
+    assert f'assay_canary_answers_total{{model="fx_vol",route="canary"}} {count}' in text
+
+
+def test_a_canary_reads_the_columns_that_a_caller_brings_in_its_own_order(
+    staged: Any, live: Any, tmp_path: Path
+) -> None:
+    stage = staged()
+    columns = ("vol_20", "ret_1", "vol_5")
+    source = with_challengers(
+        stage, (live(version="2.0.0", weights=(200.0, 2.0, 20.0), names=columns), 0.999)
+    )
+    body = {"features": [1.0, 2.0, 3.0], "instrument": "USD_SGD"}
+    answer = stage.ask("POST", "/inference/predict", body).json()
+    assert (answer["model_version"], answer["prediction"]) == ("v2.0.0", 642.0)
+    source.beside.clear()
+    other = live(version="3.0.0", weights=(1.0,), names=("unused",))
+    source.beside[Deployed("fx_vol", "3.0.0", other.digest, 8, 0.999, "salt")] = other
+    stage.service.reloader.reload()
+    # What nobody brought cannot be read: the champion answers, and no fault of the canary is it.
+    assert stage.ask("POST", "/inference/predict", body).json()["model_version"] == "v1.0.0"
+    stage.service.shadows.stop()
+    first, second = lines(tmp_path)
+    assert (first["served"], first["prediction"], first["shadow"]) == ("canary", 321.0, 642.0)
+    assert second["served"] == "champion"
+
+
+@pytest.mark.parametrize("path", ["/inference/predict", "/inference/batch"])
+def test_the_champion_answers_features_of_an_instrument_where_the_canary_cannot(
+    staged: Any, live: Any, tmp_path: Path, path: str
+) -> None:
+    stage = staged()
+    with_challengers(stage, (live(version="2.0.0", weights=(3e38, 3e38, 3e38)), 0.999))
+    row = [1.0, 2.0, 3.0]
+    body = {"instrument": "USD_SGD"} | (
+        {"features": row} if path == "/inference/predict" else {"batch": [row]}
+    )
+    answer = stage.ask("POST", path, body)
+    assert (answer.status, answer.json()["model_version"]) == (200, "v1.0.0")
+    bad = body | ({"features": [1e39] * 3} if "features" in body else {"batch": [[1e39] * 3]})
+    assert stage.ask("POST", path, bad).status == 422
+    stage.service.shadows.stop()
+    (line,) = lines(tmp_path)
+    assert (line["served"], line["prediction"], line["shadow"]) == ("fallback", 321.0, None)
+    assert line["instrument"] == "USD_SGD"
 
 
 def test_the_champion_answers_where_the_canary_cannot(
@@ -245,7 +339,30 @@ def test_a_suspended_canary_is_asked_no_more_from_the_next_request_on(
     assert stage.ask("POST", "/predict", body).json()["model_version"] == "v2.0.0"
     stage.service.challengers.suspend("fx_vol", 7)
     stage.service.reloader.reload()
+    (told,) = stage.ask("GET", "/model").json()["models"][0]["challengers"]
+    assert (told["role"], told["state"], told["share"], told["revision"]) == (
+        "canary", "suspended", 0.999, 7
+    )  # fmt: skip
     assert stage.ask("POST", "/predict", body).json()["model_version"] == "v1.0.0"
+
+
+def test_a_canary_answers_only_once_its_pairs_are_kept(staged: Any, live: Any) -> None:
+    stage = staged()
+    predictor, shadows = stage.service.predictor, stage.service.shadows
+    beside: list[tuple[int, int]] = []
+    use = predictor.use
+
+    def watched(models: LiveModels) -> None:
+        use(models)
+        beside.append((len(models.canaries), len(shadows.running)))
+
+    predictor.use = watched
+    source = with_challengers(stage, (live(version="2.0.0"), 0.999))
+    source.beside.clear()
+    stage.service.reloader.reload()
+    # It runs when it begins to answer, and when it has just ended.
+    assert beside == [(1, 1), (0, 1)]
+    assert shadows.running == ()
 
 
 def test_the_kill_switch_stops_the_canary_too(staged: Any, live: Any) -> None:
