@@ -8,9 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from assay.errors import ContractViolation
+
+_ENCODER = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+)
+_CONTAINERS = (dict, list, tuple)
 
 
 def canonical_bytes(value: Any) -> bytes:
@@ -22,23 +28,24 @@ def canonical_bytes(value: Any) -> bytes:
     """
     try:
         _refuse_foreign_keys(value)
-        text = json.dumps(
-            value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-        )
-        return text.encode("utf-8")
+        return _ENCODER.encode(value).encode("utf-8")
     except (TypeError, ValueError) as error:
         raise ContractViolation(f"value has no canonical form: {error}") from None
 
 
 def _refuse_foreign_keys(value: Any) -> None:
-    # json.dumps would turn the key 1 into "1", so that two different values share a hash.
+    # The encoder would turn the key 1 into "1", so that two different values share a hash.
     if isinstance(value, dict):
-        for key, item in value.items():
+        for key in value:
             if not isinstance(key, str):
                 raise TypeError(f"key {key!r} is {type(key).__name__}, expected str")
-            _refuse_foreign_keys(item)
+        items: Iterable[Any] = value.values()
     elif isinstance(value, list | tuple):
-        for item in value:
+        items = value
+    else:
+        return
+    for item in items:
+        if isinstance(item, _CONTAINERS):
             _refuse_foreign_keys(item)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Hashable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
+from assay.errors import AssayError
 from assay.orchestration.desk import Desk
 from assay.registry import ModelRegistry
 from assay.registry.doubts import Seen, doubts_about
@@ -37,7 +38,11 @@ class LogDoubts:
             self._mark, self._found = mark, {}
         found = self._found.get(name)
         if found is None:
-            doubts = doubts_about(registry, name, known=_seen_by_servers(self._record))
+            try:
+                doubts = doubts_about(registry, name, known=_seen_by_servers(self._record))
+            except (AssayError, OSError) as error:
+                # The answer does not depend on those who could contradict it.
+                return (f"who has seen more of it could not be asked: {error}",)
             found = self._found[name] = tuple(str(doubt) for doubt in doubts)
         return found
 

@@ -44,6 +44,11 @@ class Artifacts(Protocol):
         """Where the files are, for people."""
         ...
 
+    @property
+    def is_remote(self) -> bool:
+        """Whether asking may wait for another machine."""
+        ...
+
     def prepare(self, name: str, version: str, sealed: SealedFiles) -> None:
         """Write a version's files durably, not yet in their place.
 

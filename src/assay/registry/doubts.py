@@ -7,7 +7,8 @@ words are held against the log:
 
 1. the last signed heads, of which one that contradicts the log is verified,
 2. the end of the audit export,
-3. the version that was registered last, and folders that the log does not know,
+3. the version that was registered last, and folders that the log does not know; not where they lie
+   in a store of objects, since an answer must not wait for that,
 4. whatever the caller knows besides, such as what servers saw.
 
 What it finds is a doubt and no verdict: answers are given with it, and ``assay audit verify`` says
@@ -53,17 +54,19 @@ def doubts_about(
     journal = registry.journal
     # What others say is read first: an entry that happens meanwhile is then in the log.
     heads = list(journal.heads.latest(_HEADS))
-    seen = {one[:2]: one for one in (*known, *_stated_at_registration(registry))}.values()
+    near = not journal.artifacts.is_remote
+    stated = _stated_at_registration(registry) if near else ()
+    seen = {one[:2]: one for one in (*known, *stated)}.values()
     exported = journal.exported()
-    places = [] if name is None else list(journal.artifacts.places(name))
+    places = list(journal.artifacts.places(name)) if near and name is not None else []
     end = journal.ledger.head()
     hashes = _hashes(registry, {seq for seq, *_ in (*heads, *seen)})
     hashes |= {0: GENESIS, end.seq: end.hash}
     problems = []
-    for seq, stated, where in seen:
-        problems.append(contradiction(REGISTRY_LOG, seq, stated, hashes, where))
-    for seq, stated, path in heads:
-        found = contradiction(REGISTRY_LOG, seq, stated, hashes, f"signed head {path.name}")
+    for seq, digest, where in seen:
+        problems.append(contradiction(REGISTRY_LOG, seq, digest, hashes, where))
+    for seq, digest, path in heads:
+        found = contradiction(REGISTRY_LOG, seq, digest, hashes, f"signed head {path.name}")
         if found is not None and journal.heads.verifies(path, registry.keyring):
             problems.append(found)
     doubts = _not_acknowledged(registry, [one for one in problems if one is not None])
@@ -71,7 +74,7 @@ def doubts_about(
     if exported > end.seq:
         words = f"the audit export ends at entry {exported}, the log at {end.seq}: cut off"
         doubts.append(LogProblem(0, words))
-    return (*doubts, *_unknown(registry, places), *_lost(registry))
+    return (*doubts, *_unknown(registry, places), *(_lost(registry) if near else ()))
 
 
 def _stated_at_registration(registry: RegistryReader) -> Iterator[Seen]:

@@ -47,6 +47,10 @@ class FolderArtifacts:
     def where(self) -> str:
         return str(self._artifacts)
 
+    @property
+    def is_remote(self) -> bool:
+        return False
+
     def folder(self, name: str, version: str) -> Path:
         """Where a version's files are."""
         return self._artifacts / name / version

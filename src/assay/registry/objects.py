@@ -40,6 +40,10 @@ class ObjectArtifacts:
     def where(self) -> str:
         return self._objects.url
 
+    @property
+    def is_remote(self) -> bool:
+        return True
+
     def prepare(self, name: str, version: str, sealed: SealedFiles) -> None:
         """See :meth:`Artifacts.prepare`."""
         for leftover in self._of_model(_PREPARED, name):

@@ -93,3 +93,14 @@ def test_what_was_found_is_kept_until_log_or_record_change(desk: Path) -> None:
     assert doubts.about(opened.registry, "fx_vol") == ()
     record.unlink()
     assert doubts.about(opened.registry) == ()
+
+
+def test_an_answer_is_given_where_nobody_can_be_asked(desk: Path) -> None:
+    opened = bootstrap.open_desk(desk, clock=FixedClock(T0))
+    assert opened.registry.current("fx_vol") is not None
+    record = opened.layout.serving_record
+    record.unlink()
+    record.mkdir()
+    out, _ = run("models", "live", "fx_vol", "--desk", str(desk))
+    assert "fx_vol 1.0.0 was live" in out
+    assert "could not be asked" in out

@@ -14,8 +14,10 @@ from assay.registry.acknowledging import acknowledge_losses
 from assay.registry.collection import collect
 from assay.registry.doubts import doubts_about
 from assay.registry.keyring import LOG_HEAD
+from assay.registry.objects import ObjectArtifacts
 from assay.registry.retention import Retention
 from assay.registry.signing import Envelope, Statement
+from assay.storage.objects import LocalObjects
 from assay.testing.clocks import FixedClock
 from assay.testing.versions import AUTHOR, break_glass, make_candidate, make_keys, make_registry
 
@@ -188,6 +190,25 @@ def test_the_files_of_the_last_version_are_missed_where_nobody_collected_them(wo
     (doubt,) = world.doubts(None)
     assert doubt.startswith("version fx_vol 2.0.0 is not in ")
     assert "another copy of this desk registered it" in doubt
+
+
+def test_an_answer_does_not_wait_for_a_store_of_objects(world: World) -> None:
+    class Unreachable(LocalObjects):
+        def get(self, name: str) -> bytes:
+            raise AssertionError(name)
+
+        def names(self, folder: str = "") -> list[str]:
+            raise AssertionError(folder)
+
+    there = LocalObjects(world.folder / "bucket")
+    keys = world.opened().keyring
+    root = world.folder / "elsewhere"
+    made = ModelRegistry(root, keys, world.clock, artifacts=ObjectArtifacts(there))
+    made.register(make_candidate(version="1.0.0"))
+    made.journal.artifacts = ObjectArtifacts(Unreachable(world.folder / "bucket"))
+    assert doubts_about(made, "fx_vol") == ()
+    (doubt,) = doubts_about(made, "fx_vol", known=[(2, "f" * 64, "a server")])
+    assert "names entry 2" in str(doubt)
 
 
 def test_a_registry_without_a_word_is_not_doubted(tmp_path: Path) -> None:
