@@ -25,7 +25,7 @@ def commands(page: Path) -> list[tuple[str, str]]:
     return [(line.partition(" #")[0].strip(), line.partition(" #")[2]) for line in lines if line]
 
 
-def ask(url: str, options: list[str]) -> tuple[int, dict[str, Any]]:
+def ask(url: str, options: list[str]) -> tuple[int, Any]:
     """What curl would get with these options."""
     request = urllib.request.Request(url)
     for name, value in zip(options[::2], options[1::2], strict=True):
@@ -37,7 +37,8 @@ def ask(url: str, options: list[str]) -> tuple[int, dict[str, Any]]:
             request.add_header(*value.split(": "))
     try:
         with urllib.request.urlopen(request, timeout=30) as response:
-            return response.status, json.load(response)
+            is_json = "json" in response.headers["Content-Type"]
+            return response.status, json.load(response) if is_json else response.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, json.load(error)
 
@@ -50,6 +51,7 @@ class Reader:
     folder: where the reader stands; ``cd`` goes on from there.
     entered: called with every folder that is entered.
     port: of the server that the page starts, on a free port instead of the page's.
+    does: what is done in the place of commands of the system; those that were are in ``done``.
     """
 
     def __init__(self, shell: Any, folder: Path, entered: Callable[[Path], None]) -> None:
@@ -57,6 +59,8 @@ class Reader:
         self._servers: list[subprocess.Popen[str]] = []
         self.port = ""
         self._manifest = ""
+        self.does: dict[str, Callable[[], object]] = {}
+        self.done: set[str] = set()
 
     def follow(self, page: Path, **replaced: str) -> None:
         for line, remark in commands(page):
@@ -71,7 +75,10 @@ class Reader:
         while "=" in words[0]:
             name, _, value = words.pop(0).partition("=")
             environment[name] = value
-        if words[0] == "cd":
+        if " ".join(words) in self.does:
+            self.does[" ".join(words)]()
+            self.done.add(" ".join(words))
+        elif words[0] == "cd":
             self.folder /= words[1]
             self._entered(self.folder)
         elif words[0] in {"cp", "mv"}:
