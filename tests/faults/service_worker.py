@@ -51,7 +51,7 @@ def make_service(folder: Path, board: str | None = None) -> Service:
         clock,
         lambda: f"{len(source.wanted())} models in production",
         version="0",
-        operation=Operation(instance=str(os.getpid())),
+        operation=Operation(instance=str(os.getpid()), deadline_ms=30_000),
         board=None if board is None else WorkerBoard(Path(board), os.getpid()),
     )
 

@@ -186,7 +186,8 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Hand what came to the parser, which would keep a head that never ends whole."""
         super().data_received(data)
-        begun = self.scope
+        # None before the first request, whatever its type says; a path when the head is whole.
+        begun = cast("Any", self.scope)
         if begun is None or "path" in begun:
             self._head_size = 0
             return
