@@ -185,11 +185,9 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Hand what came to the parser, which would keep a head that never ends whole."""
-        super().data_received(data)
-        # None before the first request, whatever its type says; a path when the head is whole.
-        begun = cast("Any", self.scope)
+        HttpToolsProtocol.data_received(self, data)
+        begun: Any = self.scope  # None before the first request; has a path when a head is whole
         if begun is None or "path" in begun:
-            self._head_size = 0
             return
         self._head_size += len(data)
         if self._head_size > self._gate.head_bytes and not self.transport.is_closing():
@@ -199,6 +197,7 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Mark a request with the time, and with how many there were if it is too many."""
+        self._head_size = 0
         scope = cast("dict[str, Any]", self.scope)
         scope[ARRIVED] = self._ticks()
         under_way = len(self.tasks)
