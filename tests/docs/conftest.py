@@ -48,7 +48,7 @@ class SocketHandler(urllib.request.HTTPHandler):
         return self.do_open(self._connection, request)
 
 
-def ask(url: str, options: list[str]) -> tuple[int, dict[str, Any]]:
+def ask(url: str, options: list[str]) -> tuple[int, Any]:
     """What curl would get with these options."""
     handlers = []
     if "--unix-socket" in options:
@@ -65,7 +65,8 @@ def ask(url: str, options: list[str]) -> tuple[int, dict[str, Any]]:
             request.add_header(*value.split(": "))
     try:
         with urllib.request.build_opener(*handlers).open(request, timeout=30) as response:
-            return response.status, json.load(response)
+            is_json = "json" in response.headers["Content-Type"]
+            return response.status, json.load(response) if is_json else response.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, json.load(error)
 
@@ -79,6 +80,7 @@ class Reader:
     entered: called with every folder that is entered.
     port: of the server that the page starts, on a free port instead of the page's; grpc: the same
         for calls over gRPC.
+    does: what is done in the place of commands of the system; those that were are in ``done``.
     """
 
     def __init__(self, shell: Any, folder: Path, entered: Callable[[Path], None]) -> None:
@@ -86,6 +88,8 @@ class Reader:
         self._servers: list[subprocess.Popen[str]] = []
         self.port = self.grpc = ""
         self._manifest = ""
+        self.does: dict[str, Callable[[], object]] = {}
+        self.done: set[str] = set()
 
     def follow(self, page: Path, **replaced: str) -> None:
         for line, remark in commands(page):
@@ -100,7 +104,10 @@ class Reader:
         while "=" in words[0]:
             name, _, value = words.pop(0).partition("=")
             environment[name] = value
-        if words[0] == "cd":
+        if " ".join(words) in self.does:
+            self.does[" ".join(words)]()
+            self.done.add(" ".join(words))
+        elif words[0] == "cd":
             self.folder /= words[1]
             self._entered(self.folder)
         elif words[0] in {"cp", "mv"}:

@@ -51,7 +51,7 @@ def make_service(folder: Path, board: str | None = None) -> Service:
         clock,
         lambda: f"{len(source.wanted())} models in production",
         version="0",
-        operation=Operation(instance=str(os.getpid())),
+        operation=Operation(instance=str(os.getpid()), deadline_ms=30_000),
         board=None if board is None else WorkerBoard(Path(board), os.getpid()),
     )
 
@@ -59,7 +59,10 @@ def make_service(folder: Path, board: str | None = None) -> Service:
 def make(orders: Mapping[str, Any]) -> tuple[Service, Mapping[str, Any]]:
     print("what the code of a desk prints")
     print(5)
-    return make_service(Path(orders["folder"]), orders["board"]), {"process": os.getpid()}
+    folder = Path(orders["folder"])
+    service = make_service(folder, orders["board"])
+    (folder / f"loaded-{os.getpid()}").touch()
+    return service, {"process": os.getpid()}
 
 
 def say(listening: socket.socket) -> None:

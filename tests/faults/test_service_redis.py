@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+import pytest
 
 from assay.domain.clock import SystemClock
 from assay.domain.versions import RISK_MODEL, InputSchema
@@ -253,11 +254,12 @@ NONSENSE = [
 
 
 class Proxy:
-    """Between a service and Redis: hands on, or answers nonsense instead of the server."""
+    """Between a service and Redis: hands on, later than it came or nonsense instead."""
 
     def __init__(self, path: Path) -> None:
         self._path = str(path)
         self.nonsense: bytes | None = None
+        self.seconds = 0.0
         self.port = free_port()
         self._listening = socket.create_server(("127.0.0.1", self.port))
         self._open: list[socket.socket] = []
@@ -283,6 +285,8 @@ class Proxy:
     def _hand_on(self, source: socket.socket, target: socket.socket, answers: bool) -> None:
         try:
             while data := source.recv(65_536):
+                if answers and self.seconds:
+                    _PAUSE.wait(self.seconds)
                 if answers and self.nonsense is not None:
                     data = self.nonsense
                     if not data:
@@ -295,6 +299,27 @@ class Proxy:
                 one.shutdown(socket.SHUT_RDWR)
             except OSError:
                 continue
+
+
+@pytest.mark.long
+def test_a_server_that_is_slow_costs_no_more_than_the_deadline(
+    tmp_path: Path, start_redis: Callable[..., RedisServer]
+) -> None:
+    redis = start_redis()
+    with closing(Proxy(redis.socket)) as proxy:
+        store = open_store(f"redis://127.0.0.1:{proxy.port}/0")
+        with serving(tmp_path, store) as port, Load(port) as load:
+            for _ in range(3):
+                load.until("/predict", 200)
+                proxy.seconds = DEADLINE_MS / 6e3  # slow, and in time
+                load.until("/predict", 200)
+                proxy.seconds = DEADLINE_MS * 3 / 1e3
+                load.until("/predict", 504, 3)
+                load.until("/predict", 503)
+                load.until("/inference/predict", 200)
+                proxy.seconds = 0.0
+            load.until("/predict", 200)
+    check(load)
 
 
 def test_a_server_that_answers_nonsense(

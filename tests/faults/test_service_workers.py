@@ -23,6 +23,7 @@ from assay.delivery.promotion import break_glass
 from assay.delivery.rollback import rollback
 from assay.domain.clock import SystemClock
 from assay.registry import ModelRegistry
+from assay.storage.locks import FileLock
 from assay.testing.versions import AUTHOR, make_candidate, make_registry
 
 pytestmark = pytest.mark.xdist_group("workers")
@@ -312,6 +313,21 @@ def test_a_supervisor_survives_the_loss_of_its_folder_and_of_the_program(
         away.rename(program)
         elsewhere.rename(board)
         until(lambda: len(set(service.workers()) - {victim}) == 2)
+
+
+@pytest.mark.long
+def test_a_registry_that_hangs_keeps_no_worker_from_taking_a_place(
+    tmp_path: Path, registry: ModelRegistry
+) -> None:
+    with running(tmp_path) as service:
+        victim = min(service.workers())
+        until(lambda: len(list(tmp_path.glob("loaded-*"))) == 3)  # one of them is waiting
+        # Whoever opens the registry now waits for the lock, to write what is missing.
+        with FileLock(registry.root / "registry.db.lock"):
+            (registry.root / "manifest.json").unlink()
+            os.kill(int(victim), signal.SIGKILL)
+            until(lambda: len(set(service.workers()) - {victim}) == 2)
+            assert service.ask("POST", "/inference/predict", {"features": ROW})[0] == 200
 
 
 @pytest.mark.long

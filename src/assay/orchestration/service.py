@@ -33,6 +33,7 @@ from assay.orchestration.building import gold_table
 from assay.orchestration.challengers import CanaryWatch, ChallengerFiles, Running
 from assay.orchestration.desk import Desk
 from assay.orchestration.witness import RegistryWitness
+from assay.registry import FileLedger
 from assay.serving import (
     FeatureSource,
     KillSwitch,
@@ -146,7 +147,8 @@ def make_service(
             f"the default model {live.champion!r} is not in production",
             hint=did_you_mean(live.champion, live.models),
         )
-    witness = RegistryWitness(desk.open_registry, desk.keyring, server, identity)
+    head = (desk.ledger or FileLedger(desk.layout.registry)).head
+    witness = RegistryWitness(head, desk.keyring, server, identity)
     record = ServiceRecord(
         layout.record, desk.clock, process=process, server=server, witness=witness
     )

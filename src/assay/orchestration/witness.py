@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from assay.errors import AssayError
-from assay.registry import KeyRing, ModelRegistry
+from assay.registry import KeyRing, LogHead
 from assay.registry.keyring import SERVICE
 from assay.registry.signing import Statement
 
@@ -21,17 +21,19 @@ class RegistryWitness:
 
     Parameters
     ----------
+    head: the end of the registry's log. It opens no registry, which could wait for whoever holds
+        the lock: a server that starts must not.
     server: the machine, which each signature names. identity: whose key signs; None for nobody's.
     """
 
     def __init__(
         self,
-        open_registry: Callable[[], ModelRegistry],
+        head: Callable[[], LogHead],
         keyring: KeyRing,
         server: str,
         identity: str | None,
     ) -> None:
-        self._open_registry = open_registry
+        self._head = head
         self._keyring = keyring
         self._server = server
         self._identity = identity
@@ -39,10 +41,10 @@ class RegistryWitness:
     def log_head(self) -> Mapping[str, Any] | None:
         """The last entry of the registry's log."""
         try:
-            last = self._open_registry().latest(1)
+            last = self._head()
         except (AssayError, OSError):
             return None
-        return {"seq": last[-1].seq, "hash": last[-1].hash} if last else None
+        return {"seq": last.seq, "hash": last.hash} if last.seq else None
 
     def sign(self, digest: str) -> Mapping[str, Any] | None:
         """A statement about one line."""

@@ -177,7 +177,6 @@ class Connection(HttpToolsProtocol):
         if self._held is not None and not self.transport.is_closing():
             self._take_long_way()  # its body is not whole: somebody has to wait for it
         if not self._in_head:
-            self._head_size = 0
             return
         self._head_size += len(data)  # the parser would keep a head that never ends whole
         if self._head_size > self._gate.head_bytes and not self.transport.is_closing():
@@ -196,6 +195,7 @@ class Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Hold a request back that may be answered at once, and hand every other one on."""
         self._in_head = False
+        self._head_size = 0
         self._arrived = self._ticks()
         self._path = self._direct.path_of(self.url)
         if (

@@ -276,7 +276,7 @@ class ControlPlane:
         ready = killed is None and bool(live.models)
         return _json({"ready": ready, "killed": killed is not None}, 200 if ready else 503)
 
-    def model(self) -> Response:
+    async def model(self) -> Response:
         live = self._predictor.live
         beside = self._beside()
         return _json(
@@ -334,10 +334,12 @@ class ControlPlane:
         await asyncio.to_thread(self._switch.off, by=body.by, reason=body.reason)
         return _json({"killed": False, "by": body.by, "reason": body.reason})
 
-    def metrics(self) -> Response:
+    async def metrics(self) -> Response:
+        return PlainTextResponse(await asyncio.to_thread(self._figures), media_type=CONTENT_TYPE)
+
+    def _figures(self) -> str:
         board = self._board
-        text = self._metrics.text() if board is None else to_text(board.figures())
-        return PlainTextResponse(text, media_type=CONTENT_TYPE)
+        return self._metrics.text() if board is None else to_text(board.figures())
 
     def docs(self) -> Response:
         return HTMLResponse(docs_page(self.app.openapi()))

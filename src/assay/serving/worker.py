@@ -30,6 +30,7 @@ from assay.serving.service import Service
 
 GO = b"go\n"
 BEAT_SECONDS = 1.0
+_CATCH_UP_SECONDS = 1.0
 _FAREWELL_SECONDS = GRACE_SECONDS + 5.0
 
 Made = tuple[Service, Mapping[str, Any]]
@@ -58,8 +59,7 @@ def run_worker(make: Callable[[Mapping[str, Any]], Made]) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
-    with contextlib.suppress(Rejected):  # recorded; what it has goes on, as in other processes
-        service.reloader.catch_up()  # with what changed while it waited
+    _catch_up(service)
     server = HttpServer(service, started=lambda: _begin(out), grpc=orders.get("grpc"))
     threading.Thread(target=_follow, args=(orders_in,), daemon=True).start()
     try:
@@ -67,6 +67,22 @@ def run_worker(make: Callable[[Mapping[str, Any]], Made]) -> int:
     except KeyboardInterrupt:
         return 130
     return 0
+
+
+def _catch_up(service: Service) -> None:
+    """Take notice of what changed while this process waited.
+
+    A registry that hangs is not waited for: then it begins with what it has, as other processes go
+    on with what they have.
+    """
+
+    def run() -> None:
+        with contextlib.suppress(Rejected):  # recorded
+            service.reloader.catch_up()
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(_CATCH_UP_SECONDS)
 
 
 def _way_to_supervisor() -> BinaryIO:

@@ -23,6 +23,7 @@ from assay.orchestration.effective import (
     verify_records,
 )
 from assay.orchestration.witness import RegistryWitness
+from assay.registry import FileLedger
 from assay.registry.acknowledging import acknowledge_losses
 from assay.registry.keyring import PURPOSES, SERVICE, revoke_key
 from assay.serving import ServiceRecord
@@ -48,10 +49,7 @@ class World:
 
     def server(self, process: int = 1, *, server: str = "one", signs: str | None = "server"):
         witness = RegistryWitness(
-            lambda: bootstrap.open_desk(self.folder, clock=self.clock).registry,
-            self.desk.keyring,
-            server,
-            signs,
+            FileLedger(self.desk.layout.registry).head, self.desk.keyring, server, signs
         )
         return ServiceRecord(
             self.desk.layout.serving_record, self.clock,

@@ -107,6 +107,9 @@ def test_predictions_are_switched_off_while_every_thread_for_slow_routes_is_take
                 clients.enter_context(closing(send(port, "POST", "/model/reload", {})))
             for path in ("/health/live", "/v2/health/live", "/health/ready", "/v2/health/ready"):
                 assert ask(port, "GET", path)[0] == 200
+            with closing(send(port, "GET", "/metrics")) as connection:
+                assert connection.getresponse().status == 200
+            assert ask(port, "GET", "/model")[0] == 200
             assert ask(port, "POST", "/kill", OPS)[0] == 200
             assert ask(port, "POST", "/inference/predict", {"features": [1.0, 2.0, 3.0]})[0] == 503
             assert ask(port, "GET", "/health/ready")[0] == 503

@@ -33,6 +33,7 @@ def test_every_line_is_an_object_with_its_fields_and_its_traceback(stream: io.St
         except ZeroDivisionError:
             log.exception("a defect")
     finally:
+        logging.getLogger("uvicorn.error").filters.clear()
         for one, (handlers, propagate, level) in zip(loggers, before, strict=True):
             one.handlers, one.propagate = handlers, propagate
             one.setLevel(level)
