@@ -415,7 +415,8 @@ def test_a_worker_killed_under_calls_costs_those_in_flight_and_channels_find_the
     grpc = pytest.importorskip("grpc", reason="pip install assay[grpc]")
     from assay.serving.grpc_messages import MESSAGES, SERVICE
 
-    with serving(shell, desk, "--workers", "2", "--grpc-port", "0") as served:
+    patient = {"ASSAY_SERVING__DEADLINE_MS": "60000"}
+    with serving(shell, desk, "--workers", "2", "--grpc-port", "0", **patient) as served:
         (model,) = served.printed["models"]
         columns, manifest = model["schema"]["names"], model["manifest"]
         _, values = gold(desk, "USD_SGD", columns)
