@@ -388,13 +388,12 @@ class Predictor:
         Rejected: nothing was predicted; ``kind`` says why.
         """
         started = self._ticks()
-        loaded = self._loaded
-        chosen = self._choose(loaded, model, manifest)
+        chosen = self._choose(model, manifest)
         columns = chosen.schema.names
         check_names(names, columns)
         row = read_row(features, columns, "")
         if instrument is not None:
-            return self._for_instrument(loaded, chosen, model, instrument, row, started)
+            return self._for_instrument(chosen, model, instrument, row, started)
         value = self._run_one(chosen, row, stored=False)
         direction, confidence = judge(chosen, value)
         return Prediction(
@@ -412,13 +411,7 @@ class Predictor:
         )
 
     def _for_instrument(
-        self,
-        loaded: _Loaded,
-        chosen: LiveModel,
-        reference: str,
-        instrument: str,
-        row: list[float],
-        started: int,
+        self, chosen: LiveModel, reference: str, instrument: str, row: list[float], started: int
     ) -> Prediction:
         """The answer to features of a named instrument, by the canary where it is the canary's."""
 
@@ -427,10 +420,10 @@ class Predictor:
             direction, confidence = judge(model, value)
             return Prediction(
                 value, direction, confidence, model, features, self.clock.now(), None, None, None,
-                None, self._ticks() - started, None, route, instrument,
+                None, self._ticks() - started, route=route, entity=instrument,
             )  # fmt: skip
 
-        canary = _canary_of_columns(loaded, chosen, reference, instrument)
+        canary = _canary_of_columns(self._loaded, chosen, reference, instrument)
         if canary is None:
             return answered(chosen, row, None)
         try:
@@ -461,8 +454,7 @@ class Predictor:
         Rejected: nothing was predicted; ``kind`` says why.
         """
         started = self._ticks()
-        loaded = self._loaded
-        chosen = self._choose(loaded, model, manifest)
+        chosen = self._choose(model, manifest)
         count = len(rows)
         if not 1 <= count <= self.limits.batch_rows:
             raise Rejected(
@@ -477,7 +469,7 @@ class Predictor:
         matrix = read_matrix(rows, columns)
         canary = route = None
         if instrument is not None:
-            canary = _canary_of_columns(loaded, chosen, model, instrument)
+            canary = _canary_of_columns(self._loaded, chosen, model, instrument)
         if canary is not None:
             by, places = canary
             try:
@@ -485,21 +477,23 @@ class Predictor:
                 answers = self._run(by, taken, stored=False)
                 spent = self._ticks() - started
                 return BatchPrediction(
-                    answers, by, taken, self.clock.now(), spent, instrument, CANARY
+                    answers, by, taken, self.clock.now(), spent, entity=instrument, route=CANARY
                 )
             except Exception:  # noqa: BLE001 - as with one row, the caller gets an answer
                 route = FALLBACK
         answers = self._run(chosen, matrix, stored=False)
         spent = self._ticks() - started
-        return BatchPrediction(answers, chosen, matrix, self.clock.now(), spent, instrument, route)
+        return BatchPrediction(
+            answers, chosen, matrix, self.clock.now(), spent, entity=instrument, route=route
+        )
 
     # -- checks ---------------------------------------------------------------------------------
 
-    def _choose(self, loaded: _Loaded, model: str, manifest: str | None) -> LiveModel:
+    def _choose(self, model: str, manifest: str | None) -> LiveModel:
         """Which model answers to features that the caller brings, if any may."""
         if self._switch is not None:
             self._switch.check()
-        chosen = loaded.live.find(model)
+        chosen = self._loaded.live.find(model)
         self._check_manifest(chosen, manifest)
         return chosen
 
@@ -568,6 +562,8 @@ def _canary_of_columns(
     """The canary that answers for an instrument and where its columns stand among the champion's;
     None where there is none, or where it reads others, which nobody brought.
     """
+    if loaded.live.models.get(chosen.name) is not chosen:
+        return None  # exchanged since it was chosen: the canary is another one's
     route = loaded.live.canary_for(chosen, reference, instrument)
     if route is None:
         return None
