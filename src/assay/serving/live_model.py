@@ -116,6 +116,21 @@ class LiveModels:
             return None
         return route
 
+    def canary_of_columns(
+        self, chosen: LiveModel, reference: str, entity: str
+    ) -> tuple[LiveModel, list[int]] | None:
+        """The canary that answers for an entity, and where its columns stand among those of the
+        model that was chosen; None where there is none, or where it reads a column that is not.
+        """
+        if self.models.get(chosen.name) is not chosen:
+            return None  # exchanged since it was chosen: the canary is another one's
+        route = self.canary_for(chosen, reference, entity)
+        if route is None:
+            return None
+        place = {name: number for number, name in enumerate(chosen.schema.names)}
+        places = [place.get(name, -1) for name in route.model.schema.names]
+        return None if -1 in places else (route.model, places)
+
     def find(self, reference: str) -> LiveModel:
         """The model that ``champion``, ``name``, ``name@champion`` or ``name/1.2.0`` means.
 

@@ -423,7 +423,7 @@ class Predictor:
                 None, self._ticks() - started, route=route, entity=instrument,
             )  # fmt: skip
 
-        canary = _canary_of_columns(self._loaded, chosen, reference, instrument)
+        canary = self.live.canary_of_columns(chosen, reference, instrument)
         if canary is None:
             return answered(chosen, row, None)
         try:
@@ -469,7 +469,7 @@ class Predictor:
         matrix = read_matrix(rows, columns)
         canary = route = None
         if instrument is not None:
-            canary = _canary_of_columns(self._loaded, chosen, model, instrument)
+            canary = self.live.canary_of_columns(chosen, model, instrument)
         if canary is not None:
             by, places = canary
             try:
@@ -554,22 +554,6 @@ class Predictor:
 
     def _wire_one(self, model: LiveModel) -> Wiring | None:
         return Wiring.of(model, self.sources, self.requests)
-
-
-def _canary_of_columns(
-    loaded: _Loaded, chosen: LiveModel, reference: str, instrument: str
-) -> tuple[LiveModel, list[int]] | None:
-    """The canary that answers for an instrument and where its columns stand among the champion's;
-    None where there is none, or where it reads others, which nobody brought.
-    """
-    if loaded.live.models.get(chosen.name) is not chosen:
-        return None  # exchanged since it was chosen: the canary is another one's
-    route = loaded.live.canary_for(chosen, reference, instrument)
-    if route is None:
-        return None
-    place = {name: number for number, name in enumerate(chosen.schema.names)}
-    places = [place.get(name, -1) for name in route.model.schema.names]
-    return None if -1 in places else (route.model, places)
 
 
 def _instant(moment: Instant | datetime) -> Instant:
