@@ -113,6 +113,11 @@ def shadow_compare(
     output = Output(as_json=as_json)
     opened = open_desk(desk)
     found = compare_shadow(opened, _files(desk), name, version)
+    if not found.rows:
+        output.line(f"{name} {version} beside {found.champion}: no pairs yet")
+        output.next_step("assay serve", f"assay shadow compare {name} {version}")
+        output.result(found.to_json())
+        return
     show_comparison(output, found)
     document = found.to_json()
     if html:
@@ -220,19 +225,13 @@ def canary_check(
 
 def show_look(output: Output, look: CanaryLook) -> None:
     """A canary's verdict with its reasons."""
+    from assay.delivery.scorecard import TEST_COLUMNS, rows_of_tests
+
     finding = look.finding
     output.line(f"{look.name} {look.canary.version}: {finding.verdict}")
     for reason in finding.reasons:
         output.line(f"  {reason}")
-    output.table(
-        ("test", "mean", "observations", "p of harm", "p of health"),
-        [
-            (name, _number(one["mean"]), one["observations"], _number(one["p_harm"]),
-             _number(one["p_health"]))
-            for name, one in finding.numbers.items()
-            if isinstance(one, dict) and "p_harm" in one
-        ],
-    )  # fmt: skip
+    output.table(TEST_COLUMNS, rows_of_tests(finding))
     if look.ended:
         output.line("it was ended: the champion answers for everything again")
     output.line(f"scorecard: {look.scorecard}")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from assay.delivery.canary import CanaryPolicy
-    from assay.delivery.controller import RetrainConfig, Situation, Step
+    from assay.delivery.controller import ChallengerState, RetrainConfig, Situation, Step
     from assay.orchestration.desk import Desk
 
 delivery = typer.Typer(
@@ -182,21 +182,30 @@ def _show(output: Output, found: list[Situation]) -> None:
     rows = [
         (
             one.model,
-            one.champion,
+            one.champion or "none",
             each.version,
             "canary" if each.is_canary else "shadow" if each.in_shadow else "staged",
-            "-" if each.shadow_hours is None else f"{each.shadow_hours:.1f}",
-            each.outcome,
-            each.canary,
+            _hours(each),
+            each.outcome or "not judged",
+            each.canary or "-",
             "yes" if each.approved else "no",
         )
         for one in found
         for each in one.challengers
     ]
-    columns = ("model", "champion", "challenger", "as", "hours", "gates", "canary", "approved")
+    columns = (
+        "model", "champion", "challenger", "as", "hours without incident", "gates", "canary",
+        "approved",
+    )  # fmt: skip
     output.table(columns, rows)
     if not rows:
         output.line("there is no challenger")
+
+
+def _hours(one: ChallengerState) -> str:
+    if one.shadow_hours is not None:
+        return f"{one.shadow_hours:.1f}"
+    return "no pairs" if one.in_shadow else "-"
 
 
 def _show_steps(
@@ -207,8 +216,12 @@ def _show_steps(
         output.line(f"{situation.model} {situation.champion or ''}".rstrip() + ": no challenger")
     for step in steps:
         asks = " (a person has to)" if step.by_people else ""
-        if taken is not None and step is not taken and step.action != "wait" and not asks:
+        if taken is not None and step != taken and step.action != "wait" and not asks:
             asks = " (after the one above)"
-        output.line(f"{step.model} {step.version}: {step.action}{asks}: {step.reason}")
+        about = f"{step.model} {step.version}: {step.action}{asks}"
+        first, *more = step.reason.split("; ")
+        output.line(f"{about}:" if more else f"{about}: {first}")
+        for reason in (first, *more) if more else ():
+            output.line(f"  {reason}")
         if step.hint and (step.action == "wait" or step.by_people):
             output.line(f"  see: {step.hint}")

@@ -337,17 +337,19 @@ def _harm(name: str, check: Check, policy: CanaryPolicy) -> str:
 
 
 def _missing(state: CanaryState, policy: CanaryPolicy) -> list[str]:
-    hours = 0.0 if state.first is None or state.last is None else (state.last - state.first) / _HOUR
+    hours = 0.0
+    if state.first is not None and state.last is not None:
+        hours = round((state.last - state.first) / _HOUR, 2)
     missing = []
     if state.rows and state.stale > state.rows / 2:
         missing.append(f"{state.stale} of {state.rows} rows had stale features: feed the store")
     for have, least, what in (
-        (state.pairs, policy.pairs, "pairs"),
+        (state.pairs, policy.pairs, "pairs that could be compared"),
         (state.answers, policy.answers, "answers by the canary"),
         (hours, policy.hours, "hours of pairs"),
     ):
         if have < least:
-            missing.append(f"{have:g} {what}, expected at least {least:g}")
+            missing.append(f"{have:.4g} {what}, expected at least {least:g}")
     missing += [
         f"{name}: not shown to be within its margin yet ({check.health.count} observations)"
         for name, check in state.checks.items()

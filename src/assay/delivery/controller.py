@@ -187,7 +187,8 @@ def _next(
     if one.is_canary:
         return _as_canary(situation, one, config)
     if one.canaries_ended:
-        why = f"its canary was ended {one.canaries_ended} times: a person has to begin another"
+        times = "" if one.canaries_ended == 1 else f" {one.canaries_ended} times"
+        why = f"its canary was ended{times}: a person has to begin another"
         action = Action.STOP_SHADOW if one.in_shadow else Action.WAIT
         hint = f"assay models history {situation.model}"
         return _step(situation, one, action, why, hint=hint)

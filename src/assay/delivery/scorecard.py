@@ -64,11 +64,6 @@ class Scorecard:
             ("sharpe_delta", _NOT_MEASURED, _NOT_MEASURED),
             ("order_fill_rate", _NOT_MEASURED, _NOT_MEASURED),
         ]
-        tests = [
-            self._test(name, one)
-            for name, one in self.finding.numbers.items()
-            if isinstance(one, dict) and "p_harm" in one
-        ]
         entities: list[tuple[str, ...]] = [
             (one.entity, f"{one.pairs:,}", f"{one.errors:,}", _number(one.mean_difference),
              _number(one.opposite))
@@ -77,23 +72,10 @@ class Scorecard:
         return [
             ("Before and after", ("figure", f"champion {found.champion}",
                                   f"canary {found.challenger}"), figures),
-            ("Tests", TEST_COLUMNS, tests),
+            ("Tests", TEST_COLUMNS, rows_of_tests(self.finding)),
             ("Where they differ most", ("entity", "pairs", "errors", "mean difference",
                                         "opposite side"), entities),
         ]  # fmt: skip
-
-    def _test(self, name: str, one: Mapping[str, Any]) -> tuple[str, ...]:
-        level = float(self.finding.numbers.get("level", 0.0))
-        said = HARM if one["p_harm"] <= level else OPEN
-        if said == OPEN and one["p_health"] <= level:
-            said = HEALTHY
-        mean = one["mean"]
-        if name == "ranks" and mean is not None:
-            mean = RANK_FLOOR + (1.0 - RANK_FLOOR) * mean  # as the policy has it
-        return (
-            f"{name}: {_MEANT[name]}", _number(mean), f"{one['observations']:,}",
-            _p(one["p_harm"]), _p(one["p_health"]), said,
-        )  # fmt: skip
 
     def facts(self) -> list[str]:
         """What the canary is."""
@@ -114,6 +96,29 @@ class Scorecard:
             ),
             f"Written {render(self.at)}.",
         ]
+
+
+def rows_of_tests(finding: CanaryFinding) -> list[tuple[str, ...]]:
+    """The tests of a finding under :data:`TEST_COLUMNS`, with what each says."""
+    level = float(finding.numbers.get("level", 0.0))
+    return [
+        _test(name, one, level)
+        for name, one in finding.numbers.items()
+        if isinstance(one, dict) and "p_harm" in one
+    ]
+
+
+def _test(name: str, one: Mapping[str, Any], level: float) -> tuple[str, ...]:
+    said = HARM if one["p_harm"] <= level else OPEN
+    if said == OPEN and one["p_health"] <= level:
+        said = HEALTHY
+    mean = one["mean"]
+    if name == "ranks" and mean is not None:
+        mean = RANK_FLOOR + (1.0 - RANK_FLOOR) * mean  # as the policy has it
+    return (
+        f"{name}: {_MEANT[name]}", _number(mean), f"{one['observations']:,}", _p(one["p_harm"]),
+        _p(one["p_health"]), said,
+    )  # fmt: skip
 
 
 def write_markdown(folder: Path, card: Scorecard) -> Path:

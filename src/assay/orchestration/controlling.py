@@ -207,7 +207,8 @@ def decided(desk: Desk) -> list[PastDecision]:
                 key, line["at"], line["by"], line["model"],
                 "wait" if step is None else f"{step['version']} {step['action']}",
                 "" if step is None else "unknown",
-                "; ".join((step or {}).get("reasons", ())),
+                "; ".join(reason for one in ([step] if step else line["steps"])
+                          for reason in one["reasons"]),
             )  # fmt: skip
             continue
         before = found.get(line["decision"])

@@ -129,6 +129,8 @@ class LiveModels:
         """The canary that answers for an entity whose features the caller brings; None where there
         is none, or where it reads others, which nobody brought.
         """
+        if self.models.get(model.name) is not model:
+            return None  # exchanged since it was chosen: the canary is another one's
         route = self.canary_for(model, reference, entity)
         if route is None:
             return None

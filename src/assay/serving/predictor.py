@@ -366,8 +366,7 @@ class Predictor:
         Rejected: nothing was predicted; ``kind`` says why.
         """
         started = self._ticks()
-        loaded = self._loaded
-        chosen = self._choose(loaded, model, manifest)
+        chosen = self._choose(model, manifest)
         columns = chosen.schema.names
         check_names(names, columns)
         row = read_row(features, columns, "")
@@ -462,7 +461,9 @@ class Predictor:
     ) -> BatchPrediction:
         answers = self._run(chosen, matrix, stored=False)
         spent = self._ticks() - started
-        return BatchPrediction(answers, chosen, matrix, self.clock.now(), spent, entity, route)
+        return BatchPrediction(
+            answers, chosen, matrix, self.clock.now(), spent, entity=entity, route=route
+        )
 
     # -- checks ---------------------------------------------------------------------------------
 
