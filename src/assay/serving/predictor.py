@@ -366,7 +366,8 @@ class Predictor:
         Rejected: nothing was predicted; ``kind`` says why.
         """
         started = self._ticks()
-        chosen = self._choose(model, manifest)
+        loaded = self._loaded
+        chosen = self._choose(loaded, model, manifest)
         columns = chosen.schema.names
         check_names(names, columns)
         row = read_row(features, columns, "")
