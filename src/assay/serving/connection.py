@@ -167,6 +167,7 @@ class Connection(HttpToolsProtocol):
         self._capacity = self._gate.capacity
         self._ticks = self._gate.ticks
         self._flush: Callable[[], None] = lambda: None
+        self._head: object = None
         self._head_size = 0
         self._part: object = None
         self._part_since = 0
@@ -189,6 +190,10 @@ class Connection(HttpToolsProtocol):
         begun: Any = self.scope  # None before the first request; has a path when a head is whole
         if begun is None or "path" in begun:
             return
+        if begun is not self._head:
+            # What stands before a head in the same piece belongs to the request before it.
+            self._head, self._head_size = begun, 0
+            return
         self._head_size += len(data)
         if self._head_size > self._gate.head_bytes and not self.transport.is_closing():
             body = _HEAD_BODY % self._gate.head_bytes
@@ -197,7 +202,6 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Mark a request with the time, and with how many there were if it is too many."""
-        self._head_size = 0
         scope = cast("dict[str, Any]", self.scope)
         scope[ARRIVED] = self._ticks()
         under_way = len(self.tasks)
