@@ -185,7 +185,9 @@ def test_the_kill_file_stops_the_very_next_request_of_a_running_server(
     with server(tmp_path) as port, closing(Client(port)) as client:
         for _ in range(20):
             assert client.predict()[0] == 200
-            (tmp_path / "KILL").write_text("a test")
+            # In one step: an empty file stops as well, but its reason would be another one.
+            (tmp_path / "written").write_text("a test")
+            (tmp_path / "written").rename(tmp_path / "KILL")
             status, problem = client.predict()
             assert (status, problem["type"]) == (503, "urn:assay:problem:killed")
             (tmp_path / "KILL").unlink()

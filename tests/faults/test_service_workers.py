@@ -22,6 +22,7 @@ import pytest
 from assay.delivery.promotion import break_glass
 from assay.delivery.rollback import rollback
 from assay.domain.clock import SystemClock
+from assay.domain.instants import parse
 from assay.registry import ModelRegistry
 from assay.storage.locks import FileLock
 from assay.testing.versions import AUTHOR, make_candidate, make_registry
@@ -181,6 +182,8 @@ def test_a_worker_killed_under_load_costs_its_requests_in_flight_and_is_replaced
             before = set(service.workers())
             counted = service.predicted()
             until(lambda: load.answered > 50 * number)  # noqa: B023 - called at once
+            # Whatever happens before the spare one has loaded takes as long as loading does.
+            until(lambda: len(list(tmp_path.glob("loaded-*"))) == 2 + number)  # noqa: B023
             victim = sorted(before)[number % 2]
             victims.append(int(victim))
             os.kill(int(victim), signal.SIGKILL)
@@ -195,6 +198,12 @@ def test_a_worker_killed_under_load_costs_its_requests_in_flight_and_is_replaced
     assert len(set(started)) == 2 + kills  # a spare one that never answered records nothing
     ended = [one for one in service.recorded() if one["event"] == "ended"]
     assert [(one["process"], one["status"]) for one in ended] == [(one, -9) for one in victims]
+    began = [one["at"] for one in service.recorded() if one["event"] == "started"][2:]
+    took = sorted(
+        (parse(start) - parse(one["at"])) / 1e9 for one, start in zip(ended, began, strict=True)
+    )
+    sys.stderr.write(f"{kills} kills: replaced after {took[len(took) // 2]:.2f} s, at most "
+                     f"{took[-1]:.2f}\n")  # fmt: skip
     assert service.process.returncode == 0
 
 

@@ -152,7 +152,7 @@ class Connection(HttpToolsProtocol):
         self._arrived = 0
         self._held: bytes | None = None  # its body so far
         self._in_head = False
-        self._head_size = 0
+        self._head_of = self._head_size = 0
         self._messages = 0
         self._seen = (0, False)
         self._seen_at = 0
@@ -178,6 +178,10 @@ class Connection(HttpToolsProtocol):
             self._take_long_way()  # its body is not whole: somebody has to wait for it
         if not self._in_head:
             return
+        if self._messages != self._head_of:
+            # What stands before a head in the same piece belongs to the request before it.
+            self._head_of, self._head_size = self._messages, 0
+            return
         self._head_size += len(data)  # the parser would keep a head that never ends whole
         if self._head_size > self._gate.head_bytes and not self.transport.is_closing():
             body = _HEAD_BODY % self._gate.head_bytes
@@ -195,7 +199,6 @@ class Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Hold a request back that may be answered at once, and hand every other one on."""
         self._in_head = False
-        self._head_size = 0
         self._arrived = self._ticks()
         self._path = self._direct.path_of(self.url)
         if (

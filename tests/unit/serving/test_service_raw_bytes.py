@@ -138,6 +138,25 @@ def test_bytes_that_no_client_sends_are_refused_and_the_next_request_is_answered
     assert defects(caplog) == []
 
 
+def test_large_requests_sent_at_once_are_not_taken_for_a_head_without_an_end(stage: Any) -> None:
+    body = json.dumps({"batch": [[1.0, 2.0, 3.0]] * 1_000}).encode()
+    sent = post(path=b"/inference/batch", body=body) * 6 + GOOD
+    with (
+        serving(stage.service) as address,
+        closing(socket.create_connection(address, timeout=30)) as connection,
+    ):
+        cut = len(sent) - len(GOOD) + 40
+        connection.sendall(sent[:cut])
+        answers = b""
+        while answers.count(b"HTTP/1.1 200 ") < 6:
+            answers += connection.recv(65_536)
+        connection.sendall(sent[cut:])
+        while answers.count(b"HTTP/1.1 200 ") < 7:
+            more = connection.recv(65_536)
+            assert more
+            answers += more
+
+
 def damaged(generator: random.Random) -> bytes:
     """A request with some of its bytes changed, left out, or put in twice; or mere noise."""
     if generator.random() < 0.1:
