@@ -474,7 +474,7 @@ def test_a_worker_killed_under_calls_costs_those_in_flight_and_channels_find_the
                 one.join()
         assert wrong == []
         assert len(killed) == 4
-        # One in flight, and perhaps one that reached the dying worker's own socket before it closed.
+        # One in flight, and perhaps one that reached the dying worker's socket before it closed.
         assert all(count <= 2 * len(killed) for count in lost)
 
 
