@@ -474,7 +474,8 @@ def test_a_worker_killed_under_calls_costs_those_in_flight_and_channels_find_the
                 one.join()
         assert wrong == []
         assert len(killed) == 4
-        assert all(count <= len(killed) for count in lost)
+        # One in flight, and perhaps one that reached the dying worker's socket before it closed.
+        assert all(count <= 2 * len(killed) for count in lost)
 
 
 @pytest.mark.long
