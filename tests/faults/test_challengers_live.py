@@ -38,7 +38,7 @@ from assay.orchestration.challengers import (
     look_at_canary,
     write_card,
 )
-from assay.orchestration.controlling import decisions, take_step
+from assay.orchestration.controlling import decided, decisions, take_step
 from assay.orchestration.desk import Desk
 from assay.orchestration.prediction_replay import replay_day
 from assay.registry import Candidate
@@ -611,6 +611,11 @@ def test_the_controller_takes_one_step_at_a_time_and_records_what_each_rested_on
         "decided", "done", "decided", "decided", "done", "decided", "done"
     ]  # fmt: skip
     assert written[0]["situation"]["champion"] == "1.1.0"
+    assert [(one.step, one.outcome) for one in decided(desk)] == [
+        ("2.0.0 start_shadow", "done"), ("wait", ""), ("2.0.0 record_shadow", "done"),
+        ("2.0.0 stop_shadow", "done"),
+    ]  # fmt: skip
+    assert decided(desk)[1].reason == "no pairs yet, expected 0 days"
     path = desk.layout.root / "artifacts/delivery/decisions.jsonl"
     path.write_bytes(path.read_bytes().replace(b'"1.1.0"', b'"1.0.0"', 1))
     with pytest.raises(Tampered, match="does not follow"):
@@ -667,6 +672,9 @@ def test_the_commands_lead_from_shadow_to_replay(desk: Desk) -> None:
     (done,) = command(desk, "delivery", "run", "fx_vol", "--as", OPERATOR)
     assert done["step"]["action"] == "start_shadow"
     assert done["problem"] is None
+    (told,) = command(desk, "delivery", "history", "fx_vol")
+    assert (told["by"], told["outcome"]) == (OPERATOR, "done")
+    assert told["decision"] == done["decision"]
     today = datetime.now(UTC).date().isoformat()
     assert command(desk, "replay", "--day", today)["equal"] == 30
     assert "no prediction of" in command(desk, "replay", "--day", "2001-01-01", expect=1)["error"]
