@@ -38,7 +38,7 @@ from assay.orchestration.challengers import (
     look_at_canary,
     write_card,
 )
-from assay.orchestration.controlling import decisions, take_step
+from assay.orchestration.controlling import decided, decisions, take_step
 from assay.orchestration.desk import Desk
 from assay.orchestration.prediction_replay import replay_day
 from assay.registry import Candidate
@@ -462,7 +462,8 @@ def test_a_day_of_challengers_ends_for_each_as_it_should(desk: Desk) -> None:
             for page in ("canary_scorecard.md", "canary_scorecard.html"):
                 text = (reports / page).read_text()
                 assert version in text
-                assert ("PASS" if test is None else f"{test}: ") in text
+                assert ("keeps every margin" if test is None else f"{test}: ") in text
+                assert ("harm</td>" in text or "| harm |" in text) == (test is not None)
             seconds = (last.at - began.at) / 1e9
             numbers = last.evidence.get("finding", {}).get("numbers", {})
             print(f"{kind}: {seconds:.1f} s, {numbers.get('rows', asked)} rows, {last.reason}")
@@ -611,6 +612,11 @@ def test_the_controller_takes_one_step_at_a_time_and_records_what_each_rested_on
         "decided", "done", "decided", "decided", "done", "decided", "done"
     ]  # fmt: skip
     assert written[0]["situation"]["champion"] == "1.1.0"
+    assert [(one.step, one.outcome) for one in decided(desk)] == [
+        ("2.0.0 start_shadow", "done"), ("wait", ""), ("2.0.0 record_shadow", "done"),
+        ("2.0.0 stop_shadow", "done"),
+    ]  # fmt: skip
+    assert decided(desk)[1].reason == "no pairs yet, expected 0 days"
     path = desk.layout.root / "artifacts/delivery/decisions.jsonl"
     path.write_bytes(path.read_bytes().replace(b'"1.1.0"', b'"1.0.0"', 1))
     with pytest.raises(Tampered, match="does not follow"):
@@ -658,7 +664,7 @@ def test_the_commands_lead_from_shadow_to_replay(desk: Desk) -> None:
     assert "Rows without an answer" in Path(found["page"]).read_text()
     look = command(desk, "canary", "check", "fx_vol")
     assert look["finding"]["verdict"] == "INDETERMINATE"
-    assert "INDETERMINATE" in Path(look["scorecard"]).read_text()
+    assert "is undecided" in Path(look["scorecard"]).read_text()
     (planned,) = command(desk, "delivery", "plan", "fx_vol")
     assert {one["version"] for one in planned["steps"]} >= {"2.0.0", "2.2.0"}
     assert command(desk, "delivery", "status")[0]["champion"] == "1.1.0"
@@ -667,6 +673,9 @@ def test_the_commands_lead_from_shadow_to_replay(desk: Desk) -> None:
     (done,) = command(desk, "delivery", "run", "fx_vol", "--as", OPERATOR)
     assert done["step"]["action"] == "start_shadow"
     assert done["problem"] is None
+    (told,) = command(desk, "delivery", "history", "fx_vol")
+    assert (told["by"], told["outcome"]) == (OPERATOR, "done")
+    assert told["decision"] == done["decision"]
     today = datetime.now(UTC).date().isoformat()
     assert command(desk, "replay", "--day", today)["equal"] == 30
     assert "no prediction of" in command(desk, "replay", "--day", "2001-01-01", expect=1)["error"]

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 import msgspec
 
-RUNNING, SUSPENDED, REFUSED = "running", "suspended", "refused"
-_WORST_FIRST = (REFUSED, SUSPENDED, RUNNING)
+RUNNING, LOADING, SUSPENDED, REFUSED = "running", "loading", "suspended", "refused"
+_WORST_FIRST = (REFUSED, SUSPENDED, LOADING, RUNNING)
 
 
 class Beside(msgspec.Struct, frozen=True):
@@ -15,8 +15,8 @@ class Beside(msgspec.Struct, frozen=True):
 
     Attributes
     ----------
-    role: ``shadow`` or ``canary``. state: ``running``, ``suspended`` for a canary that this process
-        asks no more, ``refused`` for one that was not loaded; ``reason`` says why.
+    role: ``shadow`` or ``canary``. state: ``loading``, ``running``, ``suspended`` for a canary that
+        this process asks no more, ``refused`` for one that was not loaded; ``reason`` says why.
     pairs, dropped, errors: rows that were written down, lost, and not answered with a number, since
         the process began to run it. waiting: rows that it has still to answer.
     """

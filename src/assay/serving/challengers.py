@@ -12,7 +12,7 @@ import msgspec
 
 from assay.domain.clock import Clock
 from assay.errors import AssayError, IncompatibleVersion
-from assay.serving.beside import REFUSED, RUNNING, SUSPENDED, Beside, together
+from assay.serving.beside import LOADING, REFUSED, RUNNING, SUSPENDED, Beside, together
 from assay.serving.live_model import CanaryRoute, ChallengerSource, Deployed, LiveModel, LiveSource
 from assay.serving.metrics import Sample
 from assay.serving.pair_log import Kept
@@ -197,8 +197,9 @@ class Challengers:
         found = []
         for one in (*self._loaded, *self._refused):
             role = "canary" if one.share else "shadow"
-            said = Beside(one.name, one.version, one.digest, role, one.share, one.revision, RUNNING)
             why, shadow = self._refused.get(one), running.get((one.digest, one.revision))
+            state = LOADING if shadow is None else RUNNING
+            said = Beside(one.name, one.version, one.digest, role, one.share, one.revision, state)
             if why is not None:
                 said = msgspec.structs.replace(said, state=REFUSED, reason=why)
             elif one.share and (one.name, one.revision) in self._suspended:

@@ -14,6 +14,7 @@ import pytest
 
 from assay.errors import IncompatibleVersion
 from assay.serving import CanaryRoute, Deployed, LiveModel, LiveModels, Predictor, Rejected
+from assay.serving.beside import Beside, together
 from assay.serving.canary import position
 from assay.serving.challengers import Shadows
 from assay.serving.pair_log import PairReader
@@ -369,6 +370,15 @@ def test_the_kill_switch_stops_the_canary_too(staged: Any, live: Any) -> None:
     stage = staged(killed=True)
     with_challengers(stage, (live(version="2.0.0"), 0.999))
     assert stage.ask("POST", "/predict", {"instrument": "USD_SGD"}).status == 503
+
+
+def test_processes_tell_of_a_challenger_together_and_the_worst_state_is_told() -> None:
+    one = Beside("m", "2.0.0", "d", "canary", 0.1, 7, "running", None, 5, 1, 2, 3)
+    other = Beside("m", "2.0.0", "d", "canary", 0.1, 7, "suspended", "harm", 50, 10, 20, 30)
+    third = Beside("m", "2.1.0", "e", "shadow", 0.0, 9, "loading")
+    assert together([third, one, other]) == [
+        Beside("m", "2.0.0", "d", "canary", 0.1, 7, "suspended", "harm", 55, 11, 22, 33), third
+    ]  # fmt: skip
 
 
 def test_positions_are_uniform_stable_and_differ_by_salt() -> None:
