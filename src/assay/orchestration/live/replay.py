@@ -227,6 +227,10 @@ class _Stage:
             "ASSAY_SERVING__CHAMPION": self.model,
             # The replay's facts are not the desk's, and so are its predictions.
             "ASSAY_SERVING__PREDICTIONS": json.dumps(str(self.folder / "predictions.jsonl")),
+            # Where the desk's own server is asked, which may be running.
+            "ASSAY_SERVING__UNIX": "null",
+            "ASSAY_SERVING__GRPC_PORT": "null",
+            "ASSAY_SERVING__TRACES": "none",
         }
         if self.desk.keyring.can_sign(self.people.operator, SERVICE):
             environment["ASSAY_SERVING__IDENTITY"] = json.dumps(self.people.operator)
