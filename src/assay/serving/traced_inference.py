@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
-from assay.serving.asgi import Answer, Disconnected, Receive, Scope, Send
+from assay.serving.asgi import Answer, Disconnected, Headers, Receive, Scope, Send
 from assay.serving.inference import Inference
 from assay.serving.predictions import BatchPrediction, Prediction
 from assay.serving.reception import REQUEST_ID, Head
@@ -31,12 +31,23 @@ class TracedInference(Inference):
 
     async def serve(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a POST to a path that :meth:`answers`."""
-        with self._traced(self.route_of(path), scope):
+        head = self._reception.read(scope)
+        # Whatever id it is given now, it keeps: the last header of a name counts.
+        scope["headers"] = [*scope["headers"], (REQUEST_ID, head.id)]
+        with self._traced(path, head):
             await super().serve(path, scope, receive, send)
 
-    def path_of(self, url: bytes) -> str | None:  # noqa: ARG002 - whatever it is
-        """None: a span belongs to the context of a task, so each request gets one."""
-        return None
+    def at_once(self, path: str, headers: Headers, body: bytes, arrived: int) -> Answer | None:
+        """The answer to a whole POST to a path that :meth:`answers`; None, with nothing done, where
+        its features may have to be waited for.
+        """
+        head = self._reception.read_headers(headers, arrived)
+        named = [*headers, (REQUEST_ID, head.id)]
+        with self._traced(path, head) as span:
+            made = super().at_once(path, named, body, arrived)
+            if made is None:
+                span.forget()  # it is answered the long way, which has a span of its own
+            return made
 
     def count_refusal(self, route: str, head: Head, problem: Rejected) -> None:
         """Count a request that was refused, and tell of it."""
@@ -67,19 +78,15 @@ class TracedInference(Inference):
         super()._keep(made, head, count)
 
     @contextmanager
-    def _traced(self, route: str, scope: Scope) -> Iterator[None]:
-        head = self._reception.read(scope)
-        # Whatever id it is given now, it keeps: the last header of a name counts.
-        scope["headers"] = [*scope["headers"], (REQUEST_ID, head.id)]
+    def _traced(self, path: str, head: Head) -> Iterator[Span]:
+        route = self.route_of(path)
         known: dict[str, Attribute] = {
-            "http.request.method": "POST",
-            "http.route": route,
-            STATUS: 200,
-        }
+            "http.request.method": "POST", "http.route": route, STATUS: 200,
+        }  # fmt: skip
         age = self._ticks() - head.arrived
         with spanned(self._tracing, f"POST {route}", head, known, age) as span:
             try:
-                yield
+                yield span
             except Disconnected:
                 span.note({STATUS: _GONE})
             except Exception:

@@ -33,6 +33,10 @@ class Span(Protocol):
         """It went wrong, and not by the caller's fault."""
         ...
 
+    def forget(self) -> None:
+        """There was nothing to keep: it is not sent."""
+        ...
+
     def end(self) -> None:
         """It has been answered, or never will be."""
         ...

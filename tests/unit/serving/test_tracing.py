@@ -97,6 +97,47 @@ def test_each_request_has_one_span_in_its_callers_trace(
     assert [json.loads(line)["trace_id"] for line in lines] == [TRACE] * rows
 
 
+@pytest.mark.parametrize(("body", "status"), [(BODY, 200), ({"features": [1.0]}, 422), (None, 500)])
+def test_a_request_that_is_answered_where_it_is_read_has_one_span_too(
+    kept: Kept, body: Any, status: int
+) -> None:
+    service = kept.stage.service
+    if body is None:
+        service.predictor.predict_features = lambda *_, **__: 1 / 0
+    headers = [
+        (b"content-type", b"application/json"), (b"x-assay-manifest", MANIFEST.encode()),
+        *((name.encode(), value.encode()) for name, value in IN_TRACE.items()),
+    ]  # fmt: skip
+    data = json.dumps(body or BODY).encode()
+    answered = service.direct.answer("/inference/predict", headers, data, service.ticks())
+    assert answered is not None
+    span = kept.one()
+    assert answered[0] == span.attributes["http.response.status_code"] == status
+    assert f"{span.context.trace_id:032x}" == TRACE
+    assert (
+        status == 500
+        or dict(answered[3])[b"x-request-id"].decode() == (span.attributes["assay.request_id"])
+    )
+
+
+def test_a_request_that_has_to_wait_has_the_span_of_the_long_way_alone(
+    staged: Callable[..., Any], source: Any
+) -> None:
+    rows = source()
+    rows.may_wait = True
+    rows.put("USD_SGD", 3.0, 99.0, 1.0, 2.0)
+    kept = Kept(staged, rows=rows)
+    body = json.dumps({"instrument": "USD_SGD"}).encode()
+    headers = [
+        (b"content-type", b"application/json"), (b"x-assay-manifest", MANIFEST.encode()),
+    ]  # fmt: skip
+    service = kept.stage.service
+    assert service.direct.answer("/predict", headers, body, service.ticks()) is None
+    assert kept.spans() == []
+    assert kept.stage.ask("POST", "/predict", {"instrument": "USD_SGD"}).status == 200
+    assert kept.one().name == "POST /predict"
+
+
 def test_the_span_lasts_from_the_head_of_the_request_on(kept: Kept) -> None:
     ticks = kept.stage.service.ticks
     marks = {"assay.arrived": ticks() - 5_000_000_000}

@@ -52,7 +52,7 @@ class OpenTelemetryTracing:
         }
         started = self._tracer.start_span(
             name,
-            self._reader.extract(carrier, Context()),
+            self._reader.extract(carrier, Context()) if carrier else Context(),
             SpanKind.SERVER,
             attributes,
             start_time=self._clock.now() - age,
@@ -73,6 +73,7 @@ class RequestSpan:
     def __init__(self, span: Span, clock: Clock) -> None:
         self._span = span
         self._clock = clock
+        self._kept = True
 
     @property
     def trace_id(self) -> str:
@@ -87,9 +88,14 @@ class RequestSpan:
         """It went wrong, and not by the caller's fault."""
         self._span.set_status(Status(StatusCode.ERROR, what))
 
+    def forget(self) -> None:
+        """There was nothing to keep: a span that does not end is not sent."""
+        self._kept = False
+
     def end(self) -> None:
         """It has been answered, or never will be."""
-        self._span.end(self._clock.now())
+        if self._kept:
+            self._span.end(self._clock.now())
 
 
 def over_http(url: str | None, clock: Clock, *, version: str) -> OpenTelemetryTracing:
