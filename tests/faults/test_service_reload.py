@@ -191,6 +191,7 @@ def test_the_kill_file_stops_the_very_next_request_of_a_running_server(
             status, problem = client.predict()
             assert (status, problem["type"]) == (503, "urn:assay:problem:killed")
             (tmp_path / "KILL").unlink()
+        assert client.predict()[0] == 200  # which notices that the file is gone
         assert client.post("/kill", {"by": "ops", "reason": "by the API"})[0] == 200
         assert client.predict()[0] == 503
         assert client.post("/unkill", {"by": "ops", "reason": "done"})[0] == 200

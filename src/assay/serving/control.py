@@ -180,7 +180,8 @@ class ControlPlane:
         store_ok = all(state.reachable for state in stores.values())
         fresh = all(state.fresh for state in stores.values())
         able = killed is None and bool(live.models) and store_ok
-        well = able and fresh and registry["ok"] and self._reloader.trouble is None
+        troubles = (self._reloader.trouble, self._record.trouble)
+        well = able and fresh and registry["ok"] and troubles == (None, None)
         dependencies: dict[str, Any] = {
             "online_store": {
                 "ok": store_ok,

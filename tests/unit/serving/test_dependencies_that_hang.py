@@ -132,6 +132,25 @@ def test_a_disk_that_refuses_is_told_in_words(staged: Any, monkeypatch: pytest.M
     assert "No space left" in answer.json()["detail"]
 
 
+def test_a_record_that_cannot_be_written_is_degraded_and_written_later(
+    stage: Any, live: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("assay.serving.service_record.append_lines", full)
+        stage.shelf.put(live(version="2.0.0"))
+        assert stage.ask("POST", "/model/reload", {}).status == 200
+        health = stage.ask("GET", "/health").json()
+        assert (health["status"], health["dependencies"]["record"]["ok"]) == ("degraded", False)
+    stage.service.start()
+    stage.service.stop()
+    assert stage.ask("GET", "/health").json()["status"] == "ok"
+    events = [(line["event"], line.get("version")) for line in stage.recorded()]
+    assert events[:3] == [("loaded", "2.0.0"), ("started", None), ("loaded", "2.0.0")]
+
+
 def test_the_end_of_a_service_waits_for_no_registry_that_hangs(staged: Any) -> None:
     goes_on, hangs = threading.Event(), threading.Event()
     stage = staged()
