@@ -74,7 +74,9 @@ class StoreSource:
     def rows(self, entities: Sequence[str], as_of: int) -> list[SourceRow | None]:
         return [
             None if row is None
-            else SourceRow(row.values, row.event_time, row.known_time, row.manifest, stale=False)
+            else SourceRow(
+                row.values, row.event_time, row.known_time, row.manifest, False, row.values
+            )
             for row in self._store.read("view", entities, as_of)
         ]  # fmt: skip
 

@@ -323,6 +323,7 @@ class FeaturesInUse:
             row.known_time,
             row.manifest if values is None else self._digest,
             reading.stale,
+            row.values,
         )
 
     def _of_definition(self) -> FeatureSource:

@@ -286,6 +286,7 @@ class StoreFeatures:
                 one.row.known_time,
                 self._manifest if one.row.manifest == self._row_manifest else one.row.manifest,
                 one.stale,
+                one.row.values,
             )
             for one in readings
         ]
@@ -402,7 +403,8 @@ class ExpectedSessions:
 
     def __init__(self, known: SessionCalendar) -> None:
         self._known = known
-        self._last = int(known.times[-1]) if len(known) else None
+        # Where none is known, every weekday is expected: something has to go stale.
+        self._last = int(known.times[-1]) if len(known) else 0
         self._now = _Span(0, 0, 0)
         self._event = lru_cache(maxsize=4_096)(self._span)
 
@@ -425,17 +427,14 @@ class ExpectedSessions:
         place = int(self._known.number_after(at)[0])
         begin = int(times[place - 1]) if place else MIN_INSTANT
         end = int(times[place]) if place < len(times) else MAX_INSTANT
-        if self._last is not None:
-            days = max(moment - self._last, 0) // _NANOS_PER_DAY
-            if moment >= self._last:
-                begin = max(begin, self._last + days * _NANOS_PER_DAY)
-            end = min(end, self._last + (days + 1) * _NANOS_PER_DAY)
+        days = max(moment - self._last, 0) // _NANOS_PER_DAY
+        if moment >= self._last:
+            begin = max(begin, self._last + days * _NANOS_PER_DAY)
+        end = min(end, self._last + (days + 1) * _NANOS_PER_DAY)
         return _Span(begin, end, place - 1 + int(self._weekdays(at)[0]))
 
     def _weekdays(self, moments: NDArray[np.int64]) -> NDArray[np.int64]:
         """Weekdays after the last session, by the time of day of that session."""
-        if self._last is None:
-            return np.zeros_like(moments)
         days = np.maximum(moments - self._last, 0) // _NANOS_PER_DAY
         start = np.datetime64(self._last // _NANOS_PER_DAY, "D") + np.timedelta64(1, "D")
         counted = np.busday_count(start, start + days.astype("timedelta64[D]"))

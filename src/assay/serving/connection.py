@@ -26,6 +26,8 @@ from assay.serving.asgi import LATE, Direct
 from assay.serving.reception import ARRIVED, REFUSED
 
 _LOOK_SECONDS = 0.25
+_AT_ONCE = 8
+"""Requests of one connection that are answered in one turn; the others of it wait for theirs."""
 _CLOSE = (b"connection", b"close")
 _NOTHING = Direct(lambda _: None, lambda *_: None)
 _HEAD = (
@@ -78,14 +80,14 @@ class Gate:
             loop.call_later(_LOOK_SECONDS, self._look, loop, connections)
 
     def _look(self, loop: asyncio.AbstractEventLoop, connections: set[Any]) -> None:
-        now = self.ticks()
-        for one in list(connections):
-            if isinstance(one, Connection):
-                one.look_after(now)
         if connections:
             loop.call_later(_LOOK_SECONDS, self._look, loop, connections)
         else:
             self._looking = False
+        now = self.ticks()
+        for one in list(connections):
+            if isinstance(one, Connection):
+                one.look_after(now)
 
 
 class JoinedWrites:
@@ -122,6 +124,10 @@ class JoinedWrites:
             self._waiting.clear()
             self._transport.write(data)
 
+    def forget(self) -> None:
+        """Send nothing of it: there is nobody to send it to."""
+        self._waiting.clear()
+
     def close(self) -> None:
         """Send what waits, and close."""
         self.flush()
@@ -156,6 +162,9 @@ class Connection(HttpToolsProtocol):
         self._messages = 0
         self._seen = (0, False)
         self._seen_at = 0
+        self._quick = 0  # answered in this turn
+        self._is_ended = False  # an answer said that it was the last one
+        self._full_since: int | None = None
 
     # -- what the event loop and the parser call ---------------------------------------------------
 
@@ -173,6 +182,7 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Read on."""
+        self._quick = 0
         super().data_received(data)
         if self._held is not None and not self.transport.is_closing():
             self._take_long_way()  # its body is not whole: somebody has to wait for it
@@ -196,13 +206,21 @@ class Connection(HttpToolsProtocol):
         self._messages += 1
         self._in_head = True
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header; what follows a body is none."""
+        if self._in_head:
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
         """Hold a request back that may be answered at once, and hand every other one on."""
         self._in_head = False
+        if self._is_ended:
+            return
         self._arrived = self._ticks()
         self._path = self._direct.path_of(self.url)
         if (
             self._path is not None
+            and self._quick < _AT_ONCE
             and self.parser.get_method() == b"POST"
             and not self._is_busy()
             and len(self.tasks) < self._capacity
@@ -216,6 +234,8 @@ class Connection(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """Take a part of a body."""
+        if self._is_ended:
+            return
         if self._held is None:
             super().on_body(body)
         else:
@@ -223,12 +243,19 @@ class Connection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """Answer at once, or let the application go on."""
+        if self._is_ended:
+            return
         if self._held is None or not self._answer_at_once(self._held):
             super().on_message_complete()
 
     def eof_received(self) -> None:
         """The client will send no more; the event loop closes the connection after this."""
         self._joined.flush()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client is gone, or has been sent everything."""
+        self._joined.forget()
+        super().connection_lost(exc)
 
     # -- the two ways ------------------------------------------------------------------------------
 
@@ -255,7 +282,9 @@ class Connection(HttpToolsProtocol):
         parts.append(content)
         self._joined.write_now(b"".join(parts))
         self.server_state.total_requests += 1
+        self._quick += 1
         if not stays:
+            self._is_ended = True
             self.transport.close()
         return True
 
@@ -286,8 +315,17 @@ class Connection(HttpToolsProtocol):
         return cycle is not None and not cycle.response_complete
 
     def look_after(self, now: int) -> None:
-        """Tell a request that its body is late; close a connection whose client is."""
+        """Tell a request that its body is late; close a connection whose client is, or that takes
+        no answer.
+        """
         gate = self._gate
+        if not self._joined.get_write_buffer_size():
+            self._full_since = None
+        elif self._full_since is None:
+            self._full_since = now
+        elif now - self._full_since > gate.answer_seconds * 1e9:
+            self._joined.abort()  # it does not take what it was sent
+            return
         if self._is_busy():
             cycle = self.cycle
             scope = cast("dict[str, Any]", cycle.scope)

@@ -18,11 +18,12 @@ class SourceRow(msgspec.Struct, frozen=True, eq=False, gc=False):
 
     Attributes
     ----------
-    values: float64, one per name of the source, in its order; missing ones NaN. An array that
-        cannot be written to is remembered with what a model answered to it, and found by identity.
+    values: float64, one per name of the source, in its order; missing ones NaN.
     event_time, known_time: when they happened, and when they were known.
     manifest: hash of the definition that computed them; the source's own, or another one.
     stale: whether the time to live had run out at the moment asked about.
+    origin: the stored row's own array, if it is the same object as long as the row is the same and
+        nobody can write to it: what a model answered is remembered by it.
     """
 
     values: NDArray[np.float64]
@@ -30,6 +31,7 @@ class SourceRow(msgspec.Struct, frozen=True, eq=False, gc=False):
     known_time: Instant
     manifest: str
     stale: bool
+    origin: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True, slots=True)

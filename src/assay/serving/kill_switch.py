@@ -52,14 +52,19 @@ class KillSwitch:
         ------
         Rejected: it is on; says by whom and why.
         """
+        started = self._started
+        if started is not None:  # without waiting for whoever is switching
+            raise self._refusal(started)
         if not self._is_on():
             if self._seen:
                 self.observe()
             return
         kill = self.observe()
-        if kill is None:  # switched off between the two looks
-            return
-        raise Rejected(
+        if kill is not None:  # not switched off between the two looks
+            raise self._refusal(kill)
+
+    def _refusal(self, kill: Kill) -> Rejected:
+        return Rejected(
             KILLED,
             f"predictions are switched off by {kill.by}: {kill.reason}",
             found="on",
@@ -95,7 +100,6 @@ class KillSwitch:
             document = json.dumps({"by": by, "reason": reason}, ensure_ascii=False)
             try:
                 self._make(document.encode("utf-8") + b"\n")
-                self._started = None
             except OSError as error:
                 raise Unavailable(
                     f"{self.path} cannot be made: {error.strerror}; this process predicts nothing "
@@ -104,6 +108,7 @@ class KillSwitch:
                 ) from error
             finally:
                 self._record.note("killed", by=by, reason=reason)
+            self._started = None  # from here on the file is asked for
             return kill
 
     def _make(self, content: bytes) -> None:
@@ -124,10 +129,10 @@ class KillSwitch:
         self._record.append("unkilled", by=by, reason=reason)
         with self._mutex:
             self.path.unlink(missing_ok=True)
-            if self.path.parent.is_dir():
-                sync_directory(self.path.parent)
             self._started = None
             self._seen = False
+        if self.path.parent.is_dir():
+            sync_directory(self.path.parent)
 
     def _is_on(self) -> bool:
         if self._started is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -60,7 +61,7 @@ class Prediction(msgspec.Struct, frozen=True, gc=False):
     direction: str | None
     confidence: float | None
     model: LiveModel
-    features: list[float]
+    features: Sequence[float]
     at: Instant
     instrument: str | None
     event_time: Instant | None

@@ -314,16 +314,17 @@ class Predictor:
         row = wiring.fit(stored, instrument, asked.moment, refuse_stale=self.limits.refuse_stale)
         read = None
         if brought is None and route is None:
-            read = wiring.read_rows.find(instrument, row.values)
+            read = wiring.read_rows.find(instrument, row.origin)
+        features: Sequence[float]
         if read is not None:
             value, features = read.value, read.features
         else:
-            features = wiring.features(row, brought)
-            value = self._run_one(wiring.model, features, stored=True)
+            features = taken = wiring.features(row, brought)
+            value = self._run_one(wiring.model, taken, stored=True)
             # A canary is there to be watched at work: it predicts on each of its requests.
             if brought is None and route is None:
                 read = wiring.read_rows.keep(
-                    instrument, row.values, wiring.model.schema.names, features, value
+                    instrument, row.origin, wiring.model.schema.names, taken, value
                 )
         direction, confidence = judge(wiring.model, value)
         return Prediction(

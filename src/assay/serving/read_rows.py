@@ -25,7 +25,7 @@ class ReadRow(msgspec.Struct, frozen=True, gc=False):
     """
 
     source: NDArray[np.float64]
-    features: list[float]
+    features: tuple[float, ...]
     value: float
     by_name: msgspec.Raw
     in_order: msgspec.Raw
@@ -37,7 +37,7 @@ class ReadRows:
     def __init__(self) -> None:
         self._rows: dict[str, ReadRow] = {}
 
-    def find(self, entity: str, source: NDArray[np.float64]) -> ReadRow | None:
+    def find(self, entity: str, source: NDArray[np.float64] | None) -> ReadRow | None:
         """What was kept of the row with this very array; None if it was another row."""
         row = self._rows.get(entity)
         return row if row is not None and row.source is source else None
@@ -45,19 +45,23 @@ class ReadRows:
     def keep(
         self,
         entity: str,
-        source: NDArray[np.float64],
+        source: NDArray[np.float64] | None,
         names: tuple[str, ...],
         features: list[float],
         value: float,
     ) -> ReadRow | None:
-        """Have a row found as long as the entity has no other; None, and nothing is kept, where
-        somebody could write to its array.
+        """Have a row found as long as the entity has no other; None, and nothing is kept, where it
+        cannot be told from another one by its array, or somebody could write to it.
         """
-        if source.flags.writeable:
+        if source is None or source.flags.writeable:
             return None
         named = dict(zip(names, features, strict=True))
         row = ReadRow(
-            source, features, value, msgspec.Raw(_encode(named)), msgspec.Raw(_encode(features))
+            source,
+            tuple(features),
+            value,
+            msgspec.Raw(_encode(named)),
+            msgspec.Raw(_encode(features)),
         )
         if len(self._rows) >= _ENTITIES:
             self._rows.clear()

@@ -131,6 +131,9 @@ ASKED = {
     "an open inference elsewhere": post("/v2/models/nobody/infer", b'{"inputs": []}'),
     "a model's name with a slash": post("/v2/models/a/b/infer", b'{"inputs": []}'),
     "a path with a question": post(INFER + "?x=1", b'{"features": [1.0, 2.0, 3.0]}'),
+    "a trailer": post(INFER, b"", "transfer-encoding: chunked\r\n").replace(
+        b"content-length: 0\r\n", b""
+    ) + b'1d\r\n{"features": [1.0, 2.0, 3.0]}\r\n0\r\nx-assay-manifest: bb\r\n\r\n',
     "a body too long": post(INFER, b" " * 30_000 + b"{}"),
 }  # fmt: skip
 VARIES = {"latency_ms", "timestamp"}
@@ -180,6 +183,39 @@ def test_requests_of_both_ways_sent_at_once_are_answered_in_order(
         connection.sendall(b"".join(many) + request(4.0, "connection: close\r\n"))
         found = [json.loads(body) for _, _, body in answers(read_all(connection))]
     assert [one.get("prediction") for one in found] == [1.0, None, 2.0, None, None, 3.0, 4.0]
+
+
+def test_nothing_behind_the_last_answer_of_a_connection_is_done(
+    address: tuple[str, int], stage: Any
+) -> None:
+    first = request(1.0, "connection: keep-alive\r\n").replace(b"HTTP/1.1", b"HTTP/1.0")
+    with closing(socket.create_connection(address, timeout=30)) as connection:
+        connection.sendall(first + request(2.0) + post("/kill", b'{"by": "x", "reason": "y"}'))
+        assert predictions(read_all(connection)) == [1.0]
+    assert sum(stage.service.metrics.predictions.values()) == 1
+    stage.service.predictor.check_switch()
+
+
+def test_a_client_that_sends_much_at_once_does_not_keep_others_waiting(stage: Any) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        server = HttpServer(stage.service)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        try:
+            address = listening.getsockname()[:2]
+            with (
+                closing(socket.create_connection(address, timeout=30)) as many,
+                closing(socket.create_connection(address, timeout=30)) as one,
+            ):
+                one.sendall(request(1.0))
+                assert one.recv(65_536)
+                many.sendall(request(2.0) * 1_000)
+                one.sendall(request(3.0))
+                assert one.recv(65_536)
+                assert sum(stage.service.metrics.predictions.values()) < 1_000
+        finally:
+            server.should_exit = True
+            thread.join()
 
 
 def test_a_client_of_http_1_0_is_answered_and_the_connection_closed(

@@ -61,3 +61,10 @@ def test_one_interval_is_counted_as_many_are(pairs: list[tuple[int, int]], known
     for one in (calendar, ExpectedSessions(calendar)):
         after, upto = (np.array(side, dtype=np.int64) for side in zip(*pairs, strict=True))
         assert [one.count(*pair) for pair in pairs] == one.count_between(after, upto).tolist()
+
+
+def test_without_a_known_session_every_weekday_is_one() -> None:
+    calendar = ExpectedSessions(SessionCalendar(np.array([], dtype=np.int64)))
+    begin = from_datetime(FRIDAY)
+    for days, sessions in ((1, 0), (3, 1), (14, 10), (28, 20)):
+        assert calendar.count(begin, from_datetime(FRIDAY + timedelta(days=days))) == sessions

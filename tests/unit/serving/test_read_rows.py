@@ -6,14 +6,13 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
 from assay.serving import LiveModel, LiveModels
 from assay.serving.live_model import CanaryRoute
 from assay.serving.read_rows import ReadRows
-
-HOUR = 3_600_000_000_000
 
 
 class Counted:
@@ -39,11 +38,12 @@ def counted(model: LiveModel) -> tuple[LiveModel, Counted]:
     ), count  # fmt: skip
 
 
-def put(stage: Any, *values: float, event: int | None = None) -> None:
+def put(stage: Any, *values: float) -> None:
     """A row as stores give it: nobody can write to its array."""
     stage.rows.put("USD_SGD", *values)
     row = stage.rows.held["USD_SGD"]
     row.values.setflags(write=False)
+    stage.rows.held["USD_SGD"] = msgspec.structs.replace(row, origin=row.values)
 
 
 def test_a_row_that_is_read_again_is_answered_alike_and_predicted_once(
@@ -77,7 +77,9 @@ def test_another_row_is_predicted_on_though_its_values_are_the_same(
 
 
 def test_a_row_that_somebody_could_write_to_is_never_remembered(stage: Any) -> None:
-    row = stage.rows.held["USD_SGD"].values
+    held = stage.rows.held["USD_SGD"]
+    stage.rows.held["USD_SGD"] = msgspec.structs.replace(held, origin=held.values)
+    row = held.values
     assert row.flags.writeable
     assert stage.ask("POST", "/predict", {"instrument": "USD_SGD"}).json()["prediction"] == 321.0
     row[2] = 7.0
@@ -127,3 +129,14 @@ def test_the_rows_that_are_kept_are_bounded(entities: int) -> None:
         rows.keep(f"E{number}", values, ("x",), [0.0], 0.5)
     assert (rows.find("E0", values) is None) == (entities > 10_000)
     assert rows.find(f"E{entities - 1}", values) is not None
+
+
+def test_nobody_who_is_given_an_answer_can_change_the_next_one(stage: Any) -> None:
+    put(stage, 3.0, 99.0, 1.0, 2.0)
+    predictor = stage.service.predictor
+    made = predictor.predict("USD_SGD", manifest="a" * 64)
+    made.features[0] = 777.0
+    again = predictor.predict("USD_SGD", manifest="a" * 64)
+    assert again.features == (1.0, 2.0, 3.0)
+    with pytest.raises(TypeError):
+        again.features[0] = 777.0

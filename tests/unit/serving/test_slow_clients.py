@@ -15,6 +15,7 @@ import pytest
 from assay.serving.connection import Gate
 from assay.serving.http_server import HttpServer
 
+_PAUSE = threading.Event()
 BODY = json.dumps({"features": [1.0, 2.0, 3.0]}).encode()
 HEAD = (
     b"POST /inference/predict HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\n"
@@ -40,6 +41,13 @@ def serving(service: Any, **limits: Any) -> Iterator[tuple[str, int]]:
         finally:
             server.should_exit = True
             thread.join()
+
+
+def send_for_ever(connection: socket.socket) -> None:
+    """Until it is told that nobody is there any more."""
+    while True:
+        connection.sendall(b"G")
+        _PAUSE.wait(0.05)
 
 
 def connect(address: tuple[str, int]) -> Any:
@@ -93,6 +101,17 @@ def test_a_client_that_takes_no_answers_is_cut_off(stage: Any) -> None:
                 pass
         except ConnectionError:
             pass  # cut off, and not closed in order
+
+
+def test_a_client_that_leaves_a_few_answers_untaken_is_cut_off_too(stage: Any) -> None:
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2_048)
+        with serving(stage.service, answer_seconds=0.3) as address:
+            connection.connect(address)
+            connection.settimeout(30)
+            connection.sendall((HEAD + BODY) * 400)  # their answers do not make it stop reading
+            with pytest.raises(ConnectionError):
+                send_for_ever(connection)
 
 
 def test_while_the_slow_are_waited_for_the_others_are_answered(stage: Any) -> None:

@@ -72,10 +72,7 @@ class MemoryStore:
                 kept = self._rows.get(view, {})
                 found[view] = [_newest(kept.get(entity, ()), as_of) for entity in entities]
         return {
-            view: [
-                None if data is None else self._memory.unpack(view, entity, data)
-                for entity, data in zip(asked[view], packed, strict=True)
-            ]
+            view: self._memory.unpack_all(view, asked[view], packed)
             for view, packed in found.items()
         }
 

@@ -20,7 +20,6 @@ from assay.features.online.store import (
     conflicting,
     pack_row,
     unpack_row,
-    unpack_rows,
 )
 from assay.storage.sqlite import SqliteFile
 
@@ -166,7 +165,10 @@ class SqliteStore:
             with suppress(sqlite3.Error):
                 connection.rollback()
             raise self._explain(error) from error
-        return {view: unpack_rows(asked[view], packed) for view, packed in found.items()}
+        return {
+            view: self._memory.unpack_all(view, asked[view], packed)
+            for view, packed in found.items()
+        }
 
     def _read_writable(
         self, asked: Mapping[str, Sequence[str]], as_of: Instant | None

@@ -355,6 +355,15 @@ class RowMemory:
         self._rows[view, entity] = (data, row)
         return row
 
+    def unpack_all(
+        self, view: str, entities: Sequence[str], packed: Sequence[bytes | None]
+    ) -> list[StoredRow | None]:
+        """See :func:`unpack_rows`."""
+        return [
+            None if data is None else self.unpack(view, entity, data)
+            for entity, data in zip(entities, packed, strict=True)
+        ]
+
 
 def conflicting(view: str, row: StoredRow) -> Conflict:
     """The error for two different rows at one place of the order."""
