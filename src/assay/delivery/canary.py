@@ -38,6 +38,7 @@ from assay.statistics.sequential import SequentialTest, Side, reading
 _HOUR = 3_600 * NANOS_PER_SECOND
 TESTS = ("failures", "ranks", "distance", "latency", "ic", "pnl")
 ON_PAIRS = TESTS[:4]
+_AT_ONCE = 100_000
 RANK_FLOOR = 0.5
 """Correlations below this count as this much: a narrower range needs fewer pairs."""
 
@@ -194,9 +195,11 @@ def advance(state: CanaryState, pairs: Iterable[Pair], policy: CanaryPolicy) -> 
     """The state after pairs in the order in which they were made; others' are left out."""
     wanted = (state.champion_digest, state.digest, state.revision)
     taking = _Taking(state, policy)
-    for pair in pairs:
+    for number, pair in enumerate(pairs, start=1):
         if (pair.champion_digest, pair.challenger_digest, pair.revision) == wanted:
             taking.take(pair)
+        if number % _AT_ONCE == 0:
+            taking = _Taking(taking.state(), policy)  # two weeks of pairs are no list to keep
     return taking.state()
 
 

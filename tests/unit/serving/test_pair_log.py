@@ -24,10 +24,11 @@ from pathlib import Path
 from assay.serving.pair_log import Kept, PairLog
 from assay.serving.pairs import Turn, encode_turns
 log = PairLog(Path(sys.argv[1]), Kept(4_000, 10**9))
-for n in range(10**9):
+for n in range(300):
     turn = Turn(n, sys.argv[2], "1.0.0", "a", "2.0.0", "b", 7, None, n, [1.0], [2.0], n, 5, 6)
     log.append(encode_turns([turn]), n)
     print(n, flush=True)
+sys.stdin.read()  # until it is killed
 """
 
 
@@ -152,7 +153,7 @@ def test_what_was_removed_before_it_was_read_is_left_out(tmp_path: Path) -> None
     assert seen == list(range(seen[0], 40))
 
 
-@pytest.mark.parametrize("lives", [1, pytest.param(12, marks=pytest.mark.long)])
+@pytest.mark.parametrize("lives", [1, pytest.param(6, marks=pytest.mark.long)])
 def test_processes_that_are_killed_leave_a_log_of_whole_lines(tmp_path: Path, lives: int) -> None:
     path = tmp_path / "predictions.jsonl"
     generator = random.Random(8)
@@ -163,7 +164,10 @@ def test_processes_that_are_killed_leave_a_log_of_whole_lines(tmp_path: Path, li
         names = [f"{life}-{number}" for number in range(2)]
         processes = [
             subprocess.Popen(
-                [sys.executable, "-c", WORKER, str(path), name], stdout=subprocess.PIPE, text=True
+                [sys.executable, "-c", WORKER, str(path), name],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
             )
             for name in names
         ]
@@ -177,6 +181,8 @@ def test_processes_that_are_killed_leave_a_log_of_whole_lines(tmp_path: Path, li
             os.kill(process.pid, signal.SIGKILL)
             assert process.stdout is not None
             told[name] = max(told[name], *map(int, process.stdout.read().split("\n")[:-1] or [0]))
+            assert process.stdin is not None
+            process.stdin.close()
             process.stdout.close()
             process.wait()
     PairLog(path, Kept()).append(encode_turns([turn(0, model="last")]), 0)
