@@ -16,6 +16,7 @@ from assay.cli.app import app
 from assay.delivery.promotion import break_glass
 from assay.orchestration.log_doubts import LogDoubts
 from assay.orchestration.witness import RegistryWitness
+from assay.registry import FileLedger
 from assay.registry.keyring import PURPOSES
 from assay.serving import ServiceRecord
 from assay.testing.clocks import FixedClock
@@ -44,7 +45,9 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             opened.registry, "fx_vol", version, initiated_by="ops", reason="a test",
             clock=clock, monotonic=time.monotonic,
         )  # fmt: skip
-    witness = RegistryWitness(lambda: opened.registry, opened.keyring, "one", "server")
+    witness = RegistryWitness(
+        FileLedger(opened.layout.registry).head, opened.keyring, "one", "server"
+    )
     record = ServiceRecord(
         opened.layout.serving_record, clock, process=1, server="one", witness=witness
     )
