@@ -94,7 +94,8 @@ class JoinedWrites:
     """A transport that sends what is written in one turn of the event loop at once.
 
     An application's answer comes as a head and a body, and each of them sent alone would wake the
-    client. Answers of the service are whole, so no more waits than the answers of one turn.
+    client. A write that wakes somebody also costs more than making an answer, so the answers to
+    requests that came together are made one after the other before the first of them is sent.
     """
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
@@ -110,12 +111,6 @@ class JoinedWrites:
         if not self._waiting:
             self._loop.call_soon(self.flush)
         self._waiting.append(data)
-
-    def write_now(self, data: bytes) -> None:
-        """Send what waits, and ``data``, which is a whole answer."""
-        if self._waiting:
-            self.flush()
-        self._transport.write(data)
 
     def flush(self) -> None:
         """Send what waits."""
@@ -280,7 +275,7 @@ class Connection(HttpToolsProtocol):
             stays = self.parser.should_keep_alive() and self.parser.get_http_version() == "1.1"
             parts.append(b"\r\n" if stays else b"connection: close\r\n\r\n")
         parts.append(content)
-        self._joined.write_now(b"".join(parts))
+        self._joined.write(b"".join(parts))
         self.server_state.total_requests += 1
         self._quick += 1
         if not stays:

@@ -253,7 +253,7 @@ def test_what_waits_is_sent_before_a_transport_closes() -> None:
             joined = JoinedWrites(transport, loop)
             joined.write(b"head, ")
             joined.write(b"body, ")
-            joined.write_now(b"the next answer, ")
+            joined.write(b"the next answer, ")
             joined.write(b"and")
             joined.close()
             return theirs.recv(100)
