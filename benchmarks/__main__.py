@@ -1,4 +1,5 @@
-"""Run every benchmark, print one table and write benchmarks/results/<date>.json.
+"""Run every benchmark, print one table and write benchmarks/results/<date>.json, which keeps what
+other runs of the day measured.
 
 Each module named in :data:`SUITES` has ``rows()``, which returns dictionaries with the keys name,
 unit, ours, reference, ratio, target and met. Times on a shared machine drift, so a row carries its
@@ -55,6 +56,14 @@ def show(rows: list[dict[str, Any]]) -> None:
     Console(width=None if sys.stdout.isatty() else 180).print(table)
 
 
+def earlier(path: Path, measured: set[str]) -> list[dict[str, Any]]:
+    """The rows of this day's other suites."""
+    if not path.exists():
+        return []
+    rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["rows"]
+    return [row for row in rows if row["suite"] not in measured]
+
+
 def main(names: list[str]) -> int:
     unknown = set(names) - set(SUITES)
     if unknown:
@@ -64,18 +73,17 @@ def main(names: list[str]) -> int:
     for suite in names or SUITES:
         sys.stderr.write(f"benchmarking {suite} ...\n")
         measured = importlib.import_module(f"benchmarks.{suite}").rows()
-        rows += [{"suite": suite, **row} for row in measured]
+        at = datetime.now(UTC).isoformat(timespec="seconds")
+        rows += [{"suite": suite, "measured_at": at, **row} for row in measured]
     show(rows)
-    now = datetime.now(UTC)
+    path = RESULTS / f"{datetime.now(UTC).date()}.json"
+    path.parent.mkdir(exist_ok=True)
     document = {
-        "measured_at": now.isoformat(timespec="seconds"),
         "python": platform.python_version(),
         "machine": platform.machine(),
         "cores": os.cpu_count(),
-        "rows": rows,
+        "rows": earlier(path, {row["suite"] for row in rows}) + rows,
     }
-    path = RESULTS / f"{now.date()}.json"
-    path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     sys.stdout.write(f"wrote {path.relative_to(Path.cwd())}\n")
     return 0
