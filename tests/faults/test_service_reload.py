@@ -98,9 +98,8 @@ def registry(tmp_path: Path) -> ModelRegistry:
     return registry
 
 
-@pytest.mark.parametrize("swaps", [25, pytest.param(100, marks=pytest.mark.long)])
-def test_swaps_under_load_lose_no_request_and_mix_no_versions(
-    tmp_path: Path, registry: ModelRegistry, swaps: int
+def test_a_hundred_swaps_under_load_lose_no_request_and_mix_no_versions(
+    tmp_path: Path, registry: ModelRegistry
 ) -> None:
     expected = {"v1.0.0": 2.0, "v2.0.0": -2.0}
     wrong: list[Any] = []
@@ -135,7 +134,7 @@ def test_swaps_under_load_lose_no_request_and_mix_no_versions(
         for thread in threads:
             thread.start()
         try:
-            for number in range(swaps):
+            for number in range(100):
                 version = ("1.0.0", "2.0.0")[number % 2]
                 swap(registry, version)
                 watcher.until_live(f"v{version}")
@@ -145,10 +144,10 @@ def test_swaps_under_load_lose_no_request_and_mix_no_versions(
                 thread.join()
     assert wrong == []
     assert len(counts) == 2
-    assert min(counts) > swaps
+    assert min(counts) > 100
     record = [json.loads(line) for line in (tmp_path / "serving.jsonl").read_text().splitlines()]
     loads = [line["version"] for line in record if line["event"] == "loaded"]
-    assert loads == ["2.0.0", *(("1.0.0", "2.0.0")[number % 2] for number in range(swaps))]
+    assert loads == ["2.0.0", *(("1.0.0", "2.0.0")[number % 2] for number in range(100))]
     assert not [line for line in record if line["event"] == "reload_refused"]
     assert record[-1]["event"] == "stopped"
 
