@@ -32,6 +32,10 @@ LATE = "assay.late"
 _AGAIN = (b"retry-after", b"1")
 
 
+def _nothing() -> None:
+    return
+
+
 @dataclass(frozen=True, slots=True)
 class Direct:
     """What answers whole requests without waiting for anything.
@@ -39,6 +43,8 @@ class Direct:
     Attributes
     ----------
     path_of: from the URL of a POST request, the path to answer to; None where it is not answered.
+    begin, end: called around the answers of one turn of the event loop, which all were asked for
+        before it began.
     answer: from the path, the headers by their lower-case names, the body and the moment when the
         head had come, an answer; None where it has to wait for something, before it has done
         anything. Does not raise.
@@ -46,6 +52,8 @@ class Direct:
 
     path_of: Callable[[bytes], str | None]
     answer: Callable[[str, Headers, bytes, int], Answer | None]
+    begin: Callable[[], None] = _nothing
+    end: Callable[[], None] = _nothing
 
 
 class Disconnected(Exception):

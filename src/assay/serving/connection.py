@@ -22,7 +22,7 @@ from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from assay.serving.asgi import LATE, Direct
+from assay.serving.asgi import LATE, Direct, Headers
 from assay.serving.reception import ARRIVED, REFUSED
 
 _LOOK_SECONDS = 0.25
@@ -50,6 +50,39 @@ _FULL_BODY = (
 )
 
 
+class Turn:
+    """A turn of the event loop: what is put off to its end, and what is looked at once in it.
+
+    It begins with the first request that it brings. All others that it brings had come by then.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: list[Callable[[], None]] = []
+        self._is_looked = False
+
+    def put_off(self, call: Callable[[], None]) -> None:
+        """Call at the end of this turn."""
+        if not self._waiting:
+            asyncio.get_running_loop().call_soon(self._end)
+        self._waiting.append(call)
+
+    def look(self, direct: Direct) -> None:
+        """Begin with what is answered at once."""
+        if not self._is_looked:
+            self._is_looked = True
+            direct.begin()
+            self.put_off(direct.end)
+
+    def _end(self) -> None:
+        waiting, self._waiting, self._is_looked = self._waiting, [], False
+        for call in waiting:
+            try:
+                call()
+            except Exception as error:  # noqa: BLE001 - the others are no worse off for it
+                context = {"message": "at the end of a turn", "exception": error}
+                asyncio.get_running_loop().call_exception_handler(context)
+
+
 @dataclass(slots=True)
 class Gate:
     """How much is let in to one server, and how long it may take to come in.
@@ -62,6 +95,7 @@ class Gate:
     idle_seconds: that a new connection may say nothing.
     answer_seconds: from a request's arrival until its client has taken the answer.
     ticks: nanoseconds on a clock that never goes back.
+    turn: of the server's event loop.
     """
 
     capacity: int = 256
@@ -71,7 +105,17 @@ class Gate:
     idle_seconds: float = 75.0
     answer_seconds: float = 60.0
     ticks: Callable[[], int] = perf_counter_ns
+    turn: Turn = field(default_factory=Turn, init=False, compare=False)
     _looking: bool = field(default=False, init=False)
+    _named: Headers = field(default=(), init=False, compare=False)
+    _head: bytes = field(default=b"", init=False, compare=False)
+
+    def head(self, named: Headers) -> bytes:
+        """The lines of the headers of all answers, which uvicorn exchanges every second."""
+        if named is not self._named:
+            self._head = b"".join(b"%b: %b\r\n" % pair for pair in named)
+            self._named = named
+        return self._head
 
     def look(self, loop: asyncio.AbstractEventLoop, connections: set[Any]) -> None:
         """Look after a server's connections from now on."""
@@ -98,9 +142,9 @@ class JoinedWrites:
     requests that came together are made one after the other before the first of them is sent.
     """
 
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, transport: asyncio.Transport, turn: Turn) -> None:
         self._transport = transport
-        self._loop = loop
+        self._turn = turn
         self._waiting: list[bytes] = []
 
     def __getattr__(self, name: str) -> Any:
@@ -109,7 +153,7 @@ class JoinedWrites:
     def write(self, data: bytes) -> None:
         """Send ``data`` at the end of this turn."""
         if not self._waiting:
-            self._loop.call_soon(self.flush)
+            self._turn.put_off(self.flush)
         self._waiting.append(data)
 
     def flush(self) -> None:
@@ -165,7 +209,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin, or refuse to."""
-        self._joined = JoinedWrites(transport, self.loop)
+        self._joined = JoinedWrites(transport, self._gate.turn)
         if len(self.connections) >= self._gate.connections:
             self.transport = transport
             transport.write(_FULL % (len(_FULL_BODY), _FULL_BODY))
@@ -204,7 +248,10 @@ class Connection(HttpToolsProtocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header; what follows a body is none."""
         if self._in_head:
-            super().on_header(name, value)
+            name = name.lower()
+            if name == b"expect" and value.lower() == b"100-continue":
+                self.expect_100_continue = True
+            self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """Hold a request back that may be answered at once, and hand every other one on."""
@@ -256,15 +303,14 @@ class Connection(HttpToolsProtocol):
 
     def _answer_at_once(self, body: bytes) -> bool:
         assert self._path is not None
+        self._gate.turn.look(self._direct)
         found = self._direct.answer(self._path, self.headers, body, self._arrived)
         if found is None:
             self._take_long_way()
             return False
         self._held = None
         status, content, kind, headers = found
-        parts = [STATUS_LINE[status]]
-        for name, value in self.server_state.default_headers:
-            parts += (name, b": ", value, b"\r\n")
+        parts = [STATUS_LINE[status], self._gate.head(self.server_state.default_headers)]
         for name, value in headers:
             parts += (name, b": ", value, b"\r\n")
         parts.append(b"content-type: %b\r\ncontent-length: %d\r\n" % (kind, len(content)))

@@ -311,6 +311,7 @@ class Inference:
                 model=request.model_name,
                 manifest=head.manifest,
                 instrument=request.instrument,
+                owned=True,
             )
         except Rejected as problem:
             return self._off(problem, request.model_name, NeutralAnswer.for_features)

@@ -352,6 +352,7 @@ class Predictor:
         model: str = CHAMPION,
         manifest: str | None = None,
         instrument: str | None = None,
+        owned: bool = False,
     ) -> Prediction:
         """Predict with features that the caller brings.
 
@@ -361,6 +362,8 @@ class Predictor:
         names: what the caller believes the order to be; checked when given.
         manifest: the manifest that the features follow.
         instrument: whose they are; a canary that answers for it answers. Without, none does.
+        owned: the features are, if a list, one of floats that nobody else holds: it is taken as it
+            is.
 
         Raises
         ------
@@ -371,7 +374,7 @@ class Predictor:
         chosen = self._choose(loaded, model, manifest)
         columns = chosen.schema.names
         check_names(names, columns)
-        row = read_row(features, columns, "")
+        row = read_row(features, columns, "", owned=owned)
         route = None
         if instrument is not None:
             canary = loaded.live.canary_of_columns(chosen, model, instrument)

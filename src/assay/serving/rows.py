@@ -21,6 +21,7 @@ from assay.serving.rejections import (
     Rejected,
 )
 
+_FLOAT = frozenset({float})
 LARGEST = float(np.finfo(np.float32).max)
 """Models read float32: a larger number would become an infinity on the way."""
 
@@ -80,8 +81,11 @@ def read_matrix(rows: Rows, columns: tuple[str, ...]) -> NDArray[np.float64]:
     return rows.copy()
 
 
-def read_row(row: Features, columns: tuple[str, ...], where: str) -> list[float]:
-    """One row in the model's order; ``where`` begins the words about what is wrong with it.
+def read_row(
+    row: Features, columns: tuple[str, ...], where: str, *, owned: bool = False
+) -> list[float]:
+    """One row in the model's order; ``where`` begins the words about what is wrong with it. A list
+    that is ``owned`` has floats only, and is nobody else's.
 
     Raises
     ------
@@ -90,6 +94,8 @@ def read_row(row: Features, columns: tuple[str, ...], where: str) -> list[float]
     if type(row) is list:  # the most frequent case, and the others take a microsecond to tell
         if len(row) != len(columns):
             raise _wrong_count(len(row), columns, where)
+        if owned:
+            return row
     elif isinstance(row, Mapping):
         if row.keys() != set(columns):
             raise _wrong_names(row, columns, where)
@@ -98,7 +104,7 @@ def read_row(row: Features, columns: tuple[str, ...], where: str) -> list[float]
         raise _wrong_count(len(row), columns, where)
     if isinstance(row, np.ndarray):
         row = row.tolist()
-    if set(map(type, row)) == {float}:
+    if _FLOAT.issuperset(map(type, row)):
         return list(row)
     return [_number(value, name, where) for name, value in zip(columns, row, strict=True)]
 

@@ -162,7 +162,11 @@ class Service:
             body_bytes=chosen.body_bytes, neutral=chosen.kill_policy == NEUTRAL, ticks=ticks,
             shadows=self.shadows,
         )  # fmt: skip
-        self.direct = Direct(self.inference.path_of, self._at_once)
+        self._switch = switch
+        self._found_off = False
+        self.direct = Direct(
+            self.inference.path_of, self._at_once, begin=self._look, end=self._forget
+        )
         self._target = LatencyTarget(
             self.metrics, (*sorted(self.inference.routes), OpenInference.infer_route, GRPC_INFER),
             milliseconds=chosen.p99_ms, ticks=ticks,
@@ -235,12 +239,22 @@ class Service:
             problem = self._failed(scope["method"], path, head, error)
             await refuse(send, problem, (REQUEST_ID, head.id))
 
+    def _look(self) -> None:
+        """Look for the kill file for all answers of this turn of the event loop."""
+        self._found_off = self._switch.is_off()
+
+    def _forget(self) -> None:
+        self._found_off = False
+
     def _at_once(self, path: str, headers: Headers, body: bytes, arrived: int) -> Answer | None:
+        self._switch.assume(off=self._found_off)
         try:
             return self.inference.at_once(path, headers, body, arrived)
         except Exception as error:  # noqa: BLE001 - as in __call__
             head = self.reception.read_headers(headers, arrived)
             return refusal(self._failed("POST", path, head, error), (REQUEST_ID, head.id))
+        finally:
+            self._switch.assume(off=False)  # others may have come later
 
     def _failed(self, method: str, path: str, head: Head, error: Exception) -> Rejected:
         self._tell(method, path, head, error)

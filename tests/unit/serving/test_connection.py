@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import uvicorn
 
-from assay.serving.connection import Connection, JoinedWrites
+from assay.serving.connection import Connection, JoinedWrites, Turn
 from assay.serving.http_server import HttpServer
 
 MANIFEST = "a" * 64
@@ -250,7 +250,7 @@ def test_what_waits_is_sent_before_a_transport_closes() -> None:
         with ours, theirs:
             loop = asyncio.get_running_loop()
             transport, _ = await loop.create_connection(asyncio.Protocol, sock=ours)
-            joined = JoinedWrites(transport, loop)
+            joined = JoinedWrites(transport, Turn())
             joined.write(b"head, ")
             joined.write(b"body, ")
             joined.write(b"the next answer, ")
@@ -259,3 +259,25 @@ def test_what_waits_is_sent_before_a_transport_closes() -> None:
             return theirs.recv(100)
 
     assert asyncio.run(closed_at_once()) == b"head, body, the next answer, and"
+
+
+def test_what_one_connection_cannot_send_keeps_nothing_from_the_others() -> None:
+    async def sent() -> tuple[list[str], list[BaseException]]:
+        done: list[str] = []
+        told: list[BaseException] = []
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: told.append(context["exception"]))
+        turn = Turn()
+
+        def fails() -> None:
+            raise RuntimeError("the handler is closed")
+
+        turn.put_off(lambda: done.append("first"))
+        turn.put_off(fails)
+        turn.put_off(lambda: done.append("last"))
+        await asyncio.sleep(0)
+        return done, told
+
+    done, told = asyncio.run(sent())
+    assert done == ["first", "last"]
+    assert [str(error) for error in told] == ["the handler is closed"]

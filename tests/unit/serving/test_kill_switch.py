@@ -12,6 +12,7 @@ import pytest
 
 from assay.errors import Unavailable
 from assay.serving import KillSwitch, ServiceRecord, kill_switch, service_record
+from assay.serving.rejections import Rejected
 from assay.testing.clocks import FixedClock
 
 OK = {"features": [1.0, 2.0, 3.0]}
@@ -165,3 +166,30 @@ def test_the_record_survives_a_torn_line(tmp_path: Path) -> None:
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert [line["event"] for line in lines] == ["started", "loaded"]
     assert (lines[1]["process"], lines[1]["at"]) == (7, "1970-01-01T00:00:00Z")
+
+
+def test_what_was_asked_before_a_look_is_answered_by_it_and_what_comes_later_is_not(
+    stage: Any,
+) -> None:
+    switch = stage.switch
+    switch.path.parent.mkdir()
+    assert switch.is_off()
+    switch.path.write_text("prices are wrong")
+    switch.assume(off=True)
+    switch.check()  # its request had come before the file was made
+    switch.assume(off=False)
+    with pytest.raises(Rejected, match="prices are wrong"):
+        switch.check()
+    assert not switch.is_off()
+    switch.path.unlink()
+    assert switch.is_off()
+    switch.assume(off=True)
+    switch.check()
+    switch.on(by="ops", reason="by the interface")  # does not wait for the end of anything
+    with pytest.raises(Rejected, match="by the interface"):
+        switch.check()
+    assert events(stage) == [
+        ("killed", "a file", "prices are wrong"),
+        ("unkilled", "a file", "the file was removed"),
+        ("killed", "ops", "by the interface"),
+    ]
