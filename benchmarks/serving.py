@@ -13,7 +13,7 @@ import socket
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -34,9 +34,8 @@ from assay.serving import (
     OnnxModel,
     Predictor,
     ServiceRecord,
-    SourceRow,
-    SourceState,
 )
+from assay.testing.serving import FixedLive, StoreRows
 from benchmarks.load import one_at_a_time, open_loop, peak_rate, post
 
 FEATURES = 40
@@ -61,33 +60,9 @@ REFERENCES = {
 }
 
 
-class StoreSource:
+def rows_of(store: SqliteStore) -> StoreRows:
     """The SQLite online store as a feature source, without a desk around it."""
-
-    names = NAMES
-    manifest = MANIFEST
-    may_wait = False
-
-    def __init__(self, store: SqliteStore) -> None:
-        self._store = store
-
-    def rows(self, entities: Sequence[str], as_of: int) -> list[SourceRow | None]:
-        return [
-            None if row is None
-            else SourceRow(
-                row.values, row.event_time, row.known_time, row.manifest, False, row.values
-            )
-            for row in self._store.read("view", entities, as_of)
-        ]  # fmt: skip
-
-    def entities(self) -> set[str]:
-        return {"USD_SGD"}
-
-    def refresh(self) -> None:
-        return
-
-    def state(self, as_of: int) -> SourceState:
-        return SourceState(reachable=True, fresh=True, detail=f"{as_of}")
+    return StoreRows(store, "view", NAMES, MANIFEST, ["USD_SGD"])
 
 
 def make_predictor(folder: Path) -> tuple[Predictor, KillSwitch, ServiceRecord]:
@@ -113,25 +88,9 @@ def make_predictor(folder: Path) -> tuple[Predictor, KillSwitch, ServiceRecord]:
     switch = KillSwitch(folder / "KILL", record)
     live = LiveModel("fx", "1.0.0", "0" * 64, RISK_MODEL, MANIFEST, model, 0)
     predictor = Predictor(
-        LiveModels({"fx": live}, "fx"), {MANIFEST: StoreSource(store)}, SystemClock(), switch=switch
+        LiveModels({"fx": live}, "fx"), {MANIFEST: rows_of(store)}, SystemClock(), switch=switch
     )
     return predictor, switch, record
-
-
-class Fixed:
-    """What is live does not change here."""
-
-    def __init__(self, predictor: Predictor) -> None:
-        self._live = predictor.live
-
-    def pointer(self) -> object:
-        return 0
-
-    def wanted(self) -> dict[str, str]:
-        return {name: model.digest for name, model in self._live.models.items()}
-
-    def load(self, name: str) -> LiveModel:
-        return self._live.models[name]
 
 
 async def constant(_scope: Any, receive: Any, send: Any) -> None:
@@ -171,7 +130,7 @@ def ours(folder: Path) -> Any:
 
     predictor, switch, record = make_predictor(folder)
     return Service(
-        predictor, Fixed(predictor), switch, record,
+        predictor, FixedLive(predictor.live), switch, record,
         ServiceFiles(folder / "predictions.jsonl", folder / "feedback.jsonl"),
         SystemClock(), lambda: "fixed", version="0",
     )  # fmt: skip

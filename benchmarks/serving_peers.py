@@ -45,8 +45,9 @@ from assay.domain.clock import SystemClock
 from assay.domain.versions import RISK_MODEL, InputSchema
 from assay.features.online import SqliteStore
 from assay.serving import KillSwitch, LiveModel, LiveModels, OnnxModel, Predictor, ServiceRecord
+from assay.testing.serving import FixedLive
 from benchmarks.load import one_at_a_time, peak_rate, post
-from benchmarks.serving import FEATURES, HEADERS, INFER, MANIFEST, NAMES, VALUES, Fixed, StoreSource
+from benchmarks.serving import FEATURES, HEADERS, INFER, MANIFEST, NAMES, VALUES, rows_of
 
 ROUNDS = 5
 MODEL = "fx"
@@ -196,10 +197,10 @@ def _serve(onnx: Path, folder: Path, pipe: Connection) -> None:
     record = ServiceRecord(folder / "serving.jsonl", SystemClock(), process=1)
     switch = KillSwitch(folder / "KILL", record)
     live = LiveModel(MODEL, "1.0.0", "0" * 64, RISK_MODEL, MANIFEST, model, 0)
-    sources = {MANIFEST: StoreSource(SqliteStore(folder / "online.db"))}
+    sources = {MANIFEST: rows_of(SqliteStore(folder / "online.db"))}
     predictor = Predictor(LiveModels({MODEL: live}, MODEL), sources, SystemClock(), switch=switch)
     service = Service(
-        predictor, Fixed(predictor), switch, record,
+        predictor, FixedLive(predictor.live), switch, record,
         ServiceFiles(folder / "predictions.jsonl", folder / "feedback.jsonl"),
         SystemClock(), lambda: "fixed", version=version("assay"),
     )  # fmt: skip

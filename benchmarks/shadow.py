@@ -5,7 +5,6 @@ Two servers that differ in nothing else, asked in turn within one run.
 
 from __future__ import annotations
 
-import gc
 import multiprocessing
 import socket
 import statistics
@@ -20,21 +19,22 @@ from typing import Any
 import numpy as np
 
 from assay.domain.clock import SystemClock
-from assay.serving import Deployed, LiveModel, Predictor
+from assay.serving import Deployed, LiveModel, LiveModels
+from assay.testing.serving import FixedLive
 from benchmarks.load import one_at_a_time
-from benchmarks.serving import INFER, PREDICT, Fixed, Running, make_predictor, row
+from benchmarks.serving import INFER, PREDICT, Running, make_predictor, row
 
 ROUNDS = 36
 REQUESTS = 500
 MOST = 1.05
 
 
-class WithChallenger(Fixed):
+class WithChallenger(FixedLive):
     """One challenger in shadow: another version of the same size."""
 
-    def __init__(self, predictor: Predictor) -> None:
-        super().__init__(predictor)
-        self._challenger = replace(predictor.live.models["fx"], version="2.0.0", digest="1" * 64)
+    def __init__(self, live: LiveModels) -> None:
+        super().__init__(live)
+        self._challenger = replace(live.models["fx"], version="2.0.0", digest="1" * 64)
 
     def deployed(self) -> tuple[Deployed, ...]:
         return (Deployed("fx", "2.0.0", "1" * 64, 1),)
@@ -44,25 +44,18 @@ class WithChallenger(Fixed):
 
 
 def serve(shadowed: bool, folder: Path, pipe: Connection) -> None:
-    import uvicorn
-
-    from assay.serving.connection import Connection as OneWrite
+    from assay.serving.http_server import HttpServer
     from assay.serving.service import Service, ServiceFiles
 
     predictor, switch, record = make_predictor(folder)
     service = Service(
-        predictor, (WithChallenger if shadowed else Fixed)(predictor), switch, record,
+        predictor, (WithChallenger if shadowed else FixedLive)(predictor.live), switch, record,
         ServiceFiles(folder / "predictions.jsonl", folder / "feedback.jsonl"),
         SystemClock(), lambda: "fixed", version="0",
     )  # fmt: skip
     listening = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(
-        service, loop="uvloop", http=OneWrite, log_level="warning", access_log=False, lifespan="on"
-    )
-    gc.collect()
-    gc.freeze()
     pipe.send(listening.getsockname()[1])
-    uvicorn.Server(config).run(sockets=[listening])
+    HttpServer(service).run_on(listening)  # as `assay serve` does
 
 
 @contextmanager

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,59 +19,17 @@ from assay.serving import (
     OnnxModel,
     Predictor,
     ServiceRecord,
-    SourceRow,
-    SourceState,
 )
 from assay.serving.http_server import HttpServer
 from assay.serving.service import Operation, Service, ServiceFiles
+from assay.testing.serving import FixedLive, StoreRows
 from assay.testing.versions import linear_onnx
 
 MANIFEST = "a" * 64
 NAMES = ("ret_1", "vol_5")
 
 
-class Source:
-    """The rows of a store, as a service reads them."""
-
-    names, manifest, may_wait = NAMES, MANIFEST, False
-
-    def __init__(self) -> None:
-        self._store = MemoryStore(max_versions=1)
-        for number in range(30):
-            row = StoredRow(f"E{number}", 1, 1, 0, 0, MANIFEST, np.array([2.0, float(number)]))
-            self._store.write("view", [row])
-
-    def rows(self, entities: Sequence[str], as_of: int) -> list[SourceRow | None]:
-        return [
-            None if row is None
-            else SourceRow(row.values, row.event_time, row.known_time, row.manifest, stale=False)
-            for row in self._store.read("view", entities, as_of)
-        ]  # fmt: skip
-
-    def entities(self) -> set[str]:
-        return {f"E{number}" for number in range(30)}
-
-    def refresh(self) -> None:
-        return
-
-    def state(self, as_of: int) -> SourceState:
-        return SourceState(reachable=True, fresh=True, detail=f"{as_of}")
-
-
-class Fixed:
-    """What is live does not change here."""
-
-    def __init__(self, live: LiveModels) -> None:
-        self._live = live
-
-    def pointer(self) -> object:
-        return 0
-
-    def wanted(self) -> dict[str, str]:
-        return {name: one.digest for name, one in self._live.models.items()}
-
-    def load(self, name: str) -> LiveModel:
-        return self._live.models[name]
+ENTITIES = [f"E{number}" for number in range(30)]
 
 
 def make_service(folder: Path) -> Service:
@@ -81,10 +38,17 @@ def make_service(folder: Path) -> Service:
     live = LiveModels(
         {"fx": LiveModel("fx", "1.0.0", "0" * 64, RISK_MODEL, MANIFEST, model, 0)}, "fx"
     )
+    store = MemoryStore(max_versions=1)
+    store.write(
+        "view",
+        [StoredRow(name, 1, 1, 0, 0, MANIFEST, np.array([2.0, float(number)]))
+         for number, name in enumerate(ENTITIES)],
+    )  # fmt: skip
+    rows = StoreRows(store, "view", NAMES, MANIFEST, ENTITIES)
     record = ServiceRecord(folder / "serving.jsonl", clock, process=os.getpid())
     switch = KillSwitch(folder / "KILL", record)
     return Service(
-        Predictor(live, {MANIFEST: Source()}, clock, switch=switch), Fixed(live), switch, record,
+        Predictor(live, {MANIFEST: rows}, clock, switch=switch), FixedLive(live), switch, record,
         ServiceFiles(folder / "predictions.jsonl", folder / "feedback.jsonl"), clock,
         lambda: "open", version="0",
         operation=Operation(deadline_ms=60_000),  # many are sent at once

@@ -14,7 +14,7 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -32,59 +32,17 @@ from assay.serving import (
     OnnxModel,
     Predictor,
     ServiceRecord,
-    SourceRow,
-    SourceState,
 )
 from assay.serving.http_server import HttpServer
 from assay.serving.service import Operation, Service, ServiceFiles
 from assay.testing.redis_server import RedisServer, free_port
+from assay.testing.serving import FixedLive, StoreRows
 from assay.testing.versions import linear_onnx
 
 MANIFEST = "a" * 64
 NAMES = ("ret_1", "vol_5")
 DEADLINE_MS = 300.0
 _PAUSE = threading.Event()
-
-
-class Source:
-    """The rows of a store, as a service reads them."""
-
-    names, manifest, may_wait = NAMES, MANIFEST, True
-
-    def __init__(self, store: OnlineStore) -> None:
-        self._store = store
-
-    def rows(self, entities: Sequence[str], as_of: int) -> list[SourceRow | None]:
-        return [
-            None if row is None
-            else SourceRow(row.values, row.event_time, row.known_time, row.manifest, stale=False)
-            for row in self._store.read("view", entities, as_of)
-        ]  # fmt: skip
-
-    def entities(self) -> set[str]:
-        return {"USD_SGD"}
-
-    def refresh(self) -> None:
-        return
-
-    def state(self, as_of: int) -> SourceState:
-        return SourceState(reachable=True, fresh=True, detail=f"{as_of}")
-
-
-class Fixed:
-    """What is live does not change here."""
-
-    def __init__(self, live: LiveModels) -> None:
-        self._live = live
-
-    def pointer(self) -> object:
-        return 0
-
-    def wanted(self) -> dict[str, str]:
-        return {name: one.digest for name, one in self._live.models.items()}
-
-    def load(self, name: str) -> LiveModel:
-        return self._live.models[name]
 
 
 @contextmanager
@@ -98,9 +56,10 @@ def serving(folder: Path, store: OnlineStore) -> Iterator[int]:
     )
     record = ServiceRecord(folder / "serving.jsonl", clock, process=1)
     switch = KillSwitch(folder / "KILL", record)
+    rows = StoreRows(store, "view", NAMES, MANIFEST, ["USD_SGD"], may_wait=True)
     service = Service(
-        Predictor(live, {MANIFEST: Source(store)}, clock, switch=switch), Fixed(live), switch,
-        record, ServiceFiles(folder / "predictions.jsonl", folder / "feedback.jsonl"), clock,
+        Predictor(live, {MANIFEST: rows}, clock, switch=switch), FixedLive(live), switch, record,
+        ServiceFiles(folder / "predictions.jsonl", folder / "feedback.jsonl"), clock,
         lambda: "open", version="0",
         operation=Operation(deadline_ms=DEADLINE_MS, store_threads=4),
     )  # fmt: skip

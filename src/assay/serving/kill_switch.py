@@ -25,9 +25,10 @@ class Kill:
 class KillSwitch:
     """On while its file exists, or since a start that asked for it.
 
-    Every request asks the operating system for the file, a microsecond or two, so there is no
-    moment between switching and stopping. What cannot be decided counts as on: an unreadable
-    folder stops predictions. The file outlives the process, and stops all processes of a desk.
+    The operating system is asked for the file by each request, or once for several that had all
+    come before (:meth:`assume`), so that every request sent after the switch finds it. What cannot
+    be decided counts as on: an unreadable folder stops predictions. The file outlives the process,
+    and stops all processes of a desk.
 
     Parameters
     ----------
