@@ -106,11 +106,11 @@ def test_without_the_client_the_error_says_what_to_install(tmp_path: Path):
     code = """
 import sys
 sys.modules["redis"] = None
-from assay.bootstrap import _stores
+from assay.bootstrap.backends import stores_of
 from assay.errors import Unavailable
 from assay.settings import FeaturesSettings, Settings
 try:
-    _stores(Settings(features=FeaturesSettings(online_store="redis://h")))
+    stores_of(Settings(features=FeaturesSettings(online_store="redis://h")))
 except Unavailable as error:
     print(error.hint)
 """
@@ -121,7 +121,7 @@ except Unavailable as error:
 @pytest.mark.parametrize(
     ("package", "call", "extra"),
     [
-        ("psycopg", "_ledger('.', Settings(registry=RegistrySettings(catalogue='postgresql://h/d')))",
+        ("psycopg", "ledger_of('.', Settings(registry=RegistrySettings(catalogue='postgresql://h/d')))",
          "postgres"),
         ("duckdb", "query_registry(None, 'select 1')", "sql"),
     ],
@@ -130,7 +130,8 @@ def test_without_the_packages_of_the_registry_errors_say_what_to_install(package
     code = f"""
 import sys
 sys.modules["{package}"] = None
-from assay.bootstrap import _ledger, query_registry
+from assay.bootstrap import query_registry
+from assay.bootstrap.backends import ledger_of
 from assay.errors import Unavailable
 from assay.settings import RegistrySettings, Settings
 try:

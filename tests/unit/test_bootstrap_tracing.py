@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from assay import bootstrap
+from assay.bootstrap.backends import tracing_of
 from assay.domain.clock import SystemClock
 from assay.errors import ConfigurationError, Unavailable
 
@@ -18,7 +18,7 @@ ENDPOINT, TRACES = "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_END
 
 
 def tracing(chosen: str | None, **environment: str) -> Any:
-    return bootstrap._tracing(chosen, environment, SystemClock(), "1")
+    return tracing_of(chosen, environment, SystemClock(), "1")
 
 
 @pytest.mark.parametrize(
