@@ -40,7 +40,7 @@ def test_importing_the_package_or_the_command_line_loads_no_heavy_library() -> N
 def test_optional_packages_are_never_imported_by_the_core() -> None:
     optional = {"currency_converter", "lightgbm", "duckdb", "pyarrow", "pandas", "sklearn", "redis"}
     optional |= {"fsspec", "s3fs", "botocore", "deltalake", "psycopg"}
-    optional |= {"grpc", "opentelemetry"}
+    optional |= {"grpc"}
     statement = "import assay.bootstrap, assay.orchestration, assay.features, assay.registry"
     statement += ", assay.serving.http_server"
     assert not imported_by(statement) & optional

@@ -7,7 +7,6 @@ import re
 import socket
 import sqlite3
 import threading
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -45,6 +44,7 @@ from assay.serving import (
 from assay.serving.service import Operation, Service, ServiceFiles
 from assay.testing.clocks import FixedClock
 from assay.testing.versions import linear_onnx
+from assay.testing.waiting import until
 
 DAY = 86_400 * 10**9
 SESSIONS = 60
@@ -176,10 +176,7 @@ class Server:
         return one
 
     def wait_until_it_reads(self, manifest: str, role: str) -> None:
-        deadline = time.monotonic() + 60
-        while self.reads() != (manifest, role):
-            assert time.monotonic() < deadline, (self.reads(), manifest, role)
-            threading.Event().wait(0.05)
+        until(lambda: self.reads() == (manifest, role), f"{manifest} is read as {role}")
 
 
 @pytest.fixture

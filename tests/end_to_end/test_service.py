@@ -27,6 +27,8 @@ import numpy as np
 import pytest
 import yaml
 
+from assay.testing.waiting import until
+
 pytestmark = pytest.mark.xdist_group("service")
 
 ASSAY = str(Path(sys.executable).with_name("assay"))
@@ -270,6 +272,10 @@ def test_several_workers_answer_as_one_and_are_switched_together(shell: Any, des
         assert len(served.ask("GET", "/health")[1]["dependencies"]["workers"]["detail"]) >= 1
 
 
+def live_version(served: Any) -> str:
+    return str(served.ask("GET", "/model")[1]["models"][0]["version"])
+
+
 def test_a_rollback_needs_no_database_and_reaches_the_running_server(
     shell: Any, desk: Path
 ) -> None:
@@ -288,12 +294,8 @@ def test_a_rollback_needs_no_database_and_reaches_the_running_server(
             assert served.ask("GET", "/health/ready")[0] == 200
             shell.json("models", "rollback", "fx_vol", "--reason", "a test", "--as", "ops.demo",
                        "--keep", "--desk", str(desk))  # fmt: skip
-            after = before
-            deadline = time.monotonic() + 30
-            while after == before and time.monotonic() < deadline:
-                after = served.ask("GET", "/model")[1]["models"][0]["version"]
-            assert after != before
-            before = after
+            until(lambda: live_version(served) != before, "the version before answers")  # noqa: B023
+            before = live_version(served)
 
 
 def test_a_public_client_of_the_protocol_gets_its_numbers(shell: Any, desk: Path) -> None:
@@ -397,12 +399,13 @@ def test_the_same_numbers_come_from_the_port_the_socket_and_over_grpc(
             (found,) = answer.outputs[0].contents.fp64_contents
             assert found == by_port["prediction"]
         route = f'route="/{SERVICE}/ModelInfer",status="200"'
-        deadline, counted = time.monotonic() + 30, 0.0
-        while counted != 6 * workers:  # others tell it 4 times a second
-            assert time.monotonic() < deadline
+
+        def counted() -> float:
             text = served.ask("GET", "/metrics")[1]
             (found,) = re.findall(rf"^assay_requests_total{{{route}}} (\S+)$", text, re.MULTILINE)
-            counted = float(found)
+            return float(found)
+
+        until(lambda: counted() == 6 * workers, "it was told by every worker")
     assert not path.exists()
     lines = (desk / "artifacts/predictions.jsonl").read_text().splitlines()
     assert sum('"request_id":"by-grpc"' in line for line in lines) == 6 * workers
@@ -568,7 +571,6 @@ def test_inside_a_process_the_registry_and_the_kill_switch_are_followed_as_well(
     from assay.serving import AsyncPredictor, Rejected
 
     monkeypatch.setenv("XDG_CONFIG_HOME", str(shell.home / "config"))
-    pause = threading.Event()
     with bootstrap.open_predictor(desk) as predictor:
         live = predictor.live.find("champion")
         known, values = gold(desk, "USD_SGD", live.schema.names)
@@ -582,10 +584,7 @@ def test_inside_a_process_the_registry_and_the_kill_switch_are_followed_as_well(
         assert asyncio.run(ask()) == alone.value
         shell.json("models", "rollback", "fx_vol", "--reason", "a test", "--as", "ops.demo",
                    "--keep", "--desk", str(desk))  # fmt: skip
-        deadline = time.monotonic() + 30
-        while predictor.live.find("champion").version == live.version:
-            assert time.monotonic() < deadline
-            pause.wait(0.02)
+        until(lambda: predictor.live.find("champion").version != live.version, "it follows")
         (desk / "artifacts/KILL").write_text("prices are wrong")
         with pytest.raises(Rejected, match="prices are wrong"):
             asyncio.run(ask())

@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -47,12 +46,12 @@ from assay.serving.canary import position
 from assay.serving.pair_log import PairReader
 from assay.serving.pairs import Pair
 from assay.testing.versions import make_candidate
+from assay.testing.waiting import until
 
 WORKER = Path(__file__).with_name("challenger_worker.py")
 MANIFEST = "a" * 64
 CHAMPION = (1.0, 2.0, 0.0, 0.0)
 OPERATOR = "ops.demo"
-_PAUSE = threading.Event()
 
 
 def graph_of(nodes: list[Any], constants: dict[str, np.ndarray]) -> bytes:
@@ -176,14 +175,6 @@ def server(folder: Path, slow_ms: float = 50.0) -> Iterator[tuple[int, subproces
             process.kill()
             process.wait()
             process.stdout.close()
-
-
-def until(true: Callable[[], bool], what: str) -> None:
-    """Ask until it is so; the limit only ends a test that has failed."""
-    deadline = time.monotonic() + 60
-    while not true():
-        assert time.monotonic() < deadline, f"never: {what}"
-        _PAUSE.wait(0.005)  # leaves the processor to those who work
 
 
 def lines(desk: Desk) -> list[Pair]:

@@ -38,6 +38,7 @@ from assay.serving.service import Operation, Service, ServiceFiles
 from assay.testing.redis_server import RedisServer, free_port
 from assay.testing.serving import FixedLive, StoreRows
 from assay.testing.versions import linear_onnx
+from assay.testing.waiting import until
 
 MANIFEST = "a" * 64
 NAMES = ("ret_1", "vol_5")
@@ -123,20 +124,14 @@ class Load:
     def until(self, path: str, status: int, more: int = 20) -> None:
         """Until so many more answers of this status have come."""
         before = self._count(path, status)
-        deadline = time.monotonic() + 60
-        while self._count(path, status) < before + more:
-            assert time.monotonic() < deadline, self.seen
-            assert not self.errors
-            _PAUSE.wait(0.01)
+        until(lambda: self.errors or self._count(path, status) >= before + more, str(self.seen))
+        assert not self.errors
 
     def until_refused(self, more: int) -> None:
         """Until so many more requests were refused."""
         before = self._refused()
-        deadline = time.monotonic() + 60
-        while self._refused() < before + more:
-            assert time.monotonic() < deadline, self.seen
-            assert not self.errors
-            _PAUSE.wait(0.01)
+        until(lambda: self.errors or self._refused() >= before + more, str(self.seen))
+        assert not self.errors
 
     def _refused(self) -> int:
         return self._sum(lambda one: one[1] >= 500)

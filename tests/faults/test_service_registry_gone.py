@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -27,10 +27,10 @@ from assay.domain.clock import SystemClock
 from assay.registry import ModelRegistry
 from assay.storage.locks import FileLock
 from assay.testing.versions import AUTHOR, make_candidate, make_registry
+from assay.testing.waiting import until
 
 WORKER = Path(__file__).with_name("service_worker.py")
 EXPECTED = {"v1.0.0": 2.0, "v2.0.0": -2.0}
-_PAUSE = threading.Event()
 
 
 @pytest.fixture
@@ -110,13 +110,6 @@ class Asked:
         before = self.answered
         until(lambda: self.answered > before + 50 or bool(self.wrong))
         assert self.wrong == []
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, "it never came true"
-        _PAUSE.wait(0.01)
 
 
 @contextmanager

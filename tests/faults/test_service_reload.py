@@ -22,9 +22,9 @@ from assay.domain.clock import SystemClock
 from assay.errors import Tampered
 from assay.registry import ModelRegistry
 from assay.testing.versions import AUTHOR, make_candidate, make_registry
+from assay.testing.waiting import until
 
 ROW = [2.0, 1.0]
-_PAUSE = threading.Event()
 WORKER = Path(__file__).with_name("service_worker.py")
 
 
@@ -47,11 +47,8 @@ class Client:
         return self.post("/inference/predict", {"features": ROW})
 
     def until_live(self, version: str) -> None:
-        """Ask until this version answers; the limit only ends a test that has failed."""
-        deadline = time.monotonic() + 30
-        while self.predict()[1].get("model_version") != version:
-            assert time.monotonic() < deadline, f"{version} never answered"
-            _PAUSE.wait(0.002)  # leaves the processor to those who work
+        """Ask until this version answers."""
+        until(lambda: self.predict()[1].get("model_version") == version, f"{version} answers")
 
 
 @contextmanager

@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -30,6 +30,7 @@ from assay.domain.clock import SystemClock
 from assay.domain.instants import parse
 from assay.registry import ModelRegistry
 from assay.testing.versions import AUTHOR, make_candidate, make_registry
+from assay.testing.waiting import until
 
 pytestmark = pytest.mark.xdist_group("workers")
 
@@ -37,7 +38,6 @@ WORKER = Path(__file__).with_name("service_worker.py")
 WEIGHTS = {"v1.0.0": (1.5, -0.25), "v2.0.0": (-2.0, 0.75)}
 WORKERS = 3
 LOST = (ConnectionError, http.client.HTTPException, TimeoutError)
-_PAUSE = threading.Event()
 
 
 @pytest.fixture
@@ -164,13 +164,6 @@ class Load:
                     continue
             self.wrong.append((status, document, rows))
         connection.close()
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, "it never came true"
-        _PAUSE.wait(0.005)
 
 
 @pytest.mark.long

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -26,6 +26,7 @@ from assay.domain.instants import parse
 from assay.registry import ModelRegistry
 from assay.storage.locks import FileLock
 from assay.testing.versions import AUTHOR, make_candidate, make_registry
+from assay.testing.waiting import until
 
 pytestmark = pytest.mark.xdist_group("workers")
 
@@ -33,7 +34,6 @@ WORKER = Path(__file__).with_name("service_worker.py")
 ROW = [2.0, 1.0]
 EXPECTED = {"v1.0.0": 2.0, "v2.0.0": -2.0}
 LOST = (ConnectionError, http.client.HTTPException, TimeoutError)
-_PAUSE = threading.Event()
 
 
 class Service:
@@ -80,15 +80,6 @@ def ask(
     content = answer.read()
     is_json = "json" in answer.headers["content-type"]
     return answer.status, json.loads(content) if is_json else content.decode()
-
-
-def until(condition: Callable[[], bool]) -> float:
-    """Wait for something; seconds that it took. The limit only ends a test that has failed."""
-    begun = time.monotonic()
-    while not condition():
-        assert time.monotonic() < begun + 60, "it never came true"
-        _PAUSE.wait(0.02)
-    return time.monotonic() - begun
 
 
 def is_gone(process: str) -> bool:

@@ -14,4 +14,6 @@
 10. :mod:`~assay.testing.ledger` - the promises of where a registry keeps its log and catalogue.
 11. :mod:`~assay.testing.artifacts` - the promises of where the files of versions are kept.
 12. :mod:`~assay.testing.postgres_server` - a real PostgreSQL server of one's own.
+13. :mod:`~assay.testing.serving` - models and rows without a registry or a store behind them.
+14. :mod:`~assay.testing.waiting` - until what another thread or process does is done.
 """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,6 +11,7 @@ import pytest
 from assay.errors import IncompatibleVersion, Tampered, Unavailable
 from assay.serving import Rejected, reloading
 from assay.serving.reloading import load_all
+from assay.testing.waiting import until
 
 OK = {"features": [1.0, 2.0, 3.0]}
 INFER = "/inference/predict"
@@ -24,16 +24,6 @@ def running(stage: Any) -> Iterator[None]:
         yield
     finally:
         stage.service.stop()
-
-
-def until(condition: Callable[[], bool], *, seconds: float = 20.0) -> None:
-    """Wait for what another thread does; the limit only ends a test that has failed."""
-    pause = threading.Event()
-    for _ in range(int(seconds / 0.005)):
-        if condition():
-            return
-        pause.wait(0.005)
-    raise AssertionError("it did not happen")
 
 
 def test_a_request_to_reload_makes_the_new_version_answer(stage: Any, live: Any) -> None:
