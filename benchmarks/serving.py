@@ -126,7 +126,7 @@ def framework() -> FastAPI:
 
 
 def ours(folder: Path) -> Any:
-    from assay.serving.service import Service, ServiceFiles
+    from assay.serving.http.service import Service, ServiceFiles
 
     predictor, switch, record = make_predictor(folder)
     return Service(
@@ -140,7 +140,7 @@ def serve(kind: str, folder: Path, pipe: Connection) -> None:
     """Run one server, and tell its port when it answers."""
     import uvicorn
 
-    from assay.serving.connection import Connection as OneWrite
+    from assay.serving.http.connection import Connection as OneWrite
 
     application = {
         "ours": lambda: ours(folder),
@@ -150,7 +150,7 @@ def serve(kind: str, folder: Path, pipe: Connection) -> None:
     }[kind]()
     listening = socket.create_server(("127.0.0.1", 0))
     if kind == "ours":
-        from assay.serving.http_server import HttpServer
+        from assay.serving.server.http_server import HttpServer
 
         pipe.send(listening.getsockname()[1])
         HttpServer(application).run_on(listening)

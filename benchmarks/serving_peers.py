@@ -190,8 +190,8 @@ def _train(folder: Path) -> tuple[Path, Path]:
 
 
 def _serve(onnx: Path, folder: Path, pipe: Connection) -> None:
-    from assay.serving.http_server import HttpServer
-    from assay.serving.service import Service, ServiceFiles
+    from assay.serving.http.service import Service, ServiceFiles
+    from assay.serving.server.http_server import HttpServer
 
     model = OnnxModel.from_bytes(onnx.read_bytes(), InputSchema.of(NAMES))
     record = ServiceRecord(folder / "serving.jsonl", SystemClock(), process=1)

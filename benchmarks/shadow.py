@@ -44,8 +44,8 @@ class WithChallenger(FixedLive):
 
 
 def serve(shadowed: bool, folder: Path, pipe: Connection) -> None:
-    from assay.serving.http_server import HttpServer
-    from assay.serving.service import Service, ServiceFiles
+    from assay.serving.http.service import Service, ServiceFiles
+    from assay.serving.server.http_server import HttpServer
 
     predictor, switch, record = make_predictor(folder)
     service = Service(

@@ -42,7 +42,7 @@ def test_optional_packages_are_never_imported_by_the_core() -> None:
     optional |= {"fsspec", "s3fs", "botocore", "deltalake", "psycopg"}
     optional |= {"grpc"}
     statement = "import assay.bootstrap, assay.orchestration, assay.features, assay.registry"
-    statement += ", assay.serving.http_server"
+    statement += ", assay.serving.server.http_server"
     assert not imported_by(statement) & optional
 
 

@@ -41,7 +41,7 @@ from assay.serving import (
     ServiceRecord,
     states_of,
 )
-from assay.serving.service import Operation, Service, ServiceFiles
+from assay.serving.http.service import Operation, Service, ServiceFiles
 from assay.testing.clocks import FixedClock
 from assay.testing.versions import linear_onnx
 from assay.testing.waiting import until

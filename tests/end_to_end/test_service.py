@@ -363,7 +363,7 @@ def test_the_same_numbers_come_from_the_port_the_socket_and_over_grpc(
     shell: Any, desk: Path, short: Path, workers: int
 ) -> None:
     grpc = pytest.importorskip("grpc", reason="pip install assay[grpc]")
-    from assay.serving.grpc_messages import MESSAGES, SERVICE
+    from assay.serving.grpc.messages import MESSAGES, SERVICE
 
     path = short / "socket"
     options = ("--unix", str(path), "--workers", str(workers))
@@ -416,7 +416,7 @@ def test_a_worker_killed_under_calls_costs_those_in_flight_and_channels_find_the
     shell: Any, desk: Path
 ) -> None:
     grpc = pytest.importorskip("grpc", reason="pip install assay[grpc]")
-    from assay.serving.grpc_messages import MESSAGES, SERVICE
+    from assay.serving.grpc.messages import MESSAGES, SERVICE
 
     patient = {"ASSAY_SERVING__DEADLINE_MS": "60000"}
     with serving(shell, desk, "--workers", "2", "--grpc-port", "0", **patient) as served:

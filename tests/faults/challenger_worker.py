@@ -18,8 +18,8 @@ from assay.delivery.live import RegistryLiveSource
 from assay.orchestration.challengers import CanaryWatch
 from assay.orchestration.service import watch_canaries
 from assay.serving import KillSwitch, Limits, Predictor, ServiceRecord, SourceRow, SourceState
+from assay.serving.http.service import Service, ServiceFiles
 from assay.serving.reloading import load_all
-from assay.serving.service import Service, ServiceFiles
 
 MANIFEST = "a" * 64
 

@@ -20,12 +20,12 @@ from assay.delivery.live import RegistryLiveSource
 from assay.domain.clock import SystemClock
 from assay.registry import KeyRing, ModelRegistry
 from assay.serving import KillSwitch, Limits, Predictor, ServiceRecord
-from assay.serving.http_server import HttpServer
+from assay.serving.http.service import Operation, Service, ServiceFiles
 from assay.serving.reloading import load_all
-from assay.serving.service import Operation, Service, ServiceFiles
-from assay.serving.supervisor import Patience, Supervisor
-from assay.serving.worker import run_worker
-from assay.serving.worker_board import WorkerBoard
+from assay.serving.server.http_server import HttpServer
+from assay.serving.server.supervisor import Patience, Supervisor
+from assay.serving.server.worker import run_worker
+from assay.serving.telemetry.worker_board import WorkerBoard
 
 
 def make_service(folder: Path, board: str | None = None) -> Service:

@@ -42,9 +42,9 @@ from assay.orchestration.desk import Desk
 from assay.orchestration.prediction_replay import replay_day
 from assay.registry import Candidate
 from assay.registry.deployments import deployments_of
-from assay.serving.canary import position
-from assay.serving.pair_log import PairReader
-from assay.serving.pairs import Pair
+from assay.serving.challengers.pair_log import PairReader
+from assay.serving.challengers.pairs import Pair
+from assay.serving.models.canary import position
 from assay.testing.versions import make_candidate
 from assay.testing.waiting import until
 

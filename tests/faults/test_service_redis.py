@@ -33,8 +33,8 @@ from assay.serving import (
     Predictor,
     ServiceRecord,
 )
-from assay.serving.http_server import HttpServer
-from assay.serving.service import Operation, Service, ServiceFiles
+from assay.serving.http.service import Operation, Service, ServiceFiles
+from assay.serving.server.http_server import HttpServer
 from assay.testing.redis_server import RedisServer, free_port
 from assay.testing.serving import FixedLive, StoreRows
 from assay.testing.versions import linear_onnx

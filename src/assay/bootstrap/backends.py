@@ -18,7 +18,7 @@ from assay.settings import Settings
 if TYPE_CHECKING:
     from assay.adapters.postgres import PostgresLedger
     from assay.registry.artifacts import Artifacts
-    from assay.serving.tracing import Tracing
+    from assay.serving.telemetry.tracing import Tracing
     from assay.storage.objects import ObjectStore
 
 _LOG = logging.getLogger("assay.bootstrap")

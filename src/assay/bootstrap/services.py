@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from assay.orchestration.challengers import ChallengerFiles
     from assay.registry.keyring import KeyRing
     from assay.serving import KillSwitch, Predictor
-    from assay.serving.service import Service
+    from assay.serving.http.service import Service
 
 
 def open_service(
@@ -54,9 +54,9 @@ def open_service(
     from assay.orchestration.features_in_use import DeskFeatures
     from assay.orchestration.service import ServingLayout, make_service
     from assay.serving import Limits, Runtime
-    from assay.serving.pair_log import Kept
-    from assay.serving.service import Operation
-    from assay.serving.worker_board import WorkerBoard
+    from assay.serving.challengers.pair_log import Kept
+    from assay.serving.http.service import Operation
+    from assay.serving.telemetry.worker_board import WorkerBoard
 
     settings = load_settings(path, os.environ)
     serving, inference = settings.serving, settings.inference

@@ -55,7 +55,7 @@ def listen_at(wanted: Wanted) -> Iterator[Addresses]:
     ------
     Unavailable: it cannot be listened there. Conflict: somebody else answers there.
     """
-    from assay.serving.unix_socket import unix_socket
+    from assay.serving.server.unix_socket import unix_socket
 
     with ExitStack() as stack:
         sockets, url, grpc = [], None, None

@@ -27,7 +27,7 @@ from assay.cli.output import Output
 from assay.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from assay.serving.service import Service
+    from assay.serving.http.service import Service
 
 _OFF = {"", "0", "false", "no", "off"}
 _ON = {"1", "true", "yes", "on"}
@@ -69,8 +69,8 @@ def serve(
 ) -> None:
     """Answer predictions over HTTP with what is in production; what is promoted later follows."""
     from assay import bootstrap
-    from assay.serving.json_logs import log_to
-    from assay.serving.unix_socket import GROUP, OWNER
+    from assay.serving.server.unix_socket import GROUP, OWNER
+    from assay.serving.telemetry.json_logs import log_to
 
     output = Output(as_json=as_json)
     killed = _killed_at_start()
@@ -106,7 +106,7 @@ def _serve_alone(
     killed: bool,
 ) -> None:
     from assay import bootstrap
-    from assay.serving.http_server import HttpServer
+    from assay.serving.server.http_server import HttpServer
 
     service = bootstrap.open_service(desk, champion=model, canary=canary, killed=killed)
     # The server ends by raising again the signal that stopped it: what is left to be done here
@@ -129,8 +129,8 @@ def _supervise(
     killed: bool,
 ) -> None:
     from assay import bootstrap
-    from assay.serving.supervisor import Supervisor
-    from assay.serving.worker_board import WorkerBoard
+    from assay.serving.server.supervisor import Supervisor
+    from assay.serving.telemetry.worker_board import WorkerBoard
 
     with listen_at(wanted) as addresses, _board() as folder:
         supervisor = Supervisor(

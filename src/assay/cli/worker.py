@@ -10,17 +10,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from assay.serving.worker import run_worker
+from assay.serving.server.worker import run_worker
 
 if TYPE_CHECKING:
-    from assay.serving.service import Service
+    from assay.serving.http.service import Service
 
 
 def make(orders: Mapping[str, Any]) -> tuple[Service, Mapping[str, Any]]:
     """The service of the desk in the orders, and what is told of it."""
     from assay import bootstrap
     from assay.cli.serve import summary_of
-    from assay.serving.json_logs import log_to
+    from assay.serving.telemetry.json_logs import log_to
 
     log_to()
     service = bootstrap.open_service(

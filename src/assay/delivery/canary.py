@@ -30,7 +30,7 @@ import numpy.typing as npt
 from assay.domain.instants import NANOS_PER_SECOND, Instant, render
 from assay.domain.verdicts import Verdict
 from assay.errors import ContractViolation
-from assay.serving.pairs import Pair
+from assay.serving.challengers.pairs import Pair
 from assay.statistics.betting import BettingTest, bet
 from assay.statistics.information import average_ranks
 from assay.statistics.sequential import SequentialTest, Side, reading

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from assay.domain.instants import NANOS_PER_SECOND, Instant, parse
 from assay.errors import AssayError
-from assay.serving.pairs import Pair
+from assay.serving.challengers.pairs import Pair
 from assay.statistics.information import MIN_NAMES, daily_correlation
 from assay.statistics.sequential import SequentialTest, Side, advance, begin, frozen_variance
 

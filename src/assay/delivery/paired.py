@@ -22,8 +22,8 @@ from assay.delivery.guard import LiveEvidence, measure
 from assay.domain.evidence import Evidence
 from assay.domain.instants import NANOS_PER_SECOND, Instant, render
 from assay.domain.provenance import Provenance
-from assay.serving.pair_log import PairReader
-from assay.serving.pairs import Pair
+from assay.serving.challengers.pair_log import PairReader
+from assay.serving.challengers.pairs import Pair
 from assay.statistics.distances import kolmogorov_smirnov, scaled_wasserstein
 from assay.statistics.stability import bin_counts, divergences, quantile_edges
 

@@ -39,9 +39,9 @@ from assay.orchestration.evidence.code import measuring_code
 from assay.registry import VersionRecord
 from assay.registry.deployments import CanaryDeployment, deployments_of
 from assay.serving import OnnxModel
-from assay.serving.metrics import Sample
-from assay.serving.pair_log import PairReader
-from assay.serving.pairs import Pair
+from assay.serving.challengers.pair_log import PairReader
+from assay.serving.challengers.pairs import Pair
+from assay.serving.telemetry.metrics import Sample
 from assay.storage.locks import FileLock
 
 

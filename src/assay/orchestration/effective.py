@@ -26,7 +26,7 @@ from assay.registry import KeyRing, LiveAnswer, LogProblem, LogReport
 from assay.registry.keyring import SERVICE, RevokedKey
 from assay.registry.signing import Envelope
 from assay.registry.verification import settle
-from assay.serving.service_record import RecordedLine, read_record
+from assay.serving.prediction.service_record import RecordedLine, read_record
 
 UNSIGNED: Final = "not signed"
 _ENDS: Final = frozenset({"stopped", "ended"})

@@ -32,7 +32,7 @@ from assay.orchestration.service import (
     state_of_rows,
 )
 from assay.serving import FeatureSource, SourceRow, SourceState
-from assay.serving.metrics import Sample
+from assay.serving.telemetry.metrics import Sample
 
 _ACTIVE = "assay_feature_manifest_active"
 _ACTIVE_HELP = "1 for the manifest whose rows this process reads, by view."

@@ -26,7 +26,7 @@ from assay.domain.instants import NANOS_PER_SECOND, Instant, from_datetime, pars
 from assay.errors import AssayError, NotFound
 from assay.orchestration.desk import Desk
 from assay.serving import LiveModel, OnnxModel
-from assay.serving.predictions import judge
+from assay.serving.prediction.predictions import judge
 
 _DAY = 86_400 * NANOS_PER_SECOND
 MOST_NAMED = 100

@@ -46,11 +46,11 @@ from assay.serving import (
     SourceRow,
     SourceState,
 )
-from assay.serving.metrics import Sample
+from assay.serving.http.service import Operation, Service, ServiceFiles
 from assay.serving.reloading import load_all
-from assay.serving.service import Operation, Service, ServiceFiles
-from assay.serving.tracing import Tracing
-from assay.serving.worker_board import WorkerBoard
+from assay.serving.telemetry.metrics import Sample
+from assay.serving.telemetry.tracing import Tracing
+from assay.serving.telemetry.worker_board import WorkerBoard
 
 _NANOS_PER_DAY = 86_400 * NANOS_PER_SECOND
 WATCH = "canary-watch"

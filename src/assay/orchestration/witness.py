@@ -14,7 +14,7 @@ SUBJECT: Final = "serving.jsonl"
 
 
 class RegistryWitness:
-    """See :class:`assay.serving.service_record.Witness`.
+    """See :class:`assay.serving.prediction.service_record.Witness`.
 
     Neither a registry that cannot be read nor a key that was revoked stops a service from writing
     down what it does: the line then says less, and whoever reads it sees that.

@@ -51,7 +51,7 @@ class CanaryDeployment:
 
     Attributes
     ----------
-    share, salt: which entities; see :class:`assay.serving.canary.CanaryRoute`.
+    share, salt: which entities; see :class:`assay.serving.models.canary.CanaryRoute`.
     champion: the version that it is compared with.
     since, revision: when the analysis began, and the entry that made it begin: the canary's own, or
         the one that put another champion into production.

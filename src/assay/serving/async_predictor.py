@@ -10,18 +10,18 @@ from typing import Self
 
 from assay.domain.instants import Instant
 from assay.errors import ContractViolation
-from assay.serving.feature_source import SourceRow
-from assay.serving.live_model import CHAMPION
-from assay.serving.predictions import BatchPrediction, Prediction, Question
-from assay.serving.predictor import Predictor
-from assay.serving.reception import Head, Reception
+from assay.serving.inputs.feature_source import SourceRow
+from assay.serving.inputs.rows import Features, Rows
+from assay.serving.models.live_model import CHAMPION
+from assay.serving.prediction.predictions import BatchPrediction, Prediction, Question
+from assay.serving.prediction.predictor import Predictor
 from assay.serving.rejections import Rejected
-from assay.serving.rows import Features, Rows
-from assay.serving.store_reads import StoreReads
+from assay.serving.requests.reception import Head, Reception
+from assay.serving.requests.store_reads import StoreReads
 
 
 class AsyncPredictor:
-    """A :class:`~assay.serving.predictor.Predictor` to be awaited; every answer has the same bits.
+    """A :class:`~assay.serving.Predictor` to be awaited; every answer has the same bits.
 
     Only reading rows that are on another machine waits: a few threads do it, and the answer comes
     or is refused within a deadline, whatever they do. Everything else takes microseconds and runs
@@ -75,7 +75,7 @@ class AsyncPredictor:
         manifest: str | None = None,
         deadline_ms: float | None = None,
     ) -> Prediction:
-        """:meth:`Predictor.predict <assay.serving.predictor.Predictor.predict>`, within a deadline.
+        """:meth:`~assay.serving.Predictor.predict`, within a deadline.
 
         Raises
         ------
@@ -98,8 +98,7 @@ class AsyncPredictor:
         manifest: str | None = None,
         deadline_ms: float | None = None,
     ) -> list[Prediction | Rejected]:
-        """:meth:`Predictor.predict_many <assay.serving.predictor.Predictor.predict_many>`, within a
-        deadline.
+        """:meth:`~assay.serving.Predictor.predict_many`, within a deadline.
 
         Raises
         ------
@@ -125,7 +124,7 @@ class AsyncPredictor:
         """Predict with features that the caller brings.
 
         See :meth:`Predictor.predict_features
-        <assay.serving.predictor.Predictor.predict_features>`. It waits for nothing.
+        <assay.serving.prediction.predictor.Predictor.predict_features>`. It waits for nothing.
 
         Raises
         ------

@@ -1,7 +1,7 @@
 """Why a request was not answered: one kind per reason, each with its HTTP status.
 
-The in-process :class:`~assay.serving.predictor.Predictor` raises the same errors that the service
-turns into problem documents (RFC 9457), so a strategy and an HTTP client read the same words.
+The in-process :class:`~assay.serving.Predictor` raises the same errors that the service turns into
+problem documents (RFC 9457), so a strategy and an HTTP client read the same words.
 """
 
 from __future__ import annotations

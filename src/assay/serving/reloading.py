@@ -10,14 +10,14 @@ from time import monotonic, perf_counter_ns
 from assay.domain.clock import Clock
 from assay.domain.instants import Instant, render
 from assay.errors import AssayError
-from assay.serving.challengers import Challengers
-from assay.serving.feature_source import FollowsUse
-from assay.serving.kill_switch import KillSwitch
-from assay.serving.live_model import CanaryRoute, LiveModel, LiveModels, LiveSource
-from assay.serving.metrics import Metrics
-from assay.serving.predictor import Predictor
+from assay.serving.challengers.running import Challengers
+from assay.serving.inputs.feature_source import FollowsUse
+from assay.serving.models.live_model import CanaryRoute, LiveModel, LiveModels, LiveSource
+from assay.serving.prediction.kill_switch import KillSwitch
+from assay.serving.prediction.predictor import Predictor
+from assay.serving.prediction.service_record import ServiceRecord
 from assay.serving.rejections import RELOAD_FAILED, Rejected
-from assay.serving.service_record import ServiceRecord
+from assay.serving.telemetry.metrics import Metrics
 
 _LOG = logging.getLogger("assay.serving")
 

@@ -22,7 +22,7 @@ from assay.errors import AssayError
 from assay.orchestration.fitted import register_fitted
 from assay.orchestration.registering import register_files
 from assay.serving import Runtime
-from assay.serving.native_trees import SIZES
+from assay.serving.models.native_trees import SIZES
 from assay.testing.versions import AUTHOR
 
 BY = {"author": AUTHOR, "reason": "fitted elsewhere"}

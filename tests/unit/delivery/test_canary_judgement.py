@@ -17,7 +17,7 @@ from assay.domain.verdicts import Verdict
 from assay.errors import ContractViolation
 from assay.orchestration.canary_page import write_scorecard
 from assay.registry.deployments import CanaryDeployment
-from assay.serving.pairs import Pair
+from assay.serving.challengers.pairs import Pair
 
 DAY = 86_400 * NANOS_PER_SECOND
 POLICY = CanaryPolicy()

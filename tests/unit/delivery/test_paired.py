@@ -8,8 +8,8 @@ import pytest
 
 from assay.delivery.paired import compare, pairs_of, shadow_evidence
 from assay.domain.instants import NANOS_PER_SECOND
-from assay.serving.pair_log import PairReader
-from assay.serving.pairs import Pair, Turn
+from assay.serving.challengers.pair_log import PairReader
+from assay.serving.challengers.pairs import Pair, Turn
 
 HOUR = 3_600 * NANOS_PER_SECOND
 

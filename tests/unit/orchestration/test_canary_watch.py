@@ -11,8 +11,8 @@ from assay.delivery.canary import CanaryPolicy
 from assay.delivery.paired import compare, pairs_of
 from assay.domain.verdicts import Verdict
 from assay.orchestration.challengers import CanaryWatch, ChallengerFiles, Running
-from assay.serving.pair_log import Kept, PairLog, segments
-from assay.serving.pairs import Turn, column, encode_turns
+from assay.serving.challengers.pair_log import Kept, PairLog, segments
+from assay.serving.challengers.pairs import Turn, column, encode_turns
 
 HOUR = 3_600 * 10**9
 RUNNING = {"m": Running("2.0.0", "new", "old", 7)}

@@ -16,7 +16,7 @@ from assay.domain.instants import parse, render
 from assay.domain.verdicts import Verdict
 from assay.features import ManifestSet
 from assay.orchestration.parity import ServedProof, prove_served
-from assay.serving.feature_rate import FeatureRate, asked_of_store
+from assay.serving.inputs.feature_rate import FeatureRate, asked_of_store
 from assay.testing.clocks import FixedClock
 
 NOW = parse("2024-06-01T12:00Z")

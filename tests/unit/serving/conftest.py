@@ -30,7 +30,7 @@ from assay.serving import (
     SourceRow,
     SourceState,
 )
-from assay.serving.service import Operation, Service, ServiceFiles
+from assay.serving.http.service import Operation, Service, ServiceFiles
 from assay.testing.clocks import FixedClock
 from assay.testing.versions import linear_onnx
 

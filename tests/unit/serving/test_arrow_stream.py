@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from assay.serving.arrow import read_stream
+from assay.serving.formats.arrow import read_stream
 from assay.serving.rejections import Rejected
 
 ARROW = "application/vnd.apache.arrow.stream"

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import uvicorn
 
-from assay.serving.connection import Connection, JoinedWrites, Turn
-from assay.serving.http_server import HttpServer
+from assay.serving.http.connection import Connection, JoinedWrites, Turn
+from assay.serving.server.http_server import HttpServer
 
 MANIFEST = "a" * 64
 HEALTH = b"GET /health/live HTTP/1.1\r\nhost: test\r\n\r\n"

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from assay.errors import Unavailable
-from assay.serving import control
-from assay.serving.http_server import HttpServer
+from assay.serving.http import control
+from assay.serving.server.http_server import HttpServer
 
 OPS = {"by": "ops", "reason": "a test"}
 
@@ -126,7 +126,7 @@ def test_a_disk_that_refuses_is_told_in_words(staged: Any, monkeypatch: pytest.M
 
     body = {"instrument": "USD_SGD", "timestamp": "2023-11-14T22:13:20Z"}
     assert stage.ask("POST", "/predict", body).status == 200
-    monkeypatch.setattr("assay.serving.prediction_log.append_line", full)
+    monkeypatch.setattr("assay.serving.telemetry.prediction_log.append_line", full)
     answer = stage.ask("POST", "/feedback", body | {"realized_value": 1.0})
     assert (answer.status, answer.json()["type"]) == (503, "urn:assay:problem:unavailable")
     assert "No space left" in answer.json()["detail"]
@@ -139,7 +139,7 @@ def test_a_record_that_cannot_be_written_is_degraded_and_written_later(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("assay.serving.service_record.append_lines", full)
+        patch.setattr("assay.serving.prediction.service_record.append_lines", full)
         stage.shelf.put(live(version="2.0.0"))
         assert stage.ask("POST", "/model/reload", {}).status == 200
         health = stage.ask("GET", "/health").json()

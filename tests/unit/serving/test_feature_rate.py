@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from assay.errors import ContractViolation
-from assay.serving.feature_rate import FeatureRate, asked_of_store, asked_with_features
+from assay.serving.inputs.feature_rate import FeatureRate, asked_of_store, asked_with_features
 
 NOW = 1_700_000_000_000_000_000
 ASKED = [asked_of_store("fx_vol", "USD_SGD", NOW + n * 10**9, None) for n in range(20_000)]

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 grpc = pytest.importorskip("grpc", reason="pip install assay[grpc]")
 
-from assay.serving.grpc_messages import MESSAGES, SERVICE  # noqa: E402
-from assay.serving.grpc_server import GrpcServer  # noqa: E402
+from assay.serving.grpc.messages import MESSAGES, SERVICE  # noqa: E402
+from assay.serving.grpc.server import GrpcServer  # noqa: E402
 from assay.serving.rejections import INTERNAL, KINDS, Rejected  # noqa: E402
 
 ROWS = [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]  # weights 1, 10, 100
@@ -423,7 +423,7 @@ def test_a_defect_is_internal_logged_and_counted_and_does_not_kill(
 
 
 def test_every_kind_of_refusal_has_a_status_and_words_that_fit_into_a_head() -> None:
-    from assay.serving.grpc_server import _words, code_of
+    from assay.serving.grpc.server import _words, code_of
 
     for kind in KINDS:
         assert code_of(Rejected(kind, "x")) is not Code.OK

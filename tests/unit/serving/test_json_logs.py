@@ -10,7 +10,7 @@ import os
 import pytest
 
 from assay.domain.instants import parse
-from assay.serving.json_logs import FewASecond, log_to
+from assay.serving.telemetry.json_logs import FewASecond, log_to
 
 
 @pytest.fixture

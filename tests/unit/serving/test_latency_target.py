@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from assay.serving.latency_target import LatencyTarget
-from assay.serving.metrics import Metrics
+from assay.serving.telemetry.latency_target import LatencyTarget
+from assay.serving.telemetry.metrics import Metrics
 
 SECOND = 10**9
 

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from assay.serving import LiveModel, LiveModels
-from assay.serving.open_inference import predict_read
+from assay.serving.http.open_inference import predict_read
 
 INFER = "/v2/models/fx_vol/infer"
 OCTETS = "application/octet-stream"

@@ -14,15 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assay.errors import ContractViolation
-from assay.serving.pair_log import Kept, PairLog, PairReader, segments
-from assay.serving.pairs import Turn, column, decode_turn, encode_turns
+from assay.serving.challengers.pair_log import Kept, PairLog, PairReader, segments
+from assay.serving.challengers.pairs import Turn, column, decode_turn, encode_turns
 
 DAY = 86_400 * 10**9
 WORKER = """
 import sys
 from pathlib import Path
-from assay.serving.pair_log import Kept, PairLog
-from assay.serving.pairs import Turn, encode_turns
+from assay.serving.challengers.pair_log import Kept, PairLog
+from assay.serving.challengers.pairs import Turn, encode_turns
 log = PairLog(Path(sys.argv[1]), Kept(4_000, 10**9))
 for n in range(300):
     turn = Turn(n, sys.argv[2], "1.0.0", "a", "2.0.0", "b", 7, None, n, [1.0], [2.0], n, 5, 6)

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from assay.serving.prediction_log import PredictionLog
 from assay.serving.rejections import Rejected
+from assay.serving.telemetry.prediction_log import PredictionLog
 
 MANIFEST = "a" * 64
 PREDICT = "/predict"
@@ -111,7 +111,7 @@ def test_feedback_finds_answers_from_before_a_restart(stage: Any, staged: Any) -
 
 
 def test_memory_for_feedback_is_bounded(tmp_path: Path, stage: Any, monkeypatch: Any) -> None:
-    monkeypatch.setattr("assay.serving.prediction_log._REMEMBERED", 10)
+    monkeypatch.setattr("assay.serving.telemetry.prediction_log._REMEMBERED", 10)
     log = PredictionLog(tmp_path / "log.jsonl")
     made = stage.service.predictor
     for n in range(25):

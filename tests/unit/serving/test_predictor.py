@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from assay.errors import IncompatibleVersion, Unavailable
 from assay.serving import Limits, LiveModels, Predictor, Rejected, SourceRow
-from assay.serving.predictions import judge
+from assay.serving.prediction.predictions import judge
 from assay.testing.clocks import FixedClock
 
 HOUR = 3_600 * 10**9

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from assay.serving import LiveModel, LiveModels
-from assay.serving.live_model import CanaryRoute
-from assay.serving.read_rows import ReadRows
+from assay.serving.inputs.read_rows import ReadRows
+from assay.serving.models.live_model import CanaryRoute
 
 
 class Counted:

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from assay.errors import Unavailable
-from assay.serving.reception import REFUSED
 from assay.serving.rejections import Rejected
+from assay.serving.requests.reception import REFUSED
 
 INFER = "/inference/predict"
 BODY = {"features": [1.0, 2.0, 3.0]}

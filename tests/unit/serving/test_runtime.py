@@ -13,7 +13,7 @@ import xgboost
 from assay.domain.versions import InputSchema
 from assay.errors import ConfigurationError
 from assay.serving import OnnxModel, Runtime
-from assay.serving.native_trees import SIZES, faster_from, open_native
+from assay.serving.models.native_trees import SIZES, faster_from, open_native
 from assay.training import Boosting, Regression, RiseProbability, VarianceCorrection
 from assay.training.calibration import CalibratedModel, Isotonic, Platt, append_map
 from assay.training.conversion import convert

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from assay.serving.http_server import HttpServer
+from assay.serving.server.http_server import HttpServer
 
 MANIFEST = "a" * 64
 KNOWN = {"model": "fx_vol", "version": "1.0.0"}

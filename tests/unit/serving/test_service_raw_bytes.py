@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from assay.serving.http_server import HttpServer
+from assay.serving.server.http_server import HttpServer
 
 BODY = b'{"features": [1.0, 2.0, 3.0]}'
 FIELDS = b"host: a\r\ncontent-type: application/json\r\nx-assay-manifest: " + b"a" * 64 + b"\r\n"

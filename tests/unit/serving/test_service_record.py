@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from assay.serving.service_record import ServiceRecord, read_record
+from assay.serving.prediction.service_record import ServiceRecord, read_record
 from assay.storage.files import last_line
 from assay.testing.clocks import FixedClock
 

@@ -14,11 +14,11 @@ import pytest
 
 from assay.errors import IncompatibleVersion
 from assay.serving import CanaryRoute, Deployed, LiveModel, LiveModels, Predictor, Rejected
-from assay.serving.beside import Beside, together
-from assay.serving.canary import position
-from assay.serving.challengers import Shadows
-from assay.serving.pair_log import PairReader
-from assay.serving.shadowing import Challenger
+from assay.serving.challengers.pair_log import PairReader
+from assay.serving.challengers.running import Shadows
+from assay.serving.challengers.shadowing import Challenger
+from assay.serving.models.canary import position
+from assay.serving.telemetry.beside import Beside, together
 from assay.testing.clocks import FixedClock
 
 NOW = 1_700_000_000 * 10**9

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from assay.serving.connection import Gate
-from assay.serving.http_server import HttpServer
+from assay.serving.http.connection import Gate
+from assay.serving.server.http_server import HttpServer
 
 _PAUSE = threading.Event()
 BODY = json.dumps({"features": [1.0, 2.0, 3.0]}).encode()

@@ -24,8 +24,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import (
 from opentelemetry.trace import SpanKind, StatusCode
 
 from assay.adapters.otel.tracing import OpenTelemetryTracing, over_http
-from assay.serving.inference import Inference
-from assay.serving.json_logs import JsonLines
+from assay.serving.http.inference import Inference
+from assay.serving.telemetry.json_logs import JsonLines
 from assay.testing.clocks import FixedClock
 
 NOW = 1_700_000_000 * 10**9
@@ -279,8 +279,8 @@ def test_without_tracing_nothing_of_it_is_in_the_way(stage: Any) -> None:
 
 def test_calls_over_grpc_have_spans_too(kept: Kept) -> None:
     grpc = pytest.importorskip("grpc", reason="pip install assay[grpc]")
-    from assay.serving.grpc_messages import MESSAGES, SERVICE
-    from assay.serving.grpc_server import GrpcServer
+    from assay.serving.grpc.messages import MESSAGES, SERVICE
+    from assay.serving.grpc.server import GrpcServer
 
     tensor = {
         "name": "features", "datatype": "FP64", "shape": [1, 3],

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from assay.errors import Conflict, Unavailable
-from assay.serving.unix_socket import GROUP, unix_socket
+from assay.serving.server.unix_socket import GROUP, unix_socket
 
 
 def connected(path: Path) -> socket.socket:
@@ -45,7 +45,7 @@ def test_only_its_owner_may_connect_and_it_is_gone_at_the_end(path: Path) -> Non
 
 def test_the_socket_of_a_process_that_was_killed_is_taken_away(path: Path) -> None:
     code = (
-        "import os, sys; from pathlib import Path; from assay.serving.unix_socket import *\n"
+        "import os, sys; from pathlib import Path; from assay.serving.server.unix_socket import *\n"
         "with unix_socket(Path(sys.argv[1])): os.kill(os.getpid(), 9)"
     )
     killed = subprocess.run([sys.executable, "-c", code, str(path)], check=False)

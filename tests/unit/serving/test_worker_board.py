@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from assay.serving.metrics import Family, merged, to_text, without_gauges
-from assay.serving.prediction_log import PredictionLog
 from assay.serving.rejections import Rejected
-from assay.serving.worker_board import Said, WorkerBoard
+from assay.serving.telemetry.metrics import Family, merged, to_text, without_gauges
+from assay.serving.telemetry.prediction_log import PredictionLog
+from assay.serving.telemetry.worker_board import Said, WorkerBoard
 
 
 def figures(requests: float, waiting: float) -> dict[str, Family]:

@@ -14,7 +14,7 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from assay.domain.clock import Clock
-from assay.serving.tracing import Attribute
+from assay.serving.telemetry.tracing import Attribute
 
 _CARRIED = ("traceparent", "tracestate")
 _NAMELESS = "unknown_service"
@@ -23,7 +23,7 @@ _PATH = "/v1/traces"
 
 
 class OpenTelemetryTracing:
-    """Makes spans with a provider; see :class:`assay.serving.tracing.Tracing`.
+    """Makes spans with a provider; see :class:`assay.serving.telemetry.tracing.Tracing`.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ class OpenTelemetryTracing:
 
 
 class RequestSpan:
-    """One request; see :class:`assay.serving.tracing.Span`."""
+    """One request; see :class:`assay.serving.telemetry.tracing.Span`."""
 
     def __init__(self, span: Span, clock: Clock) -> None:
         self._span = span

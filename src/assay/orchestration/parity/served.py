@@ -27,7 +27,7 @@ from assay.features import FeatureView, Manifest, ManifestSet, RequestFeatures, 
 from assay.orchestration.desk import Desk
 from assay.orchestration.parity.proving import SHOWN, history_as_known
 from assay.orchestration.progress import Progress
-from assay.serving.feature_rate import FeatureRate, asked_of_store
+from assay.serving.inputs.feature_rate import FeatureRate, asked_of_store
 
 _OTHER: Final = "features of a definition that the desk no longer has"
 _NO_VERSION: Final = "a version that the registry cannot open"

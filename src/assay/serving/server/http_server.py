@@ -1,0 +1,83 @@
+"""The HTTP server around a service: uvicorn, as this service needs it."""
+
+from __future__ import annotations
+
+import gc
+import socket
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+import uvicorn
+
+from assay.serving.http.connection import Connection, Gate
+from assay.serving.http.service import Service
+from assay.serving.server.descriptors import room_for
+
+if TYPE_CHECKING:
+    from assay.serving.grpc.server import GrpcServer
+
+GRACE_SECONDS = 5
+"""How long requests under way may take when the server is told to stop."""
+
+
+class HttpServer(uvicorn.Server):
+    """A server over one service.
+
+    Parameters
+    ----------
+    started: called when requests are accepted.
+    grpc: ``host:port`` where calls over gRPC are answered as well; None for nowhere.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        *,
+        started: Callable[[], None] = lambda: None,
+        grpc: str | None = None,
+    ) -> None:
+        chosen = service.operation
+        self._gate = gate = Gate(chosen.capacity, chosen.connections)
+        super().__init__(
+            uvicorn.Config(
+                service,
+                loop="uvloop",
+                http=partial(Connection, gate=gate, direct=service.direct),  # type: ignore[arg-type] # is called as a class
+                lifespan="on",
+                log_config=None,
+                access_log=False,
+                ws="none",
+                proxy_headers=False,  # who asks is not asked for
+                timeout_keep_alive=75,
+                timeout_graceful_shutdown=GRACE_SECONDS,
+                server_header=False,
+            )
+        )
+        self._is_started = started
+        self._beside: GrpcServer | None = None
+        if grpc is not None:
+            from assay.serving.grpc.server import GrpcServer  # an extra
+
+            self._beside = GrpcServer(service, grpc)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept connections, and say so."""
+        await super().startup(sockets)
+        if self._beside is not None:
+            await self._beside.start()
+        self._is_started()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept nothing more, and answer what is under way."""
+        if self._beside is not None:
+            await self._beside.stop()
+        await super().shutdown(sockets)
+
+    def run_on(self, *listening: socket.socket) -> None:
+        """Serve until a signal; returns after everything under way has been answered."""
+        self._gate.connections = room_for(self._gate.connections)
+        # What is loaded stays. A collector that walks through it stops every request for 0.1 s.
+        gc.collect()
+        gc.freeze()
+        self.run(sockets=list(listening))
