@@ -20,6 +20,7 @@ from assay.serving.challengers.shadowing import Challenger
 from assay.serving.models.canary import position
 from assay.serving.telemetry.beside import Beside, together
 from assay.testing.clocks import FixedClock
+from assay.testing.waiting import until
 
 NOW = 1_700_000_000 * 10**9
 
@@ -100,6 +101,58 @@ def test_pairs_hold_both_answers_to_the_same_input_in_order(
     assert (first["manifest"], first["stale"]) == ("a" * 64, False)
     assert first["champion_ms"] >= 0
     assert first["shadow_ms"] >= 0
+
+
+class Counted:
+    """A model that keeps the rows that it was asked about."""
+
+    def __init__(self, model: Any, *, fails: int = 0) -> None:
+        self._model = model
+        self._fails = fails
+        self.schema = model.schema
+        self.allow_missing = False
+        self.asked: list[list[float]] = []
+
+    def predict_checked(self, rows: np.ndarray) -> np.ndarray:
+        self.asked += rows.tolist()
+        if self._fails:
+            self._fails -= 1
+            raise RuntimeError("not yet")
+        return np.asarray(self._model.predict_checked(rows))
+
+
+def test_a_challengers_answer_to_a_stored_row_stands_until_there_is_another_row(
+    staged: Any, live: Any, tmp_path: Path
+) -> None:
+    stage = staged()
+    other = live(version="2.0.0", weights=(2.0, 20.0, 200.0))
+    counted = Counted(other.model, fails=2)  # the turn, and its row by itself
+    with_challengers(stage, (replace(other, model=counted), 0.0))
+    shadow = stage.service.shadows.running[0]
+
+    def ask(times: int) -> None:
+        for _ in range(times):
+            assert stage.ask("POST", "/predict", {"instrument": "USD_SGD"}).status == 200
+            until(lambda: not shadow.waiting, "the pair is made")
+
+    def put(*values: float) -> None:
+        """A row as stores give it: nobody can write to its array."""
+        stage.rows.put("USD_SGD", *values)
+        row = stage.rows.held["USD_SGD"]
+        row.values.setflags(write=False)
+        stage.rows.held["USD_SGD"] = msgspec.structs.replace(row, origin=row.values)
+
+    put(3.0, 99.0, 1.0, 2.0)
+    ask(4)  # the first is not answered, and what failed is asked again
+    put(3.0, 99.0, 1.0, 2.0)
+    ask(2)
+    put(4.0, 99.0, 1.0, 2.0)
+    ask(2)
+    stage.service.shadows.stop()
+    assert counted.asked == [[1, 2, 3]] * 4 + [[1, 2, 4]]
+    made = [(one["prediction"], one["shadow"]) for one in lines(tmp_path)]
+    assert made == [(321.0, None)] + [(321.0, 642.0)] * 5 + [(421.0, 842.0)] * 2
+    assert all(one["shadow_ms"] > 0 for one in lines(tmp_path))
 
 
 def test_a_stuck_challenger_loses_its_own_pairs_and_nobody_elses(

@@ -1,13 +1,14 @@
 """Challengers predict beside the requests on what was answered, and both answers are kept.
 
-A request leaves its features in a bounded ring, which costs about a microsecond, and is gone. Each
-challenger has a thread and a ring of its own: one that is slow loses its own pairs, which are
+A request leaves its answer in a bounded ring, which costs less than a microsecond, and is gone.
+Each challenger has a thread and a ring of its own: one that is slow loses its own pairs, which are
 counted, and delays neither the callers nor another challenger; one that throws or answers NaN is
 written down as doing so. Rows are predicted many at a time, in short turns, so that the thread
 never holds the interpreter for long.
 
-A challenger with the champion's columns is given the values that the champion was given. One with
-other columns reads the store as of the same moment.
+A challenger with the champion's columns is given the values that the champion was given; where that
+is a stored row which it has answered to, as the champion has, its answer stands. One with other
+columns reads the store as of the same moment.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from time import perf_counter_ns
 
@@ -28,6 +30,7 @@ from assay.domain.clock import Clock
 from assay.errors import AssayError, IncompatibleVersion
 from assay.serving.challengers.pair_log import Kept, PairLog
 from assay.serving.challengers.pairs import CHAMPION_SERVED, Turn, column, encode_turns
+from assay.serving.inputs.read_rows import ReadRow
 from assay.serving.inputs.wiring import Wiring
 from assay.serving.models.live_model import LiveModel
 from assay.serving.prediction.predictions import BatchPrediction, Prediction
@@ -36,6 +39,8 @@ from assay.serving.prediction.predictor import CANARY
 CAPACITY = 20_000
 """Rows that may wait for one challenger."""
 TURN_ROWS = 256
+ANSWERS = 10_000
+"""Entities whose last stored row's answer is remembered, as many as for the champion."""
 _TURN_NANOS = 5_000_000
 """About the time of one turn: a slow challenger's turns have few rows, and are told of soon."""
 _PAUSE = 0.2
@@ -57,28 +62,11 @@ class Challenger:
 
 
 class _Left(msgspec.Struct, frozen=True, gc=False):
-    """What a request for one row leaves, whose columns are the challenger's: everything but the
-    features, which lie in the ring's next slot as float32.
+    """What a request leaves: nothing but what it had anyway, looked at by nobody.
 
-    Forty numbers that wait as objects are two kilobytes that the next request cannot use again, and
-    a thousand answers of them push what requests need out of the processor's cache. Nor is the
-    collector to walk through thousands of them.
+    Taking forty features apart here would cost more than leaving them whole: they are forty places
+    in memory, which the answer to a stored row that was read before has not touched.
     """
-
-    value: float
-    at: int
-    elapsed: int
-    instrument: str | None
-    event_time: int | None
-    stale: bool | None
-    route: str | None
-    model: LiveModel
-    champion: LiveModel
-    request_id: bytes | None
-
-
-class _Whole(msgspec.Struct, frozen=True, gc=False):
-    """What any other request leaves."""
 
     made: Prediction | BatchPrediction
     champion: LiveModel
@@ -88,6 +76,14 @@ class _Whole(msgspec.Struct, frozen=True, gc=False):
     @property
     def rows(self) -> int:
         return len(self.made.values) if isinstance(self.made, BatchPrediction) else 1
+
+
+class _Answer(msgspec.Struct, frozen=True, gc=False):
+    """What a challenger answered to a stored row, and nanoseconds that it took."""
+
+    read: ReadRow
+    value: float
+    spent: int
 
 
 @dataclass(slots=True)
@@ -147,22 +143,16 @@ class Shadow:
         self.capacity = capacity
         self.written = self.errors = 0
         # One writer each: the requests' thread, and this challenger's.
-        self._taken = self._left = self._refused = 0
-        self._done = self._fetched = self._lost = 0
+        self._taken = self._refused = 0
+        self._done = self._lost = 0
         self.trouble: str | None = None
         self._clock = clock
         self._ticks = ticks
         self._told = 0
         self._turn_rows = 64
         self._alike: dict[str, bool] = {}
-        width = len(challenger.model.schema.names)
-        # Rounded to float32 where it is left, as the champion's own row is: the challenger reads
-        # the slots in place.
-        self._pack = struct.Struct(f"={width}f").pack_into
-        self._row_bytes = width * 4
-        self._slots = bytearray(capacity * self._row_bytes)
-        self._matrix = np.frombuffer(self._slots, dtype=np.float32).reshape(capacity, width)
-        self._ring: deque[_Left | _Whole] = deque()
+        self._answers: dict[str, _Answer] = {}
+        self._ring: deque[_Left] = deque()
         self._stop = threading.Event()
         self._log = PairLog(path, kept or Kept())
         self._thread = threading.Thread(target=self._work_on, name="shadow", daemon=True)
@@ -199,23 +189,7 @@ class Shadow:
             self._refused += rows
             return
         self._taken += rows
-        model = made.model
-        if (
-            isinstance(made, BatchPrediction)
-            or not self._reads_alike(model)
-            or not (model is champion or self._reads_alike(champion))
-        ):
-            self._ring.append(_Whole(made, champion, wiring, request_id))
-            return
-        # There are as many slots as rows may wait, so the next one is free.
-        self._pack(self._slots, self._left % self.capacity * self._row_bytes, *made.features)
-        self._left += 1
-        self._ring.append(
-            _Left(
-                made.value, made.at, made.elapsed, made.instrument or made.entity, made.event_time,
-                made.stale, made.route, model, champion, request_id,
-            )
-        )  # fmt: skip
+        self._ring.append(_Left(made, champion, wiring, request_id))
 
     def _reads_alike(self, model: LiveModel) -> bool:
         """Whether a model reads the challenger's columns."""
@@ -237,68 +211,101 @@ class Shadow:
         lines: list[Turn] = []
         while self._ring and not (until is not None and until.is_set()):
             run, rows = self._next()
-            slots = self._fetched + (len(run) if isinstance(run[0], _Left) else 0)
             try:
                 lines.append(self._turn(run))
             except Exception as error:  # noqa: BLE001 - whatever it is, the next turn goes on
                 self.trouble = f"{type(error).__name__}: {error}"
                 self._lost += rows
-            self._fetched = slots
             if len(lines) >= _WRITE_TURNS or not self._ring:
                 self._write(lines)
                 lines = []
             self._done += rows
         self._write(lines)
 
-    def _next(self) -> tuple[list[_Left | _Whole], int]:
+    def _next(self) -> tuple[list[_Left], int]:
         """What waits next, of one kind and beside one champion; and how many rows that is."""
         ring = self._ring
         first = ring.popleft()
-        run, kind, champion = [first], type(first), first.champion
-        rows = first.rows if isinstance(first, _Whole) else 1
+        run, plain, rows = [first], self._is_plain(first), first.rows
         while rows < self._turn_rows and ring:
             one = ring[0]
-            if type(one) is not kind or one.champion is not champion:
+            if one.champion is not first.champion or self._is_plain(one) is not plain:
                 break
             run.append(ring.popleft())
-            rows += one.rows if isinstance(one, _Whole) else 1
+            rows += one.rows
         return run, rows
 
-    def _turn(self, run: list[_Left | _Whole]) -> Turn:
+    def _is_plain(self, one: _Left) -> bool:
+        """Whether it is one row, of columns that are the challenger's and the champion's."""
+        model, champion = one.made.model, one.champion
+        return (
+            isinstance(one.made, Prediction)
+            and self._reads_alike(champion)
+            and (model is champion or self._reads_alike(model))
+        )
+
+    def _turn(self, run: list[_Left]) -> Turn:
         """The line of what was left, all of one kind, in its order."""
         started, champion = self._ticks(), run[0].champion
-        left = [one for one in run if isinstance(one, _Left)]
-        others = [one for one in run if isinstance(one, _Whole)]
-        rows = self._plain(champion, left) if left else self._others(others)
+        plain = self._is_plain(run[0])
+        rows = self._plain(champion, run) if plain else self._others(run)
         return self._line(champion, rows, started)
 
-    def _plain(self, champion: LiveModel, run: Sequence[_Left]) -> _Rows:
+    def _plain(self, champion: LiveModel, left: Sequence[_Left]) -> _Rows:
         """Single answers from columns that are the challenger's."""
-        matrix = self._fetch(len(run))
-        values, errors, each = self._ask(matrix)
-        count = len(run)
+        run = [one.made for one in left if isinstance(one.made, Prediction)]
+        values, errors, spent = self._single_answers(run)
         rows = _Rows(
             [one.value for one in run],
             values,
             [one.at for one in run],
             [one.elapsed for one in run],
-            [each] * count,
-            [one.instrument for one in run],
+            spent,
+            [one.instrument or one.entity for one in run],
             [one.event_time for one in run],
             [one.stale for one in run],
             [one.route or CHAMPION_SERVED for one in run],
             errors,
-            _texts([one.request_id for one in run]),
+            _texts([one.request_id for one in left]),
         )
         by_canary = [place for place, one in enumerate(run) if one.route == CANARY]
         if by_canary:
-            champions, _ = _predict(champion, matrix[by_canary])
+            champions, _ = _predict(champion, _float32([run[n].features for n in by_canary]))
             for place, value in zip(by_canary, champions, strict=True):
                 one = run[place]
                 rows.answered_by_canary(place, value, one.elapsed, self._own(one.model, one.value))
         return rows
 
-    def _others(self, run: Sequence[_Whole]) -> _Rows:
+    def _single_answers(
+        self, run: Sequence[Prediction]
+    ) -> tuple[list[float | None], list[str | None], list[int]]:
+        """The challenger's answers, why there is none, and nanoseconds for each; an answer to a
+        stored row stands for as long as the champion's does.
+        """
+        known = self._answers
+        found = [None if one.read is None else known.get(one.instrument or "") for one in run]
+        values: list[float | None] = [None] * len(run)
+        errors: list[str | None] = [None] * len(run)
+        spent = [0] * len(run)
+        asked = []
+        for place, (one, answer) in enumerate(zip(run, found, strict=True)):
+            if answer is not None and answer.read is one.read:
+                values[place], spent[place] = answer.value, answer.spent
+            else:
+                asked.append(place)
+        if not asked:
+            return values, errors, spent
+        made, wrong, each = self._ask(_float32([run[place].features for place in asked]))
+        if len(known) + len(asked) > ANSWERS:
+            known.clear()
+        for place, value, error in zip(asked, made, wrong, strict=True):
+            values[place], errors[place], spent[place] = value, error, each
+            one = run[place]
+            if one.read is not None and one.instrument is not None and value is not None:
+                known[one.instrument] = _Answer(one.read, value, each)
+        return values, errors, spent
+
+    def _others(self, run: Sequence[_Left]) -> _Rows:
         """Batches, and answers from other columns than the challenger's."""
         model = self.challenger.model
         inputs = [_rows_for(model, self.challenger.wiring, one) for one in run]
@@ -355,15 +362,6 @@ class Shadow:
             column(rows.request_id), lost,
         )  # fmt: skip
 
-    def _fetch(self, count: int) -> NDArray[np.float32]:
-        """The features in the next slots, shape (count, k); read before the slots are free."""
-        start = self._fetched % self.capacity
-        self._fetched += count
-        found = self._matrix[start : start + count]
-        if len(found) < count:
-            found = np.concatenate([found, self._matrix[: count - len(found)]])
-        return found
-
     def _ask(self, matrix: NDArray[np.float32]) -> tuple[list[float | None], list[str | None], int]:
         """The challenger's answers, why there is none, and nanoseconds for each."""
         started = self._ticks()
@@ -385,7 +383,7 @@ class Shadow:
             self.trouble = str(error)
 
 
-def _rows_for(model: LiveModel, wiring: Wiring | None, one: _Whole) -> NDArray[np.float32] | str:
+def _rows_for(model: LiveModel, wiring: Wiring | None, one: _Left) -> NDArray[np.float32] | str:
     """What a model reads of an answered request, shape (n, k); or why it can read nothing."""
     made = one.made
     names, wanted = made.model.schema.names, model.schema.names
@@ -402,6 +400,14 @@ def _rows_for(model: LiveModel, wiring: Wiring | None, one: _Whole) -> NDArray[n
         return _rounded(np.array([wiring.features(row, wiring.read(made.request))]))
     except AssayError as error:
         return error.message
+
+
+def _float32(rows: Sequence[Sequence[float]]) -> NDArray[np.float32]:
+    """Rows that a model of these columns has answered to; shape (n, k)."""
+    matrix = np.empty((len(rows), len(rows[0])), dtype=np.float32)
+    # A fraction of the time that numpy takes to read lists, and rounded as the champion's row was.
+    struct.pack_into(f"={matrix.size}f", matrix.data.cast("B"), 0, *chain.from_iterable(rows))
+    return matrix
 
 
 def _rounded(rows: NDArray[np.float64]) -> NDArray[np.float32]:
@@ -434,7 +440,7 @@ def _predict_row(model: LiveModel, row: NDArray[np.float32]) -> tuple[float | No
         return None, f"it raised {type(error).__name__}"
 
 
-def _champion_answers(one: _Whole, count: int) -> list[float | None]:
+def _champion_answers(one: _Left, count: int) -> list[float | None]:
     """What the champion would have answered where a canary did."""
     rows = _rows_for(one.champion, one.champion_wiring, one)
     return [None] * count if isinstance(rows, str) else _predict(one.champion, rows)[0]
