@@ -19,6 +19,7 @@ from grpc import StatusCode
 from assay.errors import Unavailable
 from assay.serving.grpc import tensors as grpc_tensors
 from assay.serving.grpc.messages import MESSAGES, SERVICE
+from assay.serving.http.connection import Gate
 from assay.serving.http.open_inference import predict_read
 from assay.serving.http.service import Service
 from assay.serving.http.traced_inference import spanned
@@ -68,6 +69,7 @@ class GrpcServer:
     Parameters
     ----------
     address: ``host:port`` to listen on; other processes of the service listen there as well.
+    gate: of the HTTP server beside it, with which it shares one capacity; one of its own otherwise.
     part_seconds: that a message may take to come whole.
 
     Attributes
@@ -75,18 +77,24 @@ class GrpcServer:
     port: that it listens on, once it has started.
     """
 
-    def __init__(self, service: Service, address: str, *, part_seconds: float = 10.0) -> None:
+    def __init__(
+        self,
+        service: Service,
+        address: str,
+        *,
+        gate: Gate | None = None,
+        part_seconds: float = 10.0,
+    ) -> None:
         self._service = service
         self._predictor = service.predictor
         self._inference = service.inference
         self._tracing = service.tracing
         self._reception = service.reception
         self._ticks = service.ticks
-        self._capacity = service.operation.capacity
+        self._gate = gate or Gate(service.operation.capacity)
         self._part_seconds = part_seconds
         self._address = address
         self.port = 0
-        self._under_way = 0
         self._server: grpc.aio.Server | None = None
 
     async def start(self) -> None:
@@ -96,7 +104,7 @@ class GrpcServer:
         ------
         Unavailable: the address cannot be listened on.
         """
-        capacity = self._capacity
+        capacity = self._gate.capacity
         options = (
             ("grpc.max_receive_message_length", self._service.operation.body_bytes),
             # A message of a megabyte can be one of a gigabyte when it is unpacked.
@@ -134,7 +142,7 @@ class GrpcServer:
         route = f"/{SERVICE}/{name}"
         scope = self._scope(context)
         head = self._reception.read(scope)
-        self._under_way += 1
+        self._gate.beside += 1
         try:
             if self._tracing is None or name != _INFER:
                 made = await self._made(name, route, context, scope, head)
@@ -147,7 +155,7 @@ class GrpcServer:
                         if made.kind is INTERNAL:
                             span.fail(INTERNAL.title)
         finally:
-            self._under_way -= 1
+            self._gate.beside -= 1
         identity = ((REQUEST_ID.decode(), head.id.decode()),)
         if not isinstance(made, Rejected):
             context.set_trailing_metadata(identity)
@@ -162,7 +170,10 @@ class GrpcServer:
         """The answer to a call, counted."""
         try:
             # Before the client's own deadline is looked at: this one is about the header.
-            self._reception.admit(scope, head)
+            if name == _INFER:
+                self._reception.admit(scope, head)
+            else:  # whether the service is there is told however much it has to do
+                self._reception.check_deadline(head)
             head = _with_deadline(head, context.time_remaining())
             data = await self._receive(name, context, head)
             self._reception.in_time(head)
@@ -187,8 +198,9 @@ class GrpcServer:
             for key, value in context.invocation_metadata() or ()
         ]
         scope = {"headers": headers, ARRIVED: self._ticks()}
-        if self._under_way >= self._capacity:
-            scope[REFUSED] = (self._under_way, self._capacity)
+        under_way, capacity = self._gate.under_way, self._gate.capacity
+        if under_way >= capacity:
+            scope[REFUSED] = (under_way, capacity)
         return scope
 
     async def _receive(self, name: str, context: Any, head: Head) -> bytes:

@@ -54,12 +54,13 @@ class HttpServer(uvicorn.Server):
                 server_header=False,
             )
         )
+        gate.tasks = self.server_state.tasks
         self._is_started = started
         self._beside: GrpcServer | None = None
         if grpc is not None:
             from assay.serving.grpc.server import GrpcServer  # an extra
 
-            self._beside = GrpcServer(service, grpc)
+            self._beside = GrpcServer(service, grpc, gate=gate)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept connections, and say so."""
