@@ -238,6 +238,7 @@ class GrpcServer:
             _reference(request.model_name, request.model_version),
             head.manifest or grpc_tensors.manifest_of(request),
             lambda model, most: grpc_tensors.read_rows(request, model, most),
+            instrument=grpc_tensors.instrument_of(request),
         )
         self._inference.note(made, head)
         return grpc_tensors.answer(request, made)
