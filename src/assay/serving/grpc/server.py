@@ -1,4 +1,4 @@
-"""The Open Inference Protocol over gRPC: another face of the same service.
+"""The Open Inference Protocol over gRPC, and its health: another face of the same service.
 
 It runs on the event loop of the HTTP server, over the same predictor, kill switch, log and figures.
 A call is received as a stream of one message, which is the same on the wire: so what is too many is
@@ -18,7 +18,8 @@ from grpc import StatusCode
 
 from assay.errors import Unavailable
 from assay.serving.grpc import tensors as grpc_tensors
-from assay.serving.grpc.messages import MESSAGES, SERVICE
+from assay.serving.grpc.health import HEALTH_MESSAGES, HEALTH_SERVICE, Health
+from assay.serving.grpc.messages import MESSAGES, SERVICE, parse
 from assay.serving.http.connection import Gate
 from assay.serving.http.open_inference import predict_read
 from assay.serving.http.service import Service
@@ -48,10 +49,17 @@ _CODES: Final = {
     503: StatusCode.UNAVAILABLE,
     504: StatusCode.DEADLINE_EXCEEDED,
 }
-_INFER: Final = "ModelInfer"
+_INFER, _CHECK, _WATCH = "ModelInfer", "Check", "Watch"
 METHODS: Final = (
     "ServerLive", "ServerReady", "ModelReady", "ServerMetadata", "ModelMetadata", _INFER,
 )  # fmt: skip
+_ROUTES: Final = {name: f"/{SERVICE}/{name}" for name in METHODS} | {
+    name: f"/{HEALTH_SERVICE}/{name}" for name in (_CHECK, _WATCH)
+}
+_TAKES: Final = {name: MESSAGES[f"{name}Request"] for name in METHODS} | dict.fromkeys(
+    (_CHECK, _WATCH), HEALTH_MESSAGES["HealthCheckRequest"]
+)
+"""The class of each method's message."""
 _STATUS: Final = "rpc.grpc.status_code"
 _KNOWN: Final[dict[str, Attribute]] = {
     "rpc.system": "grpc",
@@ -61,6 +69,7 @@ _KNOWN: Final[dict[str, Attribute]] = {
 }
 _LONGEST: Final = 1_000  # bytes; clients refuse metadata of more than 8 KiB, percent-encoded
 _IDENTITY_ONLY: Final = 1
+_PING_MS: Final = 60_000
 
 
 class GrpcServer:
@@ -94,6 +103,7 @@ class GrpcServer:
         self._gate = gate or Gate(service.operation.capacity)
         self._part_seconds = part_seconds
         self._address = address
+        self._health = Health(lambda: self._ready(lambda live: live.models))
         self.port = 0
         self._server: grpc.aio.Server | None = None
 
@@ -114,12 +124,23 @@ class GrpcServer:
             ("grpc.server.max_pending_requests_hard_limit", 4 * capacity),
             ("grpc.server_handshake_timeout_ms", round(self._part_seconds * 1e3)),
             ("grpc.so_reuseport", 1),
+            # Whoever watches says nothing for hours: this is how the dead are told from the silent.
+            ("grpc.keepalive_time_ms", _PING_MS),
         )
         server = grpc.aio.server(options=options)
         methods = {
             name: grpc.stream_unary_rpc_method_handler(self._method(name)) for name in METHODS
         }
-        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, methods),))
+        checks = {
+            _CHECK: grpc.stream_unary_rpc_method_handler(self._method(_CHECK)),
+            _WATCH: grpc.stream_stream_rpc_method_handler(self._watch),
+        }
+        server.add_generic_rpc_handlers(
+            (
+                grpc.method_handlers_generic_handler(SERVICE, methods),
+                grpc.method_handlers_generic_handler(HEALTH_SERVICE, checks),
+            )
+        )
         try:
             self.port = server.add_insecure_port(self._address)
         except RuntimeError as error:
@@ -129,6 +150,7 @@ class GrpcServer:
 
     async def stop(self) -> None:
         """Answer what is under way, and no more."""
+        self._health.stop()
         if self._server is not None:
             await self._server.stop(GRACE_SECONDS)
 
@@ -139,7 +161,7 @@ class GrpcServer:
         return answer
 
     async def _answer(self, name: str, context: Any) -> bytes:
-        route = f"/{SERVICE}/{name}"
+        route = _ROUTES[name]
         scope = self._scope(context)
         head = self._reception.read(scope)
         self._gate.beside += 1
@@ -156,13 +178,25 @@ class GrpcServer:
                             span.fail(INTERNAL.title)
         finally:
             self._gate.beside -= 1
-        identity = ((REQUEST_ID.decode(), head.id.decode()),)
         if not isinstance(made, Rejected):
-            context.set_trailing_metadata(identity)
+            context.set_trailing_metadata(_identity(head))
             return made
-        more = (*identity, (PROBLEM, made.kind.uri))
-        await context.abort(code_of(made), _words(made), more)
-        raise AssertionError  # abort has raised
+        await _refuse(context, head, made)
+        raise AssertionError  # that has raised
+
+    async def _watch(self, _: Any, context: Any) -> None:
+        """Tell whether predictions are answered for as long as the client wants to know it. It is
+        not one of the requests under way: it may last as long as the server.
+        """
+        head = self._reception.read(self._scope(context))
+        try:
+            self._reception.check_deadline(head)
+            asked = parse(_TAKES[_WATCH], await self._receive(_WATCH, context, head))
+            context.set_trailing_metadata(_identity(head))
+            await self._health.watch(asked.service, context.write, most=self._gate.connections)
+        except Rejected as problem:
+            self._inference.count_refusal(_ROUTES[_WATCH], head, problem)
+            await _refuse(context, head, problem)
 
     async def _made(
         self, name: str, route: str, context: Any, scope: dict[str, Any], head: Head
@@ -219,19 +253,19 @@ class GrpcServer:
                 raise self._reception.too_late(head) from None
             raise Rejected(
                 REQUEST_TIMEOUT, f"no message came within {self._part_seconds:g} s",
-                found="nothing", expected=f"inference.{name}Request",
+                found="nothing", expected=_TAKES[name].DESCRIPTOR.full_name,
             ) from None  # fmt: skip
         if data is grpc.aio.EOF:
             raise Rejected(
                 INVALID_BODY, "the call has no message",
-                found="nothing", expected=f"inference.{name}Request",
+                found="nothing", expected=_TAKES[name].DESCRIPTOR.full_name,
             )  # fmt: skip
         return bytes(data)
 
     # -- methods -----------------------------------------------------------------------------------
 
     def _infer(self, data: bytes, head: Head) -> bytes:
-        request = grpc_tensors.parse("ModelInferRequest", data)
+        request = parse(_TAKES[_INFER], data)
         grpc_tensors.check_outputs(request)
         made = predict_read(
             self._predictor,
@@ -245,7 +279,9 @@ class GrpcServer:
 
     def _tell(self, name: str, data: bytes) -> bytes:
         """The answer to what is no inference."""
-        asked = grpc_tensors.parse(f"{name}Request", data)
+        asked = parse(_TAKES[name], data)
+        if name == _CHECK:
+            return self._health.check(asked.service)
         if name == "ServerLive":
             return _message("ServerLiveResponse", live=True)
         if name == "ServerReady":
@@ -277,6 +313,15 @@ def code_of(problem: Rejected) -> StatusCode:
 def _words(problem: Rejected) -> str:
     text = problem.message if problem.hint is None else f"{problem.message} ({problem.hint})"
     return text.encode()[:_LONGEST].decode("utf-8", "ignore")
+
+
+def _identity(head: Head) -> tuple[tuple[str, str], ...]:
+    return ((REQUEST_ID.decode(), head.id.decode()),)
+
+
+async def _refuse(context: Any, head: Head, problem: Rejected) -> None:
+    more = (*_identity(head), (PROBLEM, problem.kind.uri))
+    await context.abort(code_of(problem), _words(problem), more)
 
 
 def _message(name: str, /, **fields: Any) -> bytes:

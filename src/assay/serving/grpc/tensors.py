@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from assay.serving.formats.tensors import (
@@ -24,25 +23,9 @@ from assay.serving.formats.tensors import (
 from assay.serving.grpc.messages import MESSAGES
 from assay.serving.models.live_model import LiveModel
 from assay.serving.prediction.predictions import BatchPrediction
-from assay.serving.rejections import FEATURE_TYPE, MALFORMED_BODY, TENSOR, Rejected
+from assay.serving.rejections import FEATURE_TYPE, TENSOR, Rejected
 
 _CONTENTS = {"FP32": "fp32_contents", "FP64": "fp64_contents"}
-
-
-def parse(name: str, data: bytes) -> Any:
-    """A message from its bytes.
-
-    Raises
-    ------
-    Rejected: they are none.
-    """
-    try:
-        return MESSAGES[name].FromString(data)
-    except DecodeError as error:
-        raise Rejected(
-            MALFORMED_BODY, f"the message is no {name}: {error}", found=f"{len(data)} bytes",
-            expected=f"inference.{name}",
-        ) from None  # fmt: skip
 
 
 def read_rows(request: Any, model: LiveModel, most: int) -> NDArray[np.float64]:
