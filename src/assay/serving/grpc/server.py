@@ -78,6 +78,7 @@ class GrpcServer:
     Parameters
     ----------
     address: ``host:port`` to listen on; other processes of the service listen there as well.
+    certificate: a private key and its chain of certificates, in PEM; None for calls without TLS.
     gate: of the HTTP server beside it, with which it shares one capacity; one of its own otherwise.
     part_seconds: that a message may take to come whole.
 
@@ -92,6 +93,7 @@ class GrpcServer:
         address: str,
         *,
         gate: Gate | None = None,
+        certificate: tuple[bytes, bytes] | None = None,
         part_seconds: float = 10.0,
     ) -> None:
         self._service = service
@@ -101,6 +103,7 @@ class GrpcServer:
         self._reception = service.reception
         self._ticks = service.ticks
         self._gate = gate or Gate(service.operation.capacity)
+        self._certificate = certificate
         self._part_seconds = part_seconds
         self._address = address
         self._health = Health(lambda: self._ready(lambda live: live.models))
@@ -142,7 +145,11 @@ class GrpcServer:
             )
         )
         try:
-            self.port = server.add_insecure_port(self._address)
+            if self._certificate is None:
+                self.port = server.add_insecure_port(self._address)
+            else:
+                guarded = grpc.ssl_server_credentials([self._certificate])
+                self.port = server.add_secure_port(self._address, guarded)
         except RuntimeError as error:
             raise Unavailable(f"cannot listen on {self._address} for gRPC: {error}") from error
         await server.start()
