@@ -1,4 +1,4 @@
-"""A caller who names an instrument gets the same answer, and leaves the same pair, by each route."""
+"""Who names an instrument gets the same answer, and leaves the same pair, by each route."""
 
 from __future__ import annotations
 
