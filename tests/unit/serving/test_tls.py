@@ -186,7 +186,7 @@ def test_who_speaks_no_tls_gets_nothing_and_the_others_go_on(stage: Any, pair: P
 
 def test_who_does_not_agree_is_let_go_and_holds_a_place_until_then(staged: Any, pair: Pair) -> None:
     stage = staged(connections=3)
-    with serving(stage.service, pair, limits={"part_seconds": 1.0}) as served, ExitStack() as stack:
+    with serving(stage.service, pair, limits={"part_seconds": 0.4}) as served, ExitStack() as stack:
         silent = [stack.enter_context(served.plain()) for _ in range(3)]
         until(lambda: len(served.server._door._agreeing) == 3)
         with served.plain() as surplus:
@@ -240,8 +240,9 @@ def test_a_socket_in_the_file_system_needs_no_tls(
 
 
 def test_a_server_over_tls_stops_though_clients_are_connected_or_agreeing(
-    stage: Any, pair: Pair
+    stage: Any, pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("assay.serving.server.tls._FAREWELL_SECONDS", 0.1)
     with ExitStack() as stack:
         with serving(stage.service, pair) as served:
             idle = stack.enter_context(served.guarded())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -95,12 +95,12 @@ class HttpServer(uvicorn.Server):
                 config=config, server_state=state, app_state=self.lifespan.state
             )
 
-        return TlsDoor(
-            tls,
-            make,
-            lambda agreeing: len(state.connections) + agreeing >= gate.connections,
-            seconds=gate.part_seconds,
-        )
+        def is_full(agreeing: Iterable[asyncio.Protocol]) -> bool:
+            # Whoever has agreed is among the connections a moment before its task has ended.
+            beside = sum(one not in state.connections for one in agreeing)
+            return len(state.connections) + beside >= gate.connections
+
+        return TlsDoor(tls, make, is_full, seconds=gate.part_seconds)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept nothing more, and answer what is under way."""

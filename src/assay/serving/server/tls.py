@@ -12,7 +12,7 @@ import logging
 import socket
 import ssl
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -115,7 +115,7 @@ class TlsDoor:
     Parameters
     ----------
     make: makes what answers a connection.
-    is_full: whether no further connection is taken beside so many that are agreeing.
+    is_full: whether no further connection is taken beside those that are agreeing.
     seconds: that agreeing may take.
     """
 
@@ -123,7 +123,7 @@ class TlsDoor:
         self,
         certificate: Certificate,
         make: Callable[[], asyncio.Protocol],
-        is_full: Callable[[int], bool],
+        is_full: Callable[[Iterable[asyncio.Protocol]], bool],
         *,
         seconds: float,
     ) -> None:
@@ -132,7 +132,7 @@ class TlsDoor:
         self._is_full = is_full
         self._seconds = seconds
         self._accepting: list[asyncio.Task[None]] = []
-        self._agreeing: set[asyncio.Task[None]] = set()
+        self._agreeing: dict[asyncio.Task[None], asyncio.Protocol] = {}
 
     def open(self, listening: socket.socket) -> None:
         """Accept on a socket from now on."""
@@ -156,18 +156,19 @@ class TlsDoor:
                 _LOG.warning("a connection cannot be accepted: %s", error)
                 await asyncio.sleep(_AGAIN_SECONDS)
                 continue
-            if self._is_full(len(self._agreeing)):
+            if self._is_full(self._agreeing.values()):
                 connection.close()
                 continue
-            agreeing = loop.create_task(self._agree(connection))
-            self._agreeing.add(agreeing)
-            agreeing.add_done_callback(self._agreeing.discard)
+            made = self._make()
+            agreeing = loop.create_task(self._agree(connection, made))
+            self._agreeing[agreeing] = made
+            agreeing.add_done_callback(self._agreeing.pop)
 
-    async def _agree(self, connection: socket.socket) -> None:
+    async def _agree(self, connection: socket.socket, made: asyncio.Protocol) -> None:
         try:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             await asyncio.get_running_loop().connect_accepted_socket(
-                self._make, connection, ssl=self._context,
+                lambda: made, connection, ssl=self._context,
                 ssl_handshake_timeout=self._seconds, ssl_shutdown_timeout=_FAREWELL_SECONDS,
             )  # fmt: skip
         except OSError:  # no TLS, another version, or a client that left or took too long
