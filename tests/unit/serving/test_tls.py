@@ -184,16 +184,23 @@ def test_who_speaks_no_tls_gets_nothing_and_the_others_go_on(stage: Any, pair: P
         until(lambda: not served.server._door._agreeing, "nobody is agreeing any more")
 
 
-def test_who_does_not_agree_is_let_go_and_holds_a_place_until_then(staged: Any, pair: Pair) -> None:
+def test_who_does_not_agree_holds_a_place_as_long_as_it_is_there(staged: Any, pair: Pair) -> None:
     stage = staged(connections=3)
-    with serving(stage.service, pair, limits={"part_seconds": 0.4}) as served, ExitStack() as stack:
+    with serving(stage.service, pair) as served, ExitStack() as stack:
         silent = [stack.enter_context(served.plain()) for _ in range(3)]
         until(lambda: len(served.server._door._agreeing) == 3)
         with served.plain() as surplus:
             assert surplus.recv(65_536) == b""  # closed before anything is spent on it
-        for one in silent:
-            assert one.recv(65_536) == b""
-        until(served.works)
+        silent[0].close()
+        until(lambda: len(served.server._door._agreeing) == 2)
+        assert served.works()
+
+
+def test_who_does_not_agree_in_time_is_let_go(stage: Any, pair: Pair) -> None:
+    with serving(stage.service, pair, limits={"part_seconds": 0.2}) as served:
+        with served.plain() as silent:
+            assert silent.recv(65_536) == b""
+        until(lambda: not served.server._door._agreeing)
 
 
 def test_connections_over_tls_are_as_bounded_as_plain_ones(staged: Any, pair: Pair) -> None:
