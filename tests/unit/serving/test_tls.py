@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import ipaddress
 import json
 import socket
 import ssl
@@ -12,19 +11,15 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from assay.errors import ConfigurationError
 from assay.serving.server.http_server import HttpServer
 from assay.serving.server.tls import read_certificate
+from assay.testing.certificates import CertificateFiles, self_signed
 from assay.testing.waiting import until
 
 INFER = "/inference/predict"
@@ -32,55 +27,15 @@ BODY = json.dumps({"features": [1.0, 2.0, 3.0]})
 HEADERS = {"content-type": "application/json", "x-assay-manifest": "a" * 64}
 
 
-@dataclass(frozen=True)
-class Pair:
-    """Files of a certificate of this machine that signs itself, and of its key."""
-
-    certificate: Path
-    key: Path
-
-
-def make_pair(folder: Path, *, password: bytes | None = None) -> Pair:
-    folder.mkdir()
-    secret = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a test")])
-    begin = datetime(2020, 1, 1)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(secret.public_key())
-        .serial_number(7)
-        .not_valid_before(begin)
-        .not_valid_after(begin + timedelta(days=36_500))
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]),
-            critical=False,
-        )
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(secret, hashes.SHA256())
-    )
-    pair = Pair(folder / "server.pem", folder / "server.key")
-    pair.certificate.write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    sealed = (
-        serialization.NoEncryption()
-        if password is None
-        else serialization.BestAvailableEncryption(password)
-    )
-    pair.key.touch(0o600)
-    pair.key.write_bytes(
-        secret.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, sealed)
-    )
-    return pair
-
-
 @pytest.fixture
-def pair(tmp_path: Path) -> Pair:
-    return make_pair(tmp_path / "tls")
+def pair(tmp_path: Path) -> CertificateFiles:
+    return self_signed(tmp_path / "tls")
 
 
 @contextmanager
-def serving(service: Any, pair: Pair, *beside: socket.socket, **options: Any) -> Iterator[Served]:
+def serving(
+    service: Any, pair: CertificateFiles, *beside: socket.socket, **options: Any
+) -> Iterator[Served]:
     """The service over TLS, and on other sockets."""
     limits = options.pop("limits", {})
     with socket.create_server(("127.0.0.1", 0)) as listening:
@@ -100,7 +55,7 @@ def serving(service: Any, pair: Pair, *beside: socket.socket, **options: Any) ->
             thread.join()
 
 
-def trusting(pair: Pair) -> ssl.SSLContext:
+def trusting(pair: CertificateFiles) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=pair.certificate)
 
 
@@ -125,7 +80,7 @@ class Served:
             return client.getresponse().status == 200
 
 
-def test_requests_are_answered_over_tls_as_without_it(stage: Any, pair: Pair) -> None:
+def test_requests_are_answered_over_tls_as_without_it(stage: Any, pair: CertificateFiles) -> None:
     wanted = stage.ask("POST", INFER, BODY.encode()).json()
     with serving(stage.service, pair) as served, closing(served.client()) as client:
         for _ in range(3):  # over one connection
@@ -144,7 +99,9 @@ def test_requests_are_answered_over_tls_as_without_it(stage: Any, pair: Pair) ->
             assert parts.recv(65_536).startswith(b"HTTP/1.1 200 ")
 
 
-def test_a_request_right_behind_the_handshake_is_answered(stage: Any, pair: Pair) -> None:
+def test_a_request_right_behind_the_handshake_is_answered(
+    stage: Any, pair: CertificateFiles
+) -> None:
     request = b"GET /health/live HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n"
     with serving(stage.service, pair) as served:
         for _ in range(20):
@@ -170,7 +127,9 @@ def test_a_request_right_behind_the_handshake_is_answered(stage: Any, pair: Pair
                 assert answer.startswith(b"HTTP/1.1 200 ")
 
 
-def test_who_speaks_no_tls_gets_nothing_and_the_others_go_on(stage: Any, pair: Pair) -> None:
+def test_who_speaks_no_tls_gets_nothing_and_the_others_go_on(
+    stage: Any, pair: CertificateFiles
+) -> None:
     with serving(stage.service, pair) as served:
         for sent in (b"GET / HTTP/1.1\r\nhost: a\r\n\r\n", b"\0" * 5_000, b"\x16\x03\x01"):
             with served.plain() as other:
@@ -184,7 +143,9 @@ def test_who_speaks_no_tls_gets_nothing_and_the_others_go_on(stage: Any, pair: P
         until(lambda: not served.server._door._agreeing, "nobody is agreeing any more")
 
 
-def test_who_does_not_agree_holds_a_place_as_long_as_it_is_there(staged: Any, pair: Pair) -> None:
+def test_who_does_not_agree_holds_a_place_as_long_as_it_is_there(
+    staged: Any, pair: CertificateFiles
+) -> None:
     stage = staged(connections=3)
     with serving(stage.service, pair) as served, ExitStack() as stack:
         silent = [stack.enter_context(served.plain()) for _ in range(3)]
@@ -196,14 +157,16 @@ def test_who_does_not_agree_holds_a_place_as_long_as_it_is_there(staged: Any, pa
         assert served.works()
 
 
-def test_who_does_not_agree_in_time_is_let_go(stage: Any, pair: Pair) -> None:
+def test_who_does_not_agree_in_time_is_let_go(stage: Any, pair: CertificateFiles) -> None:
     with serving(stage.service, pair, limits={"part_seconds": 0.2}) as served:
         with served.plain() as silent:
             assert silent.recv(65_536) == b""
         until(lambda: not served.server._door._agreeing)
 
 
-def test_connections_over_tls_are_as_bounded_as_plain_ones(staged: Any, pair: Pair) -> None:
+def test_connections_over_tls_are_as_bounded_as_plain_ones(
+    staged: Any, pair: CertificateFiles
+) -> None:
     stage = staged(connections=2)
     with serving(stage.service, pair) as served, ExitStack() as stack:
         taken = [stack.enter_context(served.guarded()) for _ in range(2)]
@@ -215,7 +178,9 @@ def test_connections_over_tls_are_as_bounded_as_plain_ones(staged: Any, pair: Pa
         assert served.works()
 
 
-def test_a_client_over_tls_that_takes_no_answers_is_cut_off(stage: Any, pair: Pair) -> None:
+def test_a_client_over_tls_that_takes_no_answers_is_cut_off(
+    stage: Any, pair: CertificateFiles
+) -> None:
     limits = {"answer_seconds": 0.3}
     with serving(stage.service, pair, limits=limits) as served, served.guarded() as deaf:
         deaf.settimeout(0.2)
@@ -229,7 +194,7 @@ def test_a_client_over_tls_that_takes_no_answers_is_cut_off(stage: Any, pair: Pa
 
 
 def test_a_socket_in_the_file_system_needs_no_tls(
-    stage: Any, pair: Pair, tmp_path_factory: pytest.TempPathFactory
+    stage: Any, pair: CertificateFiles, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     path = tmp_path_factory.mktemp("s") / "s"
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as beside:
@@ -247,7 +212,7 @@ def test_a_socket_in_the_file_system_needs_no_tls(
 
 
 def test_a_server_over_tls_stops_though_clients_are_connected_or_agreeing(
-    stage: Any, pair: Pair, monkeypatch: pytest.MonkeyPatch
+    stage: Any, pair: CertificateFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("assay.serving.server.tls._FAREWELL_SECONDS", 0.1)
     with ExitStack() as stack:
@@ -261,7 +226,9 @@ def test_a_server_over_tls_stops_though_clients_are_connected_or_agreeing(
             served.plain()
 
 
-def test_calls_over_grpc_are_guarded_by_the_same_certificate(stage: Any, pair: Pair) -> None:
+def test_calls_over_grpc_are_guarded_by_the_same_certificate(
+    stage: Any, pair: CertificateFiles
+) -> None:
     grpc = pytest.importorskip("grpc", reason="pip install assay[grpc]")
     from assay.serving.grpc.messages import MESSAGES, SERVICE
 
@@ -296,7 +263,7 @@ def refusal(certificate: Path, key: Path) -> str:
     return f"{refused.value.message} {refused.value.hint or ''}"
 
 
-def test_a_file_that_is_missing_or_holds_something_else_is_named(pair: Pair) -> None:
+def test_a_file_that_is_missing_or_holds_something_else_is_named(pair: CertificateFiles) -> None:
     missing = pair.key.with_name("missing")
     assert f"serving.tls_certificate: {missing} cannot be read: No such" in refusal(
         missing, pair.key
@@ -318,18 +285,18 @@ def test_a_file_that_is_missing_or_holds_something_else_is_named(pair: Pair) -> 
 
 
 def test_a_key_of_another_certificate_or_with_a_password_is_refused(
-    pair: Pair, tmp_path: Path
+    pair: CertificateFiles, tmp_path: Path
 ) -> None:
-    other = make_pair(tmp_path / "other")
+    other = self_signed(tmp_path / "other")
     assert f"{other.key} is not the key of {pair.certificate}" in refusal(
         pair.certificate, other.key
     )
-    sealed = make_pair(tmp_path / "sealed", password=b"secret")
+    sealed = self_signed(tmp_path / "sealed", password=b"secret")
     assert "expected a key without a password" in refusal(sealed.certificate, sealed.key)
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o604, 0o602, 0o660])
-def test_a_key_that_others_can_read_or_change_is_refused(pair: Pair, mode: int) -> None:
+def test_a_key_that_others_can_read_or_change_is_refused(pair: CertificateFiles, mode: int) -> None:
     pair.key.chmod(mode)
     words = refusal(pair.certificate, pair.key)
     assert f"has mode {mode:04o}" in words
@@ -337,14 +304,14 @@ def test_a_key_that_others_can_read_or_change_is_refused(pair: Pair, mode: int) 
 
 
 @pytest.mark.parametrize("mode", [0o400, 0o600, 0o440, 0o640])
-def test_a_key_of_its_owner_and_group_is_taken(pair: Pair, mode: int) -> None:
+def test_a_key_of_its_owner_and_group_is_taken(pair: CertificateFiles, mode: int) -> None:
     pair.key.chmod(mode)
     found = read_certificate(pair.certificate, pair.key)
     assert found.chain == pair.certificate.read_bytes()
 
 
-def test_a_chain_is_sent_whole(pair: Pair, tmp_path: Path) -> None:
-    behind = make_pair(tmp_path / "other").certificate.read_bytes()
+def test_a_chain_is_sent_whole(pair: CertificateFiles, tmp_path: Path) -> None:
+    behind = self_signed(tmp_path / "other").certificate.read_bytes()
     chain = pair.certificate.with_name("chain.pem")
     chain.write_bytes(pair.certificate.read_bytes() + behind)
     assert read_certificate(chain, pair.key).chain.count(b"BEGIN CERTIFICATE") == 2
