@@ -28,7 +28,7 @@ from assay.errors import ConfigurationError
 
 CERTIFICATE, KEY = "serving.tls_certificate", "serving.tls_key"
 _LOG = logging.getLogger("assay.serving")
-_AGAIN_SECONDS: Final = 0.1
+_AGAIN_SECONDS: Final = 0.25
 _FAREWELL_SECONDS: Final = 2.0
 """That a client may take to read the last answer and to say goodbye, when a connection ends."""
 
@@ -152,7 +152,9 @@ class TlsDoor:
         while True:
             try:
                 connection, _ = await loop.sock_accept(listening)
-            except OSError as error:  # no descriptor is free, or the client has left already
+            except ConnectionAbortedError:  # the client has left already
+                continue
+            except OSError as error:  # no descriptor is free, or no memory
                 _LOG.warning("a connection cannot be accepted: %s", error)
                 await asyncio.sleep(_AGAIN_SECONDS)
                 continue
