@@ -178,6 +178,7 @@ def test_connections_over_tls_are_as_bounded_as_plain_ones(
         assert served.works()
 
 
+@pytest.mark.long
 def test_a_client_over_tls_that_takes_no_answers_is_cut_off(
     stage: Any, pair: CertificateFiles
 ) -> None:
