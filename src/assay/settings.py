@@ -130,7 +130,8 @@ class ServingSettings:
     ``native_batches`` say how models are run. ``kill_policy`` says
     what is answered while predictions are switched off: a refusal, or a number that means nothing.
     ``unix`` is a socket to listen on, ``unix_access`` who may use it, ``grpc_port`` a port for
-    calls over gRPC, ``traces`` where spans are sent.
+    calls over gRPC, ``traces`` where spans are sent. ``tls_certificate`` and ``tls_key`` are files
+    in PEM: with them the ports speak TLS.
     ``capacity``, ``connections`` and ``store_threads`` are of each worker. ``pair_bytes`` and
     ``pair_days`` bound what is kept of the answers of challengers.
     """
@@ -155,6 +156,8 @@ class ServingSettings:
     unix: Path | None = None
     unix_access: str = field(default="owner", metadata={"choices": ("owner", "group")})
     grpc_port: int | None = field(default=None, metadata={"minimum": 0, "maximum": 65_535})
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
     traces: str | None = field(
         default=None, metadata={"words": ("none",), "schemes": ("http", "https")}
     )

@@ -11,6 +11,7 @@ import re
 import shutil
 import signal
 import socket
+import ssl
 import stat
 import subprocess
 import sys
@@ -27,6 +28,7 @@ import numpy as np
 import pytest
 import yaml
 
+from assay.testing.certificates import self_signed
 from assay.testing.waiting import until
 
 pytestmark = pytest.mark.xdist_group("service")
@@ -409,6 +411,55 @@ def test_the_same_numbers_come_from_the_port_the_socket_and_over_grpc(
     assert not path.exists()
     lines = (desk / "artifacts/predictions.jsonl").read_text().splitlines()
     assert sum('"request_id":"by-grpc"' in line for line in lines) == 6 * workers
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("workers", [1, 2])
+def test_over_tls_every_worker_answers_by_http_and_grpc_and_the_socket_stays_plain(
+    shell: Any, desk: Path, short: Path, tmp_path: Path, workers: int
+) -> None:
+    grpc = pytest.importorskip("grpc", reason="pip install assay[grpc]")
+    files = self_signed(tmp_path / "tls")
+    environment = {
+        "ASSAY_SERVING__TLS_CERTIFICATE": str(files.certificate),
+        "ASSAY_SERVING__TLS_KEY": str(files.key),
+    }
+    trusted = ssl.create_default_context(cafile=files.certificate)
+    options = ("--unix", str(short / "s"), "--grpc-port", "0", "--workers", str(workers))
+    with serving(shell, desk, *options, **environment) as served:
+        url = urlsplit(served.printed["url"])
+        assert url.scheme == "https"
+        for _ in range(6 * workers):
+            asking = http.client.HTTPSConnection(url.netloc, timeout=30, context=trusted)
+            asking.request("GET", "/health/ready")
+            assert asking.getresponse().status == 200
+            asking.close()
+            on_socket = OnSocket(str(short / "s"))
+            on_socket.request("GET", "/health/ready")
+            assert on_socket.getresponse().status == 200
+            on_socket.close()
+            with grpc.secure_channel(
+                served.printed["grpc"],
+                grpc.ssl_channel_credentials(files.certificate.read_bytes()),
+                [("grpc.use_local_subchannel_pool", 1)],
+            ) as channel:
+                check = channel.unary_unary("/grpc.health.v1.Health/Check")
+                assert check(b"", timeout=30) == b"\x08\x01"
+
+
+def test_tls_that_cannot_be_spoken_stops_the_start_in_words(
+    shell: Any, desk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = self_signed(tmp_path / "tls")
+    for certificate, words in ((None, "serving.tls_certificate is not: expected both"),
+                               (tmp_path / "none.pem", "none.pem cannot be read")):  # fmt: skip
+        monkeypatch.setenv("ASSAY_SERVING__TLS_KEY", str(files.key))
+        if certificate is not None:
+            monkeypatch.setenv("ASSAY_SERVING__TLS_CERTIFICATE", str(certificate))
+        result = shell.run("serve", "--port", "0", "--desk", str(desk))
+        assert result.returncode == 1
+        assert words in result.stderr
+        assert "Traceback" not in result.stderr
 
 
 @pytest.mark.long

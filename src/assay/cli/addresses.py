@@ -21,7 +21,7 @@ class Wanted:
     Attributes
     ----------
     port: for HTTP; None for none, 0 for a free one. unix, mode: a socket in the file system for
-        HTTP, and who may use it. grpc_port: None for none.
+        HTTP, and who may use it. grpc_port: None for none. tls: spoken over the network.
     """
 
     host: str
@@ -29,6 +29,7 @@ class Wanted:
     unix: Path | None = None
     mode: int = 0o600
     grpc_port: int | None = None
+    tls: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,7 @@ def listen_at(wanted: Wanted) -> Iterator[Addresses]:
         sockets, url, grpc = [], None, None
         if wanted.port is not None:
             sockets.append(stack.enter_context(listen(wanted.host, wanted.port)))
-            url = f"http://{_address(sockets[0])}"
+            url = f"{'https' if wanted.tls else 'http'}://{_address(sockets[0])}"
         if wanted.grpc_port is not None:
             reserved = stack.enter_context(_reserve(wanted.host, wanted.grpc_port))
             grpc = _address(reserved)

@@ -28,6 +28,7 @@ from assay.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from assay.serving.http.service import Service
+    from assay.serving.server.tls import Certificate
 
 _OFF = {"", "0", "false", "no", "off"}
 _ON = {"1", "true", "yes", "on"}
@@ -83,23 +84,46 @@ def serve(
         socket_file,
         GROUP if chosen.unix_access == "group" else OWNER,
         chosen.grpc_port if grpc_port is None else grpc_port,
+        tls=chosen.tls_certificate is not None,
     )
     log_to()
+    tls = _certificate(chosen.tls_certificate, chosen.tls_key)
     if count == 1:
-        _serve_alone(output, desk, wanted, model=model, canary=canary, killed=killed)
+        _serve_alone(output, desk, wanted, tls, model=model, canary=canary, killed=killed)
         return
     if killed:
         # For all of them, and for those that take the place of one.
         switch = bootstrap.open_kill_switch(desk)
         switch.on(by="the start", reason="SERVE_KILL=1")
-    orders = {"desk": str(desk.absolute()), "model": model, "canary": canary}
+    orders = {
+        "desk": str(desk.absolute()),
+        "model": model,
+        "canary": canary,
+        "tls": None if tls is None else [str(chosen.tls_certificate), str(chosen.tls_key)],
+    }
     _supervise(output, wanted, orders, workers=count, killed=killed)
+
+
+def _certificate(chain: Path | None, key: Path | None) -> Certificate | None:
+    if chain is None and key is None:
+        return None
+    if chain is None or key is None:
+        given, missing = ("tls_key", "tls_certificate") if chain is None else (
+            "tls_certificate", "tls_key"
+        )  # fmt: skip
+        raise ConfigurationError(
+            f"serving.{given} is set and serving.{missing} is not: expected both, or none"
+        )
+    from assay.serving.server.tls import read_certificate
+
+    return read_certificate(chain, key)
 
 
 def _serve_alone(
     output: Output,
     desk: Path,
     wanted: Wanted,
+    tls: Certificate | None,
     *,
     model: str | None,
     canary: bool,
@@ -115,7 +139,7 @@ def _serve_alone(
     with listen_at(wanted) as addresses:
         announce(output, addresses, summary_of(service), workers=1, killed=killed)
         try:
-            HttpServer(service, grpc=addresses.grpc).run_on(*addresses.sockets)
+            HttpServer(service, grpc=addresses.grpc, tls=tls).run_on(*addresses.sockets)
         except KeyboardInterrupt:
             output.line("stopped")
 

@@ -16,4 +16,5 @@
 12. :mod:`~assay.testing.postgres_server` - a real PostgreSQL server of one's own.
 13. :mod:`~assay.testing.serving` - models and rows without a registry or a store behind them.
 14. :mod:`~assay.testing.waiting` - until what another thread or process does is done.
+15. :mod:`~assay.testing.certificates` - a certificate of this machine, to speak TLS with.
 """

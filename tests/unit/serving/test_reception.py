@@ -12,6 +12,7 @@ import pytest
 from assay.errors import Unavailable
 from assay.serving.rejections import Rejected
 from assay.serving.requests.reception import REFUSED
+from assay.testing.waiting import until
 
 INFER = "/inference/predict"
 BODY = {"features": [1.0, 2.0, 3.0]}
@@ -101,6 +102,31 @@ def test_a_store_that_hangs_costs_a_request_its_deadline_and_the_next_ones_nothi
 def ask(stage: Any) -> tuple[int, str]:
     answer = stage.ask("POST", "/predict", {"instrument": "USD_SGD"})
     return answer.status, answer.json().get("type", "").rpartition(":")[2]
+
+
+def test_a_store_that_hangs_is_known_to_fail_though_every_client_is_in_a_hurry(staged: Any) -> None:
+    stage = staged(deadline_ms=60)
+    stage.rows.may_wait = True
+    free, read, begun = threading.Event(), stage.rows.rows, []
+
+    def hang(names: Any, at: int) -> Any:
+        begun.append(1)
+        assert free.wait(30)
+        return read(names, at)
+
+    def hurry() -> str:
+        more = {"X-Deadline-Ms": "5"}
+        answer = stage.ask("POST", "/predict", {"instrument": "USD_SGD"}, more=more)
+        return answer.json().get("type", "").rpartition(":")[2]
+
+    stage.rows.rows = hang
+    until(lambda: hurry() == "unavailable", "it is known to fail")
+    asked = len(begun)
+    assert 3 <= asked <= 16  # a thread for each, of sixteen
+    assert "\nassay_store_failing 1\n" in stage.ask("GET", "/metrics").body.decode()
+    free.set()
+    until(lambda: ask(stage)[0] == 200, "it is asked again")
+    assert "\nassay_store_failing 0\n" in stage.ask("GET", "/metrics").body.decode()
 
 
 def test_a_client_in_a_hurry_does_not_close_the_store_for_others(staged: Any) -> None:

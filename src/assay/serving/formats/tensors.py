@@ -29,6 +29,9 @@ from assay.serving.rejections import (
 FEATURES = "features"
 """The name of the one tensor that holds all columns in the model's order."""
 PREDICTION = "prediction"
+MANIFEST, INSTRUMENT = "manifest", "instrument"
+"""Names of parameters of a request."""
+_EXPECTED = {MANIFEST: "a manifest's hash", INSTRUMENT: "the name of an instrument"}
 _FORMS: dict[str, np.dtype[np.floating]] = {"FP32": np.dtype("<f4"), "FP64": np.dtype("<f8")}
 _SIZE = "binary_data_size"
 _MOST_INPUTS = 10_000
@@ -55,12 +58,20 @@ class RequestedOutput(msgspec.Struct, frozen=True):
 class InferRequest(msgspec.Struct, frozen=True):
     """An inference request: one tensor ``features`` of shape (n, columns), or one of shape (n) or
     (n, 1) for each column by its name. ``parameters.manifest`` names the feature manifest where the
-    header X-Assay-Manifest does not.
+    header X-Assay-Manifest does not. ``parameters.instrument`` says whose features all rows are:
+    with it a canary may answer, which takes its share of the instruments.
     """
 
     inputs: list[Tensor]
     id: str | None = None
-    parameters: dict[str, Any] | None = None
+    parameters: Annotated[
+        dict[str, Any] | None,
+        msgspec.Meta(
+            description="manifest: a feature manifest's hash, text. instrument: whose features the "
+            "rows are, text. binary_data_output: whether the numbers stand behind the JSON.",
+            examples=[{"manifest": "5f0c", "instrument": "USD_SGD"}],
+        ),
+    ] = None
     outputs: list[RequestedOutput] | None = None
 
 
@@ -306,6 +317,13 @@ def wrong_count(name: str, found: int, shape: Sequence[int], count: int) -> Reje
         f"input {name[:80]} has {found} numbers: shape {list(shape)} has {count}",
         found=found, expected=count,
     )  # fmt: skip
+
+
+def not_text(name: str, found: Any) -> Rejected:
+    """The refusal of a parameter of a request that is no text."""
+    return Rejected(
+        TENSOR, f"the parameter {name} is no text", found=found, expected=_EXPECTED[name]
+    )
 
 
 def check_output(name: str) -> None:

@@ -3,15 +3,20 @@
 Both are those of https://github.com/kserve/open-inference-protocol, in
 specification/protocol/open_inference_grpc.proto; they must never change.
 
-The messages lie in a pool of their own: public clients put theirs, which have the same names, into
-the pool that all share, and a process may hold both.
+The messages of a package lie in a pool of their own: public clients put theirs, which have the same
+names, into the pool that all share, and a process may hold both.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.message import DecodeError
+
+from assay.serving.rejections import MALFORMED_BODY, Rejected
 
 PACKAGE: Final = "inference"
 SERVICE: Final = "inference.GRPCInferenceService"
@@ -50,28 +55,42 @@ _MESSAGES: Final[dict[str, str]] = {
     "repeated uint64 uint64_contents = 5; repeated float fp32_contents = 6; "
     "repeated double fp64_contents = 7; repeated bytes bytes_contents = 8",
 }
-_CHOICES: Final = {"InferParameter": "parameter_choice"}
-"""Messages of which one field at a time is set, and what the choice is called."""
 _Field = descriptor_pb2.FieldDescriptorProto
 
 
-def _file() -> descriptor_pb2.FileDescriptorProto:
+def message_classes(
+    package: str, messages: Mapping[str, str], choices: Mapping[str, str] = MappingProxyType({})
+) -> dict[str, Any]:
+    """The class of each message of a package, by its name without the package.
+
+    Parameters
+    ----------
+    messages: the fields of each, such as ``string name = 1; repeated int64 shape = 3``.
+    choices: the messages of which one field at a time is set, and what the choice is called.
+    """
     made = descriptor_pb2.FileDescriptorProto(
-        name="open_inference_grpc.proto", package=PACKAGE, syntax="proto3"
+        name=f"{package}.proto", package=package, syntax="proto3"
     )
     found: dict[str, Any] = {}
-    for name, fields in _MESSAGES.items():
+    for name, fields in messages.items():
         outer, _, plain = name.rpartition(".")
         into = found[outer].nested_type if outer else made.message_type
         found[name] = into.add(name=plain)
-        if name in _CHOICES:
-            found[name].oneof_decl.add(name=_CHOICES[name])
         for field in filter(None, fields.split("; ")):
-            _add(found[name], name, field)
-    return made
+            _add(found[name], f"{package}.{name}", field, package)
+        if name in choices:
+            found[name].oneof_decl.add(name=choices[name])
+            for one in found[name].field:
+                one.oneof_index = 0
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(made)
+    return {
+        name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{package}.{name}"))
+        for name in messages
+    }
 
 
-def _add(message: Any, full_name: str, field: str) -> None:
+def _add(message: Any, full_name: str, field: str, package: str) -> None:
     """Add a field such as ``repeated int64 shape = 3`` to a message."""
     kind, name, _, number = field.removeprefix("repeated ").rsplit(" ", 3)
     label = _Field.LABEL_REPEATED if field.startswith(("repeated ", "map<")) else 0
@@ -81,25 +100,31 @@ def _add(message: Any, full_name: str, field: str) -> None:
         of_keys, of_values = kind.removeprefix("map<").removesuffix(">").split(", ")
         entry = message.nested_type.add(name=f"{name.title()}Entry")
         entry.options.map_entry = True
-        _add(entry, f"{full_name}.{entry.name}", f"{of_keys} key = 1")
-        _add(entry, f"{full_name}.{entry.name}", f"{of_values} value = 2")
-        kind = f"{full_name}.{entry.name}"
-    if kind[0].isupper():
-        added.type, added.type_name = _Field.TYPE_MESSAGE, f".{PACKAGE}.{kind}"
+        whole = f"{full_name}.{entry.name}"
+        _add(entry, whole, f"{of_keys} key = 1", package)
+        _add(entry, whole, f"{of_values} value = 2", package)
+        added.type, added.type_name = _Field.TYPE_MESSAGE, f".{whole}"
+    elif kind[0].isupper():
+        added.type, added.type_name = _Field.TYPE_MESSAGE, f".{package}.{kind}"
     else:
         added.type = _Field.Type.Value(f"TYPE_{kind.upper()}")
-    if full_name in _CHOICES:
-        added.oneof_index = 0
 
 
-def _classes() -> dict[str, Any]:
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(_file())
-    return {
-        name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{PACKAGE}.{name}"))
-        for name in _MESSAGES
-    }
+def parse(kind: Any, data: bytes) -> Any:
+    """A message of a class from its bytes.
+
+    Raises
+    ------
+    Rejected: they are none.
+    """
+    try:
+        return kind.FromString(data)
+    except DecodeError as error:
+        raise Rejected(
+            MALFORMED_BODY, f"the message is no {kind.DESCRIPTOR.name}: {error}",
+            found=f"{len(data)} bytes", expected=kind.DESCRIPTOR.full_name,
+        ) from None  # fmt: skip
 
 
-MESSAGES: Final = _classes()
+MESSAGES: Final = message_classes(PACKAGE, _MESSAGES, {"InferParameter": "parameter_choice"})
 """The class of each message, by its name without the package."""

@@ -5,42 +5,27 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from assay.serving.formats.tensors import (
     FEATURES,
+    INSTRUMENT,
+    MANIFEST,
     PREDICTION,
     arranged,
     check_count,
     check_output,
     form_of,
     from_bytes,
+    not_text,
     wrong_count,
 )
 from assay.serving.grpc.messages import MESSAGES
 from assay.serving.models.live_model import LiveModel
 from assay.serving.prediction.predictions import BatchPrediction
-from assay.serving.rejections import FEATURE_TYPE, MALFORMED_BODY, TENSOR, Rejected
+from assay.serving.rejections import FEATURE_TYPE, TENSOR, Rejected
 
 _CONTENTS = {"FP32": "fp32_contents", "FP64": "fp64_contents"}
-_MANIFEST = "manifest"
-
-
-def parse(name: str, data: bytes) -> Any:
-    """A message from its bytes.
-
-    Raises
-    ------
-    Rejected: they are none.
-    """
-    try:
-        return MESSAGES[name].FromString(data)
-    except DecodeError as error:
-        raise Rejected(
-            MALFORMED_BODY, f"the message is no {name}: {error}", found=f"{len(data)} bytes",
-            expected=f"inference.{name}",
-        ) from None  # fmt: skip
 
 
 def read_rows(request: Any, model: LiveModel, most: int) -> NDArray[np.float64]:
@@ -94,14 +79,26 @@ def manifest_of(request: Any) -> str | None:
     ------
     Rejected: it is no text.
     """
-    if _MANIFEST not in request.parameters:  # looking it up would put it there
+    return _text(request, MANIFEST)
+
+
+def instrument_of(request: Any) -> str | None:
+    """The instrument whose features a request says its rows are; None for none.
+
+    Raises
+    ------
+    Rejected: it is no text.
+    """
+    return _text(request, INSTRUMENT)
+
+
+def _text(request: Any, name: str) -> str | None:
+    if name not in request.parameters:  # looking it up would put it there
         return None
-    given = request.parameters[_MANIFEST]
-    if given.WhichOneof("parameter_choice") != "string_param":
-        raise Rejected(
-            TENSOR, "the parameter manifest is no text", found=given.WhichOneof("parameter_choice"),
-            expected="a manifest's hash",
-        )  # fmt: skip
+    given = request.parameters[name]
+    choice = given.WhichOneof("parameter_choice")
+    if choice != "string_param":
+        raise not_text(name, None if choice is None else getattr(given, choice))
     text: str = given.string_param
     return text
 

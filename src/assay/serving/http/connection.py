@@ -15,7 +15,7 @@ not take their answer, are closed. The requests themselves do nothing for it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from time import perf_counter_ns
 from typing import Any, cast
@@ -89,13 +89,15 @@ class Gate:
 
     Attributes
     ----------
-    capacity: requests under way. connections: open ones.
+    capacity: requests under way, by whatever face of the service. connections: open ones, of HTTP.
     head_bytes: after which a head that has not ended is refused.
     part_seconds: that a head or a body may take to come whole.
     idle_seconds: that a new connection may say nothing.
     answer_seconds: from a request's arrival until its client has taken the answer.
     ticks: nanoseconds on a clock that never goes back.
     turn: of the server's event loop.
+    tasks: the requests of HTTP that are under way; the server's own collection.
+    beside: the requests of other faces of the service, which count theirs here.
     """
 
     capacity: int = 256
@@ -106,9 +108,16 @@ class Gate:
     answer_seconds: float = 60.0
     ticks: Callable[[], int] = perf_counter_ns
     turn: Turn = field(default_factory=Turn, init=False, compare=False)
+    tasks: Collection[Any] = field(default=(), init=False, compare=False)
+    beside: int = field(default=0, init=False, compare=False)
     _looking: bool = field(default=False, init=False)
     _named: Headers = field(default=(), init=False, compare=False)
     _head: bytes = field(default=b"", init=False, compare=False)
+
+    @property
+    def under_way(self) -> int:
+        """How many requests are."""
+        return len(self.tasks) + self.beside
 
     def head(self, named: Headers) -> bytes:
         """The lines of the headers of all answers, which uvicorn exchanges every second."""
@@ -265,7 +274,7 @@ class Connection(HttpToolsProtocol):
             and self._quick < _AT_ONCE
             and self.parser.get_method() == b"POST"
             and not self._is_busy()
-            and len(self.tasks) < self._capacity
+            and len(self.tasks) + self._gate.beside < self._capacity
             and not self.flow.write_paused
             and not self.expect_100_continue
             and not self.parser.should_upgrade()
@@ -345,7 +354,7 @@ class Connection(HttpToolsProtocol):
         self.headers.extend(headers)
         scope = cast("dict[str, Any]", self.scope)
         scope[ARRIVED] = self._arrived
-        under_way = len(self.tasks)
+        under_way = len(self.tasks) + self._gate.beside
         if under_way >= self._capacity:
             scope[REFUSED] = (under_way, self._capacity)
         super().on_headers_complete()

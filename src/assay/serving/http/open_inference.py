@@ -16,9 +16,12 @@ from numpy.typing import NDArray
 
 from assay.serving.formats.tensors import (
     FEATURES,
+    INSTRUMENT,
+    MANIFEST,
     PREDICTION,
     InferAnswer,
     OutputTensor,
+    not_text,
     read_request,
     read_rows,
     split,
@@ -28,7 +31,7 @@ from assay.serving.formats.wire import encode
 from assay.serving.models.live_model import LiveModel
 from assay.serving.prediction.predictions import BatchPrediction
 from assay.serving.prediction.predictor import Predictor
-from assay.serving.rejections import NOT_JSON, TENSOR, UNKNOWN_PATH, Rejected
+from assay.serving.rejections import NOT_JSON, UNKNOWN_PATH, Rejected
 from assay.serving.requests.asgi import JSON, check_kind
 from assay.serving.requests.reception import Head
 
@@ -110,10 +113,14 @@ class OpenInference:
         text, rest = split(body, head.headers.get(LENGTH))
         request = read_request(text)
         as_bytes = wants_bytes(request)
-        manifest = head.manifest or _manifest(request.parameters)
+        manifest, instrument = head.manifest, None
+        if request.parameters is not None:
+            manifest = manifest or _text(request.parameters, MANIFEST)
+            instrument = _text(request.parameters, INSTRUMENT)
         made = predict_read(
             self._predictor, model, manifest,
             lambda chosen, most: read_rows(request, rest, chosen, most),
+            instrument=instrument,
         )  # fmt: skip
         return made, _reply(request.id, made, as_bytes=as_bytes)
 
@@ -141,12 +148,15 @@ def predict_read(
     model: str,
     manifest: str | None,
     read: Callable[[LiveModel, int], NDArray[np.float64]],
+    *,
+    instrument: str | None = None,
 ) -> BatchPrediction:
     """Predict rows that are put into the order of a model's columns while they are read.
 
     Parameters
     ----------
     read: reads them for a model, at most so many.
+    instrument: whose rows they all are; a canary that answers for it answers.
 
     Raises
     ------
@@ -156,16 +166,16 @@ def predict_read(
     chosen = predictor.live.find(model)
     rows = read(chosen, predictor.limits.batch_rows)
     # Another version may come live at any moment, and read the columns in another order.
-    return predictor.predict_batch(rows, model=chosen, manifest=manifest)
+    return predictor.predict_batch(
+        rows, model=chosen, manifest=manifest, instrument=instrument, reference=model
+    )
 
 
-def _manifest(parameters: Mapping[str, Any] | None) -> str | None:
-    given = (parameters or {}).get("manifest")
+def _text(parameters: Mapping[str, Any], name: str) -> str | None:
+    given = parameters.get(name)
     if given is None or isinstance(given, str):
         return given
-    raise Rejected(
-        TENSOR, "parameters.manifest is no text", found=given, expected="a manifest's hash"
-    )
+    raise not_text(name, given)
 
 
 def _reply(asked: str | None, made: BatchPrediction, *, as_bytes: bool) -> Reply:

@@ -409,6 +409,7 @@ class Predictor:
         model: str | LiveModel = CHAMPION,
         manifest: str | None = None,
         instrument: str | None = None,
+        reference: str | None = None,
     ) -> BatchPrediction:
         """Predict several rows at once, as :meth:`predict_features` does one.
 
@@ -419,6 +420,7 @@ class Predictor:
         model: a reference as in :meth:`predict`, or a live model whose columns the rows were put in
             the order of: another one that comes into its place meanwhile must not read them.
         instrument: whose rows they all are; a canary that answers for it answers.
+        reference: how a live model was asked for; its name where that is not said.
 
         Raises
         ------
@@ -433,8 +435,8 @@ class Predictor:
         matrix = read_matrix(rows, columns)
         route = None
         if instrument is not None:
-            reference = model if isinstance(model, str) else chosen.name
-            canary = loaded.live.canary_of_columns(chosen, reference, instrument)
+            named = model if isinstance(model, str) else reference or chosen.name
+            canary = loaded.live.canary_of_columns(chosen, named, instrument)
             if canary is not None:
                 try:
                     taken = np.ascontiguousarray(matrix[:, canary.places])

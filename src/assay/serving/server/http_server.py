@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from assay.serving.server.descriptors import room_for
 
 if TYPE_CHECKING:
     from assay.serving.grpc.server import GrpcServer
+    from assay.serving.server.tls import Certificate, TlsDoor
 
 GRACE_SECONDS = 5
 """How long requests under way may take when the server is told to stop."""
@@ -28,6 +30,8 @@ class HttpServer(uvicorn.Server):
     ----------
     started: called when requests are accepted.
     grpc: ``host:port`` where calls over gRPC are answered as well; None for nowhere.
+    tls: what is spoken over the network; None for plain HTTP and gRPC. A socket in the file system
+        needs none.
     """
 
     def __init__(
@@ -36,6 +40,7 @@ class HttpServer(uvicorn.Server):
         *,
         started: Callable[[], None] = lambda: None,
         grpc: str | None = None,
+        tls: Certificate | None = None,
     ) -> None:
         chosen = service.operation
         self._gate = gate = Gate(chosen.capacity, chosen.connections)
@@ -54,22 +59,53 @@ class HttpServer(uvicorn.Server):
                 server_header=False,
             )
         )
+        gate.tasks = self.server_state.tasks
+        self._tls = tls
+        self._door: TlsDoor | None = None
         self._is_started = started
         self._beside: GrpcServer | None = None
         if grpc is not None:
             from assay.serving.grpc.server import GrpcServer  # an extra
 
-            self._beside = GrpcServer(service, grpc)
+            pair = None if tls is None else (tls.key, tls.chain)
+            self._beside = GrpcServer(service, grpc, gate=gate, certificate=pair)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept connections, and say so."""
-        await super().startup(sockets)
+        if self._tls is None or sockets is None:
+            await super().startup(sockets)
+        else:
+            await super().startup([one for one in sockets if one.family == socket.AF_UNIX])
+            self._door = self._door_for(self._tls)
+            for one in sockets:
+                if one.family != socket.AF_UNIX:
+                    self._door.open(one)
         if self._beside is not None:
             await self._beside.start()
         self._is_started()
 
+    def _door_for(self, tls: Certificate) -> TlsDoor:
+        """Accepts connections over TLS for what uvicorn would answer plain ones with."""
+        from assay.serving.server.tls import TlsDoor
+
+        config, state, gate = self.config, self.server_state, self._gate
+
+        def make() -> asyncio.Protocol:
+            return config.http_protocol_class(  # type: ignore[call-arg] # as in uvicorn
+                config=config, server_state=state, app_state=self.lifespan.state
+            )
+
+        def is_full(agreeing: Iterable[asyncio.Protocol]) -> bool:
+            # Whoever has agreed is among the connections a moment before its task has ended.
+            beside = sum(one not in state.connections for one in agreeing)
+            return len(state.connections) + beside >= gate.connections
+
+        return TlsDoor(tls, make, is_full, seconds=gate.part_seconds)
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept nothing more, and answer what is under way."""
+        if self._door is not None:
+            await self._door.close()
         if self._beside is not None:
             await self._beside.stop()
         await super().shutdown(sockets)

@@ -21,12 +21,16 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any, BinaryIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from assay.errors import AssayError
 from assay.serving.http.service import Service
 from assay.serving.rejections import Rejected
 from assay.serving.server.http_server import GRACE_SECONDS, HttpServer
+
+if TYPE_CHECKING:
+    from assay.serving.server.tls import Certificate
 
 GO = b"go\n"
 BEAT_SECONDS = 1.0
@@ -44,12 +48,13 @@ def run_worker(make: Callable[[Mapping[str, Any]], Made]) -> int:
     ----------
     make: makes the service from the orders, which hold what the supervisor was given, and
         ``sockets``, the numbers of the inherited sockets; ``grpc``, where calls over gRPC are
-        answered as well.
+        answered as well; ``tls``, the paths of a certificate and its key.
     """
     orders_in, out = sys.stdin.buffer, _way_to_supervisor()
     try:
         orders = json.loads(orders_in.readline())
         listening = [socket.socket(fileno=number) for number in orders["sockets"]]
+        tls = None if orders.get("tls") is None else _certificate(*orders["tls"])
         service, summary = make(orders)
         _say(out, {"ready": summary})
         if orders_in.readline() != GO:
@@ -60,13 +65,19 @@ def run_worker(make: Callable[[Mapping[str, Any]], Made]) -> int:
     except KeyboardInterrupt:
         return 130
     _catch_up(service)
-    server = HttpServer(service, started=lambda: _begin(out), grpc=orders.get("grpc"))
+    server = HttpServer(service, started=lambda: _begin(out), grpc=orders.get("grpc"), tls=tls)
     threading.Thread(target=_follow, args=(orders_in,), daemon=True).start()
     try:
         server.run_on(*listening)
     except KeyboardInterrupt:
         return 130
     return 0
+
+
+def _certificate(chain: str, key: str) -> Certificate:
+    from assay.serving.server.tls import read_certificate
+
+    return read_certificate(Path(chain), Path(key))
 
 
 def _catch_up(service: Service) -> None:
