@@ -241,6 +241,7 @@ def make_stage(
     board: Any = None,
     registry_state: Callable[[], str] = lambda: "a registry of a test",
     tracing: Any = None,
+    operators: Any = None,
     **operation: Any,
 ) -> Stage:
     shelf = Shelf(*(models or (make_live(),)))
@@ -268,6 +269,7 @@ def make_stage(
         ),
         board=board,
         tracing=tracing,
+        operators=operators,
     )
     return Stage(service, rows, shelf, clock, switch, folder)
 
