@@ -1,4 +1,4 @@
-"""Who may operate a desk's running service: its users, by the tokens that the registry takes too."""
+"""Who may operate a desk's running service: its users, by tokens, as at the registry."""
 
 from __future__ import annotations
 

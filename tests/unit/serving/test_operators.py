@@ -60,7 +60,8 @@ class World:
 
     def ask(self, path: str, body: bytes = KILL, token: str | None = None, *,
             id_: str = "a", method: str = "POST", more: bytes = b"") -> tuple[int, Any]:  # fmt: skip
-        data = request(path, body, token, id_=id_, method=method, more=b"connection: close\r\n" + more)
+        more += b"connection: close\r\n"
+        data = request(path, body, token, id_=id_, method=method, more=more)
         return parse(self.send(data))[0]
 
     def is_on(self) -> bool:
@@ -164,8 +165,8 @@ def strangers(world: World) -> dict[str, tuple[str | None, str]]:
 def test_nobody_operates_who_has_not_shown_who_they_are(world: World) -> None:
     for number, (name, (token, code)) in enumerate(strangers(world).items()):
         path = sorted(OPERATED)[number % len(OPERATED)]
-        data = request(path, b"not even JSON", token, id_=f"s{number}", more=b"connection: close\r\n")
-        answer = world.send(data)
+        last = b"connection: close\r\n"
+        answer = world.send(request(path, b"no JSON", token, id_=f"s{number}", more=last))
         ((status, problem),) = parse(answer)
         assert (status, problem["found"]) == (401, code), name
         assert problem["type"] == "urn:assay:problem:unauthenticated"
@@ -335,7 +336,7 @@ def test_what_is_taken_away_counts_from_the_next_request(world: World) -> None:
 
 
 BROKEN: dict[str, Callable[[Path], object]] = {
-    "users that are none": lambda desk: (desk / "configs/access.yaml").write_text("users: [secret]"),
+    "users that are none": lambda desk: (desk / "configs/access.yaml").write_text("secret: []"),
     "no users": lambda desk: (desk / "configs/access.yaml").unlink(),
     "revocations that are none": lambda desk: (desk / "keys/revoked.jsonl").write_text("secret\n"),
     "keys that are none": lambda desk: (desk / "keys/tokens.json").write_text("secret"),
@@ -360,7 +361,7 @@ def test_where_nobody_can_be_recognised_nobody_is_and_strangers_are_not_told_why
 def test_nobody_who_may_switch_waits_for_the_record_of_access(world: World) -> None:
     token = world.token("ops")
     log = world.desk.access_log.path
-    with FileLock(log.with_name(log.name + ".lock")):  # somebody else keeps it, as a disk that hangs
+    with FileLock(log.with_name(log.name + ".lock")):  # as if the disk did not answer
         for number in range(40):
             assert world.ask("/kill", id_=f"w{number}")[0] == 401
         assert world.ask("/kill", token=token, id_="told")[0] == 200

@@ -327,12 +327,10 @@ class ControlPlane:
         return admitted
 
     def reload(self, request: Request) -> Response:
-        admitted = self._admitted(request)
+        self._admitted(request)
         if self._board is not None:
             self._board.ask_to_reload()  # first: what this process refuses, others may be able to
         changed = self._reloader.reload()
-        if admitted is not None:
-            admitted.done()
         live = self._predictor.live
         champion = live.models.get(live.champion) if live.champion else None
         return _json(
@@ -358,19 +356,13 @@ class ControlPlane:
         return _json({"recorded": True, "answers": joined})
 
     async def kill(self, request: Request, body: Switching) -> Response:
-        admitted = self._admitted(request)
-        by = who_acts(admitted, body.by)
+        by = who_acts(self._admitted(request), body.by)
         done = await asyncio.to_thread(self._switch.on, by=by, reason=body.reason)
-        if admitted is not None:
-            admitted.done()
         return _json({"killed": True, "by": done.by, "reason": done.reason})
 
     async def unkill(self, request: Request, body: Switching) -> Response:
-        admitted = self._admitted(request)
-        by = who_acts(admitted, body.by)
+        by = who_acts(self._admitted(request), body.by)
         await asyncio.to_thread(self._switch.off, by=by, reason=body.reason)
-        if admitted is not None:
-            admitted.done()
         return _json({"killed": False, "by": by, "reason": body.reason})
 
     async def metrics(self) -> Response:

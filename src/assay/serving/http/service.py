@@ -112,7 +112,7 @@ class Service:
     board: what the processes of one service know of each other; None for the only one.
     follow: called about once a second; see :class:`~assay.serving.reloading.Reloader`.
     tracing: keeps a span of each prediction request; None for none.
-    operators: who may switch it off and on, reload it and say outcomes; None for whoever reaches it.
+    operators: who may switch it off and on, reload it and say outcomes; None for anybody.
     """
 
     def __init__(
@@ -288,6 +288,7 @@ class Service:
     async def _other(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
         head = self.reception.read(scope)
         status = 0
+        admitted: Admitted | None = None
 
         async def counted(message: MutableMapping[str, Any]) -> None:
             nonlocal status
@@ -309,10 +310,12 @@ class Service:
                 if self._operators is not None and path in OPERATED:
                     asked = asked_of(scope, head.id)
                     name = await asyncio.to_thread(self._operators.admit, asked)
-                    scope[ADMITTED] = Admitted(name, asked, self._operators)
+                    scope[ADMITTED] = admitted = Admitted(name, asked, self._operators)
                 check_kind(head.kind)
                 receive = _replay(await read_body(scope, receive, self.operation.body_bytes))
             await self._control.app(scope, receive, counted)
+            if admitted is not None and status == 200:
+                admitted.done()
         except Rejected as problem:
             await refuse(counted, problem)
         except Exception as error:
