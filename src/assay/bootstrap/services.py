@@ -46,7 +46,7 @@ def open_service(
     board: the folder in which the processes of one service know of each other; None for the only
         one.
     exposed: whether others than this machine's will reach it; where that is not known, they may.
-    tokens: whether whoever operates it is asked for one; None for what :func:`asks_for_tokens` says.
+    tokens: whether whoever operates it is asked for one; None to let :func:`asks_for_tokens` say.
 
     Raises
     ------

@@ -66,9 +66,9 @@ def test_a_service_is_exposed_where_other_machines_reach_it_over_http(tmp_path: 
         (Wanted("127.9.9.9", 0), False),
         (Wanted("localhost", 0), False),
         (Wanted(HOST, 0, own), False),
-        (Wanted("0.0.0.0", None, own), False),  # noqa: S104 - nothing is listened on there
-        (Wanted("0.0.0.0", 0), True),  # noqa: S104 - this is what is asked about
-        (Wanted("0.0.0.0", 0, own), True),  # noqa: S104
+        (Wanted("0.0.0.0", None, own), False),
+        (Wanted("0.0.0.0", 0), True),
+        (Wanted("0.0.0.0", 0, own), True),
     ):
         with listen_at(wanted) as found:
             assert found.is_exposed is exposed, wanted

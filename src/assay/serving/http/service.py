@@ -16,8 +16,8 @@ from assay.serving.challengers.pair_log import Kept
 from assay.serving.challengers.running import Challengers, Shadows
 from assay.serving.http.control import ControlPlane
 from assay.serving.http.inference import Inference
-from assay.serving.http.operators import ADMITTED, OPERATED, Admitted, Operators, asked_of
 from assay.serving.http.open_inference import GRPC_INFER, OpenInference
+from assay.serving.http.operators import ADMITTED, OPERATED, Admitted, Operators, asked_of
 from assay.serving.http.traced_inference import TracedInference
 from assay.serving.models.live_model import LiveSource
 from assay.serving.prediction.kill_switch import KillSwitch
