@@ -112,14 +112,14 @@ def _serve_alone(
     # must be done then, whichever it was.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with listen_at(wanted) as addresses:
-        exposed = addresses.is_exposed
-        tokens = bootstrap.asks_for_tokens(desk, exposed=exposed)
-        service = bootstrap.open_service(
-            desk, champion=model, canary=canary, killed=killed, exposed=exposed, tokens=tokens
-        )
-        summary = summary_of(service)
-        announce(output, addresses, summary, workers=1, killed=killed, tokens=tokens)
         try:
+            exposed = addresses.is_exposed
+            tokens = bootstrap.asks_for_tokens(desk, exposed=exposed)
+            service = bootstrap.open_service(
+                desk, champion=model, canary=canary, killed=killed, exposed=exposed, tokens=tokens
+            )
+            summary = summary_of(service)
+            announce(output, addresses, summary, workers=1, killed=killed, tokens=tokens)
             HttpServer(service, grpc=addresses.grpc).run_on(*addresses.sockets)
         except KeyboardInterrupt:
             output.line("stopped")
