@@ -131,7 +131,9 @@ class ServingSettings:
     what is answered while predictions are switched off: a refusal, or a number that means nothing.
     ``unix`` is a socket to listen on, ``unix_access`` who may use it, ``grpc_port`` a port for
     calls over gRPC, ``traces`` where spans are sent. ``tls_certificate`` and ``tls_key`` are files
-    in PEM: with them the ports speak TLS.
+    in PEM: with them the ports speak TLS. ``operators`` says who may switch the service off and on,
+    reload it and tell it outcomes: ``tokens`` asks for one, ``open`` asks nobody, and ``auto`` asks
+    where others than this machine's reach the service and the desk names users.
     ``capacity``, ``connections`` and ``store_threads`` are of each worker. ``pair_bytes`` and
     ``pair_days`` bound what is kept of the answers of challengers.
     """
@@ -158,6 +160,7 @@ class ServingSettings:
     grpc_port: int | None = field(default=None, metadata={"minimum": 0, "maximum": 65_535})
     tls_certificate: Path | None = None
     tls_key: Path | None = None
+    operators: str = field(default="auto", metadata={"choices": ("auto", "open", "tokens")})
     traces: str | None = field(
         default=None, metadata={"words": ("none",), "schemes": ("http", "https")}
     )

@@ -44,13 +44,16 @@ class Served:
         self._address = urlsplit(printed["url"]).netloc
 
     def ask(
-        self, method: str, path: str, body: Any = None, manifest: str | None = None
-    ) -> tuple[int, Any]:
+        self, method: str, path: str, body: Any = None, manifest: str | None = None,
+        token: str | None = None,
+    ) -> tuple[int, Any]:  # fmt: skip
         connection = http.client.HTTPConnection(self._address, timeout=30)
         try:
             headers = {"content-type": "application/json"}
             if manifest is not None:
                 headers["x-assay-manifest"] = manifest
+            if token is not None:
+                headers["authorization"] = f"Bearer {token}"
             data = None if body is None else json.dumps(body)
             connection.request(method, path, data, headers)
             answer = connection.getresponse()
@@ -156,6 +159,7 @@ def test_a_promoted_model_answers_from_gold_with_the_bits_of_its_offline_row(
     with serving(shell, desk) as served:
         (model,) = served.printed["models"]
         assert (served.printed["champion"], model["name"]) == ("fx_vol", "fx_vol")
+        assert served.printed["operators"] == "open"  # nobody but this machine reaches it
         names = model["schema"]["names"]
         known, values = gold(desk, "USD_SGD", names)
         status, answer = served.ask(
@@ -249,6 +253,53 @@ def test_a_mistake_at_the_start_is_told_without_a_traceback(
     assert result.returncode == 1
     assert words in result.stderr
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_whoever_operates_a_service_that_others_reach_shows_a_token(
+    shell: Any, desk: Path, monkeypatch: pytest.MonkeyPatch, workers: str
+) -> None:
+    from assay import bootstrap
+    from assay.access import Revocation
+
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(shell.home / "config"))
+    users = desk / "configs/access.yaml"
+    users.write_text("users: {ops: {roles: [sre]}}")
+    opened = bootstrap.open_desk(desk)
+    opened.authenticator.keys.rotate(opened.clock.now())
+    token = opened.authenticator.issue(opened.access.user("ops"), 600, by="test").text
+    if workers == "1":  # a server of one's own may listen anywhere
+        assert "security" in bootstrap.open_service(desk).openapi()["paths"]["/kill"]["post"]
+        with bootstrap.open_predictor(desk) as predictor:
+            predictor.check_switch()
+    turn = {"reason": "a test"}
+    with serving(shell, desk, "--host", "0.0.0.0", "--workers", workers) as served:
+        assert served.printed["operators"] == "tokens"
+
+        def statuses(path: str, **given: Any) -> set[int]:
+            return {served.ask("POST", path, turn, **given)[0] for _ in range(8)}
+
+        assert statuses("/kill") == {401}
+        assert served.ask("POST", "/kill", turn | {"by": "me"}, token=token)[0] == 403
+        body = {"instrument": "USD_SGD"}
+        assert served.ask("POST", "/predict", body)[0] == 428
+        assert served.ask("POST", "/kill", turn, token=token)[1]["by"] == "ops"
+        assert {served.ask("POST", "/predict", body)[0] for _ in range(8)} == {503}
+        assert statuses("/unkill", token=token) == {200}
+        assert served.ask("POST", "/model/reload", {}, token=token)[0] == 200
+        opened.authenticator.revocations.add(
+            Revocation(opened.clock.now(), "test", "lost", subject="ops")
+        )
+        assert statuses("/kill", token=token) == {401}
+        users.unlink()
+        assert statuses("/kill", token=token) == {503}
+        assert served.ask("POST", "/predict", body)[0] == 428
+    codes = {event["code"] for event in opened.access_log.events() if event["event"] == "refused"}
+    assert codes == {"no_token", "other_person", "revoked", "nobody_recognised"}
+    with serving(shell, desk, "--host", "0.0.0.0") as served:  # now it names no users
+        assert served.printed["operators"] == "open"
+        assert not served.ask("GET", "/health")[1]["dependencies"]["operators"]["ok"]
 
 
 def test_several_workers_answer_as_one_and_are_switched_together(shell: Any, desk: Path) -> None:

@@ -9,13 +9,15 @@
 4. :class:`Authenticator` issues tokens and recognises who shows one.
 5. Every refusal has its own word (:mod:`~assay.access.denials`) and its own line in a chained log
    (:mod:`~assay.access.access_log`); what strangers repeat is counted
-   (:mod:`~assay.access.repeated`).
+   (:mod:`~assay.access.repeated`). Where nobody may wait for a disk, it is written in a thread of
+   its own (:mod:`~assay.access.record_writer`).
 """
 
 from assay.access.access_log import AccessEvent, AccessLog
-from assay.access.authenticator import Authenticator, Caller, IssuedToken
+from assay.access.authenticator import Authenticator, Caller, IssuedToken, bearer_token
 from assay.access.denials import UNPROVEN, AccessDenied, Denial
 from assay.access.proof import check_proof, make_proof, require_here
+from assay.access.record_writer import RecordWriter
 from assay.access.repeated import RepeatedRefusals
 from assay.access.revocation import Revocation, Revocations
 from assay.access.token_keys import OtherIssuer, TokenKeys
@@ -33,6 +35,7 @@ __all__ = [
     "Denial",
     "IssuedToken",
     "OtherIssuer",
+    "RecordWriter",
     "RepeatedRefusals",
     "Revocation",
     "Revocations",
@@ -40,6 +43,7 @@ __all__ = [
     "Scope",
     "TokenKeys",
     "User",
+    "bearer_token",
     "check_proof",
     "load_access",
     "make_proof",

@@ -21,6 +21,21 @@ from assay.errors import ContractViolation
 _REMEMBERED = 4_096
 
 
+def bearer_token(authorization: str) -> str:
+    """The token in a header ``Authorization``; "" where there is none.
+
+    Raises
+    ------
+    AccessDenied: it is a header of another kind.
+    """
+    kind, _, token = authorization.partition(" ")
+    if authorization and kind.lower() != "bearer":
+        raise AccessDenied(
+            Denial.NO_TOKEN, "the header Authorization is of another kind: expected Bearer"
+        )
+    return token.strip()
+
+
 @dataclass(frozen=True, slots=True)
 class Caller:
     """Somebody whose token holds, and what both the token and their roles allow."""

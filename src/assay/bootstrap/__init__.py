@@ -24,6 +24,7 @@ from assay.bootstrap.new_desks import (
     example_path,
 )
 from assay.bootstrap.services import (
+    asks_for_tokens,
     challenger_files,
     delivery_rules,
     open_kill_switch,
@@ -36,6 +37,7 @@ from assay.bootstrap.services import (
 
 __all__ = [
     "Member",
+    "asks_for_tokens",
     "challenger_files",
     "claim_registry",
     "create_desk",

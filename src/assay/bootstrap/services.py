@@ -32,6 +32,8 @@ def open_service(
     canary: bool = False,
     killed: bool = False,
     board: Path | None = None,
+    exposed: bool = True,
+    tokens: bool | None = None,
     clock: Clock | None = None,
 ) -> Service:
     """The prediction service of the desk in ``path``, loaded and verified, not started.
@@ -43,6 +45,8 @@ def open_service(
     killed: begin with the kill switch on.
     board: the folder in which the processes of one service know of each other; None for the only
         one.
+    exposed: whether others than this machine's will reach it; where that is not known, they may.
+    tokens: whether whoever operates it is asked for one; None to let :func:`asks_for_tokens` say.
 
     Raises
     ------
@@ -78,6 +82,7 @@ def open_service(
             connections=serving.connections,
             instance=os.urandom(5).hex(),
             kept=Kept(min(2**26, serving.pair_bytes // 8), serving.pair_bytes, serving.pair_days),
+            exposed=exposed,
         ),
         warm_up=inference.batch_size if inference.model_warmup else 0,
         kill_file=serving.kill_file,
@@ -103,7 +108,32 @@ def open_service(
         board=None if board is None else WorkerBoard(board, os.getpid()),
         version=version("assay"),
         tracing=tracing_of(serving.traces, os.environ, desk.clock, version("assay")),
+        tokens=_asks_for_tokens(settings, exposed=exposed) if tokens is None else tokens,
     )
+
+
+def asks_for_tokens(path: Path, *, exposed: bool) -> bool:
+    """Whether whoever operates the service of the desk in ``path`` has to show a token.
+
+    Parameters
+    ----------
+    exposed: whether others than this machine's reach it.
+
+    Raises
+    ------
+    ConfigurationError: ``serving.operators`` is ``tokens``, and the desk names no users.
+    """
+    return _asks_for_tokens(load_settings(path, os.environ), exposed=exposed)
+
+
+def _asks_for_tokens(settings: Settings, *, exposed: bool) -> bool:
+    chosen, users = settings.serving.operators, settings.access.users
+    if chosen == "tokens" and not users.exists():
+        raise ConfigurationError(
+            f"serving.operators is tokens, and {users} does not exist, so nobody could have one",
+            hint="write it: users:, then for each name roles: [sre]",
+        )
+    return chosen == "tokens" or (chosen == "auto" and exposed and users.exists())
 
 
 @contextmanager
@@ -128,7 +158,7 @@ def open_predictor(
     ------
     NotFound: nothing is in production. IntegrityError: something does not verify, load or fit.
     """
-    service = open_service(path, champion=champion, canary=canary, clock=clock)
+    service = open_service(path, champion=champion, canary=canary, tokens=False, clock=clock)
     service.start()
     try:
         yield service.predictor

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -46,6 +47,15 @@ class Addresses:
     url: str | None
     unix: Path | None
     grpc: str | None
+
+    @property
+    def is_exposed(self) -> bool:
+        """Whether others than this machine's reach the service over HTTP."""
+        return any(
+            one.family != socket.AF_UNIX
+            and not ipaddress.ip_address(one.getsockname()[0]).is_loopback
+            for one in self.sockets
+        )
 
 
 @contextmanager

@@ -132,13 +132,18 @@ def _serve_alone(
     from assay import bootstrap
     from assay.serving.server.http_server import HttpServer
 
-    service = bootstrap.open_service(desk, champion=model, canary=canary, killed=killed)
     # The server ends by raising again the signal that stopped it: what is left to be done here
     # must be done then, whichever it was.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with listen_at(wanted) as addresses:
-        announce(output, addresses, summary_of(service), workers=1, killed=killed)
         try:
+            exposed = addresses.is_exposed
+            tokens = bootstrap.asks_for_tokens(desk, exposed=exposed)
+            service = bootstrap.open_service(
+                desk, champion=model, canary=canary, killed=killed, exposed=exposed, tokens=tokens
+            )
+            summary = summary_of(service)
+            announce(output, addresses, summary, workers=1, killed=killed, tokens=tokens)
             HttpServer(service, grpc=addresses.grpc, tls=tls).run_on(*addresses.sockets)
         except KeyboardInterrupt:
             output.line("stopped")
@@ -157,9 +162,18 @@ def _supervise(
     from assay.serving.telemetry.worker_board import WorkerBoard
 
     with listen_at(wanted) as addresses, _board() as folder:
+        exposed = addresses.is_exposed
+        # Decided once: a worker that takes the place of another asks for what that one did.
+        tokens = bootstrap.asks_for_tokens(Path(orders["desk"]), exposed=exposed)
         supervisor = Supervisor(
             [sys.executable, "-m", "assay.cli.worker"],
-            {**orders, "board": folder, "grpc": addresses.grpc},
+            {
+                **orders,
+                "board": folder,
+                "grpc": addresses.grpc,
+                "exposed": exposed,
+                "tokens": tokens,
+            },
             addresses.sockets,
             WorkerBoard(Path(folder), os.getpid()),
             workers=workers,
@@ -167,7 +181,9 @@ def _supervise(
             ended=bootstrap.record_ends(Path(orders["desk"])),
         )
         supervisor.run(
-            lambda summary: announce(output, addresses, summary, workers=workers, killed=killed)
+            lambda summary: announce(
+                output, addresses, summary, workers=workers, killed=killed, tokens=tokens
+            )
         )
     output.line("stopped")
 
@@ -197,8 +213,9 @@ def announce(
     *,
     workers: int,
     killed: bool,
+    tokens: bool,
 ) -> None:
-    """Say what is served, and where."""
+    """Say what is served, where, and who may operate it."""
     for one in sorted(summary["models"], key=lambda item: item["name"]):
         mark = ", the champion" if one["name"] == summary["champion"] else ""
         output.line(f"live: {one['name']} {one['version']}{mark}, digest {one['digest'][:12]}, "
@@ -207,6 +224,13 @@ def announce(
         output.line(f"features: {detail}")
     if killed:
         output.line("the kill switch is on (SERVE_KILL): POST /unkill lets predictions go on")
+    if tokens:
+        output.line("whoever switches predictions off or on, reloads, or tells outcomes shows a "
+                    "token: assay access login gives one")  # fmt: skip
+    elif addresses.is_exposed:
+        output.line("WARNING: whoever reaches this service may switch predictions off and on, from "
+                    "other machines too: name users in configs/access.yaml, or listen on "
+                    "127.0.0.1 (serving.operators)")  # fmt: skip
     many = "" if workers == 1 else f" by {workers} workers"
     if addresses.grpc is not None:
         output.line(f"serving calls over gRPC on {addresses.grpc}{many}")
@@ -224,6 +248,7 @@ def announce(
             "models": summary["models"],
             "killed": killed,
             "workers": workers,
+            "operators": "tokens" if tokens else "open",
         }
     )
     sys.stdout.flush()

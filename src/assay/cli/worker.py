@@ -28,6 +28,8 @@ def make(orders: Mapping[str, Any]) -> tuple[Service, Mapping[str, Any]]:
         champion=orders["model"],
         canary=orders["canary"],
         board=Path(orders["board"]),
+        exposed=orders["exposed"],
+        tokens=orders["tokens"],
     )
     return service, summary_of(service)
 

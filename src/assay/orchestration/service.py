@@ -32,6 +32,7 @@ from assay.features.online import MemoryStore, OnlineStore, StoredRow, read_as_o
 from assay.orchestration.building import gold_table
 from assay.orchestration.challengers import CanaryWatch, ChallengerFiles, Running
 from assay.orchestration.desk import Desk
+from assay.orchestration.operators import DeskOperators
 from assay.orchestration.witness import RegistryWitness
 from assay.registry import FileLedger
 from assay.serving import (
@@ -107,6 +108,7 @@ def make_service(
     board: WorkerBoard | None = None,
     version: str,
     tracing: Tracing | None = None,
+    tokens: bool = False,
 ) -> Service:
     """A service over everything that is in production, ready to be run.
 
@@ -119,6 +121,7 @@ def make_service(
     board: what the processes of one service know of each other; None for the only one.
     version: of the package.
     tracing: keeps a span of each prediction request; None for none.
+    tokens: whether whoever operates it is asked for a token of the desk.
 
     Raises
     ------
@@ -190,6 +193,7 @@ def make_service(
         board=board,
         follow=follow,
         tracing=tracing,
+        operators=DeskOperators(desk) if tokens else None,
     )
     service.metrics.ask(sources.samples)
     service.metrics.ask(watch.samples)

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 from anyio.to_thread import run_sync
 
-from assay.access import AccessDenied, AccessEvent, AccessPolicy, Caller, Denial
+from assay.access import AccessEvent, AccessPolicy, Caller, bearer_token
 from assay.errors import AssayError, ConfigurationError
 from assay.orchestration.desk import Desk
 from assay.registry_api.problems import Unacceptable, code_of, problem, status_of
@@ -83,12 +83,7 @@ class Gate:
 
     def _recognise(self, authorization: str) -> Caller:
         policy = users_of(self._desk)
-        kind, _, token = authorization.partition(" ")
-        if authorization and kind.lower() != "bearer":
-            raise AccessDenied(
-                Denial.NO_TOKEN, "the header Authorization is of another kind: expected Bearer"
-            )
-        return self._desk.authenticator.recognise(token.strip(), policy)
+        return self._desk.authenticator.recognise(bearer_token(authorization), policy)
 
     def _bounded(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive) -> Receive:
         """``receive``, refusing a body that is too long by what it says or by what comes."""

@@ -57,3 +57,28 @@ def test_calls_over_grpc_say_what_to_install(monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(Unavailable, match="grpcio") as refused:
         listen_at(Wanted(HOST, 0, grpc_port=0)).__enter__()
     assert "assay[grpc]" in str(refused.value.hint)
+
+
+def test_a_service_is_exposed_where_other_machines_reach_it_over_http(tmp_path: Path) -> None:
+    own = tmp_path / "s"
+    for wanted, exposed in (
+        (Wanted(HOST, 0), False),
+        (Wanted("127.9.9.9", 0), False),
+        (Wanted("localhost", 0), False),
+        (Wanted(HOST, 0, own), False),
+        (Wanted("0.0.0.0", None, own), False),
+        (Wanted("0.0.0.0", 0), True),
+        (Wanted("0.0.0.0", 0, own), True),
+    ):
+        with listen_at(wanted) as found:
+            assert found.is_exposed is exposed, wanted
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6 on this machine")
+def test_the_same_holds_for_addresses_of_ipv6() -> None:
+    for host, exposed in (("::1", False), ("::", True)):
+        try:
+            with listen_at(Wanted(host, 0)) as found:
+                assert found.is_exposed is exposed
+        except Unavailable as error:
+            pytest.skip(f"no IPv6 on this machine: {error.message}")

@@ -16,8 +16,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from assay import bootstrap
 from assay.domain.versions import RISK_MODEL, InputSchema
 from assay.errors import AssayError, NotFound
+from assay.orchestration.desk import Desk
 from assay.serving import (
     KillSwitch,
     Limits,
@@ -38,6 +40,14 @@ HOUR = 3_600 * 10**9
 NOW = 1_700_000_000 * 10**9
 MANIFEST = "a" * 64
 NAMES = ("ret_1", "vol_5", "vol_20")
+USERS = """
+users:
+  ops: {roles: [sre]}
+  author: {roles: [quant]}
+  audit: {roles: [auditor]}
+  gone: {roles: [sre]}
+  book: {kind: service, owner: author, roles: [quant]}
+"""
 
 
 def probability_onnx(weights: Sequence[float]) -> bytes:
@@ -241,6 +251,7 @@ def make_stage(
     board: Any = None,
     registry_state: Callable[[], str] = lambda: "a registry of a test",
     tracing: Any = None,
+    operators: Any = None,
     **operation: Any,
 ) -> Stage:
     shelf = Shelf(*(models or (make_live(),)))
@@ -268,6 +279,7 @@ def make_stage(
         ),
         board=board,
         tracing=tracing,
+        operators=operators,
     )
     return Stage(service, rows, shelf, clock, switch, folder)
 
@@ -291,3 +303,14 @@ def staged(tmp_path: Path) -> Callable[..., Stage]:
 @pytest.fixture
 def stage(tmp_path: Path) -> Stage:
     return make_stage(tmp_path)
+
+
+@pytest.fixture
+def desk_with_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    """A desk that names users and has a key that signs tokens."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    bootstrap.create_desk(tmp_path / "desk", name="desk", members=[])
+    (tmp_path / "desk/configs/access.yaml").write_text(USERS)
+    desk = bootstrap.open_desk(tmp_path / "desk", clock=FixedClock(NOW))
+    desk.authenticator.keys.rotate(NOW)
+    return desk

@@ -22,6 +22,7 @@ from assay.serving.formats.wire import encode, read_timestamp
 from assay.serving.http.open_inference import OpenInference
 from assay.serving.http.open_routes import OpenRoutes
 from assay.serving.http.openapi import complete, docs_page
+from assay.serving.http.operators import ADMITTED, Admitted, Operators, who_acts
 from assay.serving.http.patient_look import PatientLook
 from assay.serving.inputs.feature_source import SourceState, states_of
 from assay.serving.prediction.kill_switch import KillSwitch
@@ -73,9 +74,9 @@ class Feedback(_Body):
 
 
 class Switching(_Body):
-    """Who turns the kill switch, and why."""
+    """Who turns the kill switch, and why. `by` may only be left out where a token says who."""
 
-    by: Name
+    by: Name | None = None
     reason: Reason
 
 
@@ -89,6 +90,8 @@ class ControlPlane:
     reads, target, record, board: told of in ``GET /health``; no board where this is the only
         process.
     challengers: told of there and in ``GET /model``.
+    operators: who may operate the service; None for whoever reaches it, which are others than this
+        machine's where it is ``exposed``.
     """
 
     def __init__(
@@ -109,7 +112,11 @@ class ControlPlane:
         record: ServiceRecord,
         board: WorkerBoard | None,
         challengers: Challengers,
+        operators: Operators | None,
+        exposed: bool,
     ) -> None:
+        self._operators = operators
+        self._exposed = exposed
         self._open = OpenRoutes(open_inference, predictor, switch, version=version)
         self._reads = reads
         self._target = target
@@ -137,6 +144,7 @@ class ControlPlane:
             "the ones they were trained on.",
             docs_url=None,
             redoc_url=None,
+            redirect_slashes=False,
         )
         routes: tuple[tuple[str, str, Callable[..., Any], str], ...] = (
             ("GET", "/health", self.health, "Every dependency, and what is live"),
@@ -166,7 +174,8 @@ class ControlPlane:
         ):
             app.add_exception_handler(kind, function)
         made = app.openapi
-        app.openapi = lambda: complete(made())  # type: ignore[method-assign]
+        tokens = self._operators is not None
+        app.openapi = lambda: complete(made(), tokens=tokens)  # type: ignore[method-assign]
         return app
 
     # -- routes; plain functions run in a thread, so that a slow disk delays no prediction. There
@@ -207,6 +216,7 @@ class ControlPlane:
                 "detail": self._record.trouble or "written",
             },
         }
+        dependencies["operators"] = self._operated()
         beside = self._beside()
         if beside:
             # Not part of the status: whatever a challenger does, production answers.
@@ -224,6 +234,14 @@ class ControlPlane:
             "killed": None if killed is None else {"by": killed.by, "reason": killed.reason},
         }
         return _json(document, 200 if able else 503)
+
+    def _operated(self) -> dict[str, Any]:
+        """Who may switch, reload and say outcomes; not part of the status: predictions are."""
+        if self._operators is not None:
+            return {"ok": True, "detail": "asked for tokens"}
+        if self._exposed:
+            return {"ok": False, "detail": "whoever reaches this service, from other machines too"}
+        return {"ok": True, "detail": "whoever is on this machine"}
 
     async def _registry(self) -> dict[str, Any]:
         try:
@@ -301,7 +319,15 @@ class ControlPlane:
             return None
         return {"view": inputs.view.name, "inputs": list(inputs.view.inputs)}
 
-    def reload(self) -> Response:
+    def _admitted(self, request: Request) -> Admitted | None:
+        """Who sends a request that changes something; None where nobody is asked."""
+        if self._operators is None:
+            return None
+        admitted: Admitted = request.scope[ADMITTED]  # without it nothing is done
+        return admitted
+
+    def reload(self, request: Request) -> Response:
+        self._admitted(request)
         if self._board is not None:
             self._board.ask_to_reload()  # first: what this process refuses, others may be able to
         changed = self._reloader.reload()
@@ -316,24 +342,28 @@ class ControlPlane:
             }
         )
 
-    def feedback(self, body: Feedback) -> Response:
+    def feedback(self, request: Request, body: Feedback) -> Response:
+        admitted = self._admitted(request)
         joined = self._feedback.record(
             body.instrument,
             read_timestamp(body.timestamp),
             direction=body.realized_direction,
             value=body.realized_value,
             model=body.model,
+            by=None if admitted is None else admitted.name,
         )
         self._metrics.feedback["joined"] += 1
         return _json({"recorded": True, "answers": joined})
 
-    async def kill(self, body: Switching) -> Response:
-        done = await asyncio.to_thread(self._switch.on, by=body.by, reason=body.reason)
+    async def kill(self, request: Request, body: Switching) -> Response:
+        by = who_acts(self._admitted(request), body.by)
+        done = await asyncio.to_thread(self._switch.on, by=by, reason=body.reason)
         return _json({"killed": True, "by": done.by, "reason": done.reason})
 
-    async def unkill(self, body: Switching) -> Response:
-        await asyncio.to_thread(self._switch.off, by=body.by, reason=body.reason)
-        return _json({"killed": False, "by": body.by, "reason": body.reason})
+    async def unkill(self, request: Request, body: Switching) -> Response:
+        by = who_acts(self._admitted(request), body.by)
+        await asyncio.to_thread(self._switch.off, by=by, reason=body.reason)
+        return _json({"killed": False, "by": by, "reason": body.reason})
 
     async def metrics(self) -> Response:
         return PlainTextResponse(await asyncio.to_thread(self._figures), media_type=CONTENT_TYPE)

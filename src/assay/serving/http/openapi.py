@@ -28,6 +28,7 @@ from assay.serving.formats.wire import (
     Problem,
 )
 from assay.serving.http.open_inference import OCTETS
+from assay.serving.http.operators import OPERATED
 from assay.serving.rejections import KINDS
 
 _INFER = "/v2/models/{model}/infer"
@@ -52,8 +53,13 @@ td,th{text-align:left;padding:.1rem 1rem .1rem 0;vertical-align:top}:root{color-
 code{font-size:.9em}"""
 
 
-def complete(document: dict[str, Any]) -> dict[str, Any]:
-    """FastAPI's OpenAPI document with the prediction routes and the problem documents."""
+def complete(document: dict[str, Any], *, tokens: bool) -> dict[str, Any]:
+    """FastAPI's OpenAPI document with the prediction routes and the problem documents.
+
+    Parameters
+    ----------
+    tokens: whether the service asks whoever operates it for one.
+    """
     structures = list(
         dict.fromkeys(item for _, _, asked, replied in _ROUTES for item in (*asked, *replied))
     )
@@ -105,7 +111,21 @@ def complete(document: dict[str, Any]) -> dict[str, Any]:
                     "content": operation["responses"]["200"]["content"],
                 }
             operation["responses"]["504"] = problem
+    if tokens:
+        _ask_for_tokens(document, problem)
     return document
+
+
+def _ask_for_tokens(document: dict[str, Any], problem: dict[str, Any]) -> None:
+    document["components"]["securitySchemes"] = {
+        "token": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
+    }
+    challenge = {"required": True, "schema": {"type": "string", "const": "Bearer"}}
+    for path in OPERATED:
+        operation = document["paths"][path]["post"]
+        operation["security"] = [{"token": []}]
+        operation["responses"]["401"] = problem | {"headers": {"WWW-Authenticate": challenge}}
+        operation["responses"]["403"] = problem
 
 
 def _one_of(references: list[Any]) -> Any:
@@ -136,7 +156,8 @@ def docs_page(document: dict[str, Any]) -> str:
     for path, operations in sorted(document["paths"].items()):
         for method, operation in operations.items():
             parts.append(f"<h2><code>{method.upper()} {escape(path)}</code></h2>")
-            parts.append(f"<p>{escape(operation.get('summary', ''))}</p>")
+            asks = " (asks for a token)" if "security" in operation else ""
+            parts.append(f"<p>{escape(operation.get('summary', ''))}{asks}</p>")
             if "requestBody" in operation:
                 content = operation["requestBody"]["content"]["application/json"]["schema"]
                 parts.append(f"<p>Body</p>{_schema(content, schemas)}")

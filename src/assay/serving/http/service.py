@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass, field
@@ -16,13 +17,14 @@ from assay.serving.challengers.running import Challengers, Shadows
 from assay.serving.http.control import ControlPlane
 from assay.serving.http.inference import Inference
 from assay.serving.http.open_inference import GRPC_INFER, OpenInference
+from assay.serving.http.operators import ADMITTED, OPERATED, Admitted, Operators, asked_of
 from assay.serving.http.traced_inference import TracedInference
 from assay.serving.models.live_model import LiveSource
 from assay.serving.prediction.kill_switch import KillSwitch
 from assay.serving.prediction.neutral import NEUTRAL, REFUSE
 from assay.serving.prediction.predictor import Predictor
 from assay.serving.prediction.service_record import ServiceRecord
-from assay.serving.rejections import WRONG_METHOD, Rejected, defect
+from assay.serving.rejections import UNKNOWN_PATH, WRONG_METHOD, Rejected, defect
 from assay.serving.reloading import Reloader
 from assay.serving.requests.asgi import (
     Answer,
@@ -80,6 +82,7 @@ class Operation:
     capacity, connections: requests under way and open connections at most, in this process.
     instance: begins the ids of its requests; no other process has the same.
     kept: how much is kept of what challengers predict.
+    exposed: whether others than this machine's reach it, for ``GET /health``.
     """
 
     body_bytes: int = 2**20
@@ -94,6 +97,7 @@ class Operation:
     connections: int = 1_024
     instance: str = "local"
     kept: Kept = field(default_factory=Kept)
+    exposed: bool = False
 
 
 class Service:
@@ -108,6 +112,7 @@ class Service:
     board: what the processes of one service know of each other; None for the only one.
     follow: called about once a second; see :class:`~assay.serving.reloading.Reloader`.
     tracing: keeps a span of each prediction request; None for none.
+    operators: who may switch it off and on, reload it and say outcomes; None for anybody.
     """
 
     def __init__(
@@ -126,7 +131,9 @@ class Service:
         ticks: Callable[[], int] = perf_counter_ns,
         follow: Callable[[], None] = lambda: None,
         tracing: Tracing | None = None,
+        operators: Operators | None = None,
     ) -> None:
+        self._operators = operators
         self.operation = chosen = operation or Operation()
         self.version = version
         self.tracing = tracing
@@ -187,6 +194,8 @@ class Service:
             record=record,
             board=board,
             challengers=self.challengers,
+            operators=operators,
+            exposed=chosen.exposed,
         )
         paths = self._control.app.openapi()["paths"]
         self._known = frozenset(paths) | {"/metrics", "/docs", "/openapi.json"}
@@ -209,6 +218,8 @@ class Service:
             self.tracing.close()
         if self._board is not None:
             self._board.stop()
+        if self._operators is not None:
+            self._operators.stop()
         self._record.note("stopped")
 
     def _follow(self) -> None:
@@ -277,6 +288,7 @@ class Service:
     async def _other(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
         head = self.reception.read(scope)
         status = 0
+        admitted: Admitted | None = None
 
         async def counted(message: MutableMapping[str, Any]) -> None:
             nonlocal status
@@ -291,10 +303,19 @@ class Service:
                     WRONG_METHOD, f"{scope['method']} {path[:120]}: expected POST",
                     found=scope["method"], expected="POST",
                 )  # fmt: skip
+            if not path.isprintable():
+                # A line break at its end is no part of a path to the framework; it is to us.
+                raise Rejected(UNKNOWN_PATH, f"no path {path[:120]!r}", found=path)
             if scope["method"] == "POST" and path in self._known:
+                if self._operators is not None and path in OPERATED:
+                    asked = asked_of(scope, head.id)
+                    name = await asyncio.to_thread(self._operators.admit, asked)
+                    scope[ADMITTED] = admitted = Admitted(name, asked, self._operators)
                 check_kind(head.kind)
                 receive = _replay(await read_body(scope, receive, self.operation.body_bytes))
             await self._control.app(scope, receive, counted)
+            if admitted is not None and status == 200:
+                admitted.done()
         except Rejected as problem:
             await refuse(counted, problem)
         except Exception as error:

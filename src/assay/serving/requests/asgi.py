@@ -12,6 +12,7 @@ from assay.serving.rejections import (
     NOT_JSON,
     OVER_CAPACITY,
     REQUEST_TIMEOUT,
+    UNAUTHENTICATED,
     UNAVAILABLE,
     WRONG_METHOD,
     Rejected,
@@ -140,6 +141,8 @@ def refusal(problem: Rejected, *more: tuple[bytes, bytes], body: bytes | None = 
         headers.append((b"connection", b"close"))  # the rest of the body was not read
     if problem.kind in {OVER_CAPACITY, UNAVAILABLE}:
         headers.append(_AGAIN)
+    if problem.kind is UNAUTHENTICATED:
+        headers.append((b"www-authenticate", b"Bearer"))
     if problem.kind is WRONG_METHOD:
         headers.append((b"allow", str(problem.expected).encode("ascii")))
     content = encode(problem.document()) if body is None else body

@@ -294,8 +294,13 @@ class FeedbackLog:
         direction: str | None,
         value: float | None,
         model: str | None = None,
+        by: str | None = None,
     ) -> list[dict[str, Any]]:
         """Write one realised outcome durably; return the predictions that it answers.
+
+        Parameters
+        ----------
+        by: who says so, where that was asked; None where it was not.
 
         Raises
         ------
@@ -321,6 +326,7 @@ class FeedbackLog:
                 "realized_direction": direction,
                 "realized_value": value,
                 "answers": joined,
+                **({} if by is None else {"by": by}),
             }
         )
         with self._mutex, FileLock(self._path.with_name(self._path.name + ".lock")):
