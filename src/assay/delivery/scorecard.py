@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from assay.delivery.canary import RANK_FLOOR, CanaryFinding
+from assay.delivery.pair_history import ShadowDay
 from assay.delivery.paired import ShadowComparison
 from assay.domain.instants import Instant, render
 from assay.domain.verdicts import Verdict
@@ -17,6 +18,9 @@ from assay.storage.files import write_atomic
 NAME = "canary_scorecard"
 _NOT_MEASURED = "not measured"
 HARM, HEALTHY, OPEN = "harm", "within its margin", "open"
+DAY_COLUMNS = (
+    "day (UTC)", "rows", "pairs", "no answer", "dropped", "mean difference", "kept as",
+)  # fmt: skip
 TEST_COLUMNS = ("test", "mean", "observations", "p of harm", "p of health", "says")
 _MEANT = {
     "failures": "rows without a finite answer",
@@ -75,6 +79,7 @@ class Scorecard:
             ("Tests", TEST_COLUMNS, rows_of_tests(self.finding)),
             ("Where they differ most", ("entity", "pairs", "errors", "mean difference",
                                         "opposite side"), entities),
+            ("Days", DAY_COLUMNS, rows_of_days(found)),
         ]  # fmt: skip
 
     def facts(self) -> list[str]:
@@ -94,8 +99,38 @@ class Scorecard:
                 "Every p-value is valid whenever one looks; the level of each test is "
                 f"{numbers.get('level', 0.0):.3g}."
             ),
+            rests_on(self.comparison),
             f"Written {render(self.at)}.",
         ]
+
+
+def rests_on(found: ShadowComparison) -> str:
+    """Which pairs the figures of a comparison are of, in a sentence."""
+    if not found.summarised:
+        return "Every figure is of all pairs since it began."
+    kept = (
+        "no pairs are kept" if found.kept_since is None
+        else f"the {found.kept_pairs:,} pairs kept since {render(found.kept_since)[:19]}Z"
+    )  # fmt: skip
+    return (
+        f"Counts, days and hours are of all {found.rows:,} rows; agreement, latency and entities "
+        f"are of {kept}. Of {found.summarised:,} older rows only sums by day are left."
+    )
+
+
+def rows_of_days(found: ShadowComparison) -> list[tuple[str, ...]]:
+    """The days of a comparison under :data:`DAY_COLUMNS`, the latest first."""
+    return [
+        (one.day, f"{one.rows:,}", f"{one.pairs:,}", f"{one.without_answer:,}",
+         f"{one.dropped:,}", "-" if one.difference is None else f"{one.difference:.4g}", _kept(one))
+        for one in reversed(found.days)
+    ]  # fmt: skip
+
+
+def _kept(day: ShadowDay) -> str:
+    if day.kept_rows == day.rows:
+        return "pairs"
+    return "sums only" if not day.kept_rows else f"sums, {day.kept_rows / day.rows:.0%} as pairs"
 
 
 def rows_of_tests(finding: CanaryFinding) -> list[tuple[str, ...]]:

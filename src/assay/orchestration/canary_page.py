@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from assay.delivery.scorecard import HARM, NAME, Scorecard, write_markdown
+from assay.delivery.scorecard import HARM, NAME, Scorecard, rests_on, write_markdown
 from assay.orchestration.report import words
 from assay.orchestration.report.document import badge, header, render_document, section, texts
 from assay.orchestration.report.html import Markup, element
@@ -15,6 +15,7 @@ _INTROS = {
     "answers; the canary's of those that it gave, and of its model alone elsewhere.",
     "Tests": "Each p-value is valid whenever one looks.",
     "Where they differ most": "The largest disagreement first.",
+    "Days": "The latest first. Where pairs were removed, their sums are left.",
 }
 
 
@@ -41,7 +42,14 @@ def canary_page(card: Scorecard) -> str:
     title = f"{card.model} {one.version} beside {one.champion}"
     return render_document(
         f"Canary: {title}",
-        header(f"Assay · canary · {card.model}", title, card.headline, facts=facts),
+        header(
+            f"Assay · canary · {card.model}",
+            title,
+            card.headline,
+            element("br"),
+            rests_on(card.comparison),
+            facts=facts,
+        ),
         element(
             "main",
             section("Why", _reasons(card), intro=f"Revision {one.revision}, begun by {one.by}."),

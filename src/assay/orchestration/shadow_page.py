@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from assay.delivery.paired import ShadowComparison
+from assay.delivery.scorecard import DAY_COLUMNS, rests_on, rows_of_days
 from assay.orchestration.report import words
 from assay.orchestration.report.document import header, render_document, section, texts
 from assay.orchestration.report.html import Markup, element
@@ -34,14 +35,19 @@ def shadow_page(found: ShadowComparison) -> str:
     title = f"{found.model} {found.challenger} beside {found.champion}"
     return render_document(
         title,
-        header(f"Assay · shadow · {found.model}", title, *_incident(found), facts=facts),
+        header(
+            f"Assay · shadow · {found.model}", title, *_incident(found), rests_on(found),
+            facts=facts,
+        ),
         element(
             "main",
-            section("Agreement", _agreement(found), intro="Over all pairs, on the same inputs."),
+            section("Agreement", _agreement(found), intro="On the same inputs."),
             section("Latency", _latency(found), intro="Milliseconds: the champion's whole answer, "
                     "and the challenger's model alone."),
             section("Rows without an answer", _errors(found), intro="By reason."),
             section("By entity", _entities(found), intro="The largest disagreement first."),
+            section("Days", texts(DAY_COLUMNS, rows_of_days(found)),
+                    intro="The latest first. Where pairs were removed, their sums are left."),
         ),
     )  # fmt: skip
 
@@ -49,7 +55,7 @@ def shadow_page(found: ShadowComparison) -> str:
 def _incident(found: ShadowComparison) -> tuple[str, ...]:
     if found.incident is None:
         return ()
-    return (f"Hours count from the last incident: {found.incident}.",)
+    return (f"Hours count from the last incident: {found.incident}.", element("br"))
 
 
 def _agreement(found: ShadowComparison) -> Markup:

@@ -6,7 +6,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from assay.delivery.paired import compare, pairs_of, shadow_evidence
+from assay.delivery.pair_history import PairHistory
+from assay.delivery.paired import compare, shadow_evidence
 from assay.domain.instants import NANOS_PER_SECOND
 from assay.serving.challengers.pair_log import PairReader
 from assay.serving.challengers.pairs import Pair, Turn
@@ -98,8 +99,12 @@ def test_pairs_of_other_digests_are_left_out(tmp_path):
             msgspec.structs.replace(pair(2, 1.0, 1.0), challenger_digest="x"),
             msgspec.structs.replace(pair(3, 1.0, 1.0), model="other")]  # fmt: skip
     path.write_bytes(b"".join(line(one) + b"\n" for one in made))
-    asked = {"model": "m", "challenger": "new"}
-    assert [one.turn for one in pairs_of(path, **asked, champion="old")] == [0]
-    assert [one.turn for one in pairs_of(path, **asked)] == [0, 1]
-    assert [one.turn for one in pairs_of(path, **asked, since=HOUR // 2)] == [1]
-    assert list(pairs_of(path, **asked, revision=8)) == []
+
+    def turns(**asked):
+        history = PairHistory(path, model="m", challenger="new", **asked)
+        return [one.turn for one in history.pairs()]
+
+    assert turns(champion="old") == [0]
+    assert turns() == [0, 1]
+    assert turns(since=HOUR // 2) == [1]
+    assert turns(revision=8) == []
