@@ -239,6 +239,14 @@ def show_look(output: Output, look: CanaryLook) -> None:
 
 def show_comparison(output: Output, found: ShadowComparison) -> None:
     """A comparison as tables."""
+    from assay.delivery.scorecard import (
+        DAY_COLUMNS,
+        REPLAYED,
+        rests_on,
+        rows_of_days,
+        which_is_better,
+    )
+
     live = found.live
     hours = "no" if found.stable_hours is None else f"{found.stable_hours:,.1f}"
     output.line(
@@ -247,6 +255,12 @@ def show_comparison(output: Output, found: ShadowComparison) -> None:
     )
     for reason, count in sorted(found.errors.items(), key=lambda item: -item[1])[:5]:
         output.line(f"  {count:,} rows without an answer: {reason}")
+    if found.incident is not None:
+        output.line(f"  hours count from the last incident: {found.incident}")
+    if found.replayed:
+        output.line(f"  {REPLAYED}")
+    output.line(which_is_better(found))
+    output.line(rests_on(found))
     output.table(
         ("rank correlation", "psi", "ks", "wasserstein", "kl", "js", "median ratio"),
         [[_number(one) for one in (live.rank_correlation, live.psi, found.ks, found.wasserstein,
@@ -262,6 +276,9 @@ def show_comparison(output: Output, found: ShadowComparison) -> None:
         [(one.entity, one.pairs, one.errors, _number(one.mean_difference), _number(one.spreads),
           _number(one.opposite)) for one in found.entities[:10]],
     )  # fmt: skip
+    if len(found.entities) > 10:
+        output.line(f"{len(found.entities) - 10} more entities agree better: --html has them all")
+    output.table(DAY_COLUMNS, rows_of_days(found)[:10])
 
 
 def _list(name: str | None, desk: Path, output: Output) -> None:

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from assay.delivery.guard import LiveEvidence, measure
+from assay.delivery.outcomes import OutcomeMeans
 from assay.delivery.pair_history import LIVE_WITHIN, DayCounts, ShadowDay, Stability
 from assay.domain.evidence import Evidence
 from assay.domain.instants import Instant, render
@@ -68,6 +69,8 @@ class ShadowComparison:
         distributions; None where they are undefined.
     latency_ms: p50, p95 and p99 of ``champion`` (the whole answer) and ``challenger`` (its model).
     entities: the largest disagreement first.
+    outcomes: which was nearer to what was realised, over the pairs that are kept; None where no
+        outcome of them was reported.
     """
 
     model: str
@@ -92,6 +95,7 @@ class ShadowComparison:
     kept_pairs: int
     kept_since: Instant | None
     days: Sequence[ShadowDay]
+    outcomes: OutcomeMeans | None = None
     digest: str = field(repr=False, default="")
 
     @property
@@ -124,6 +128,7 @@ class ShadowComparison:
             "kept_pairs": self.kept_pairs,
             "kept_since": None if self.kept_since is None else render(self.kept_since),
             "days": [one.to_json() for one in self.days],
+            "outcomes": None if self.outcomes is None else self.outcomes.to_json(),
             "inputs_digest": self.digest,
         }  # fmt: skip
 

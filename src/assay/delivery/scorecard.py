@@ -22,6 +22,7 @@ DAY_COLUMNS = (
     "day (UTC)", "rows", "pairs", "no answer", "dropped", "mean difference", "kept as",
 )  # fmt: skip
 TEST_COLUMNS = ("test", "mean", "observations", "p of harm", "p of health", "says")
+REPLAYED = "Some pairs are about moments long before they were made: a replay, and marked as one."
 _MEANT = {
     "failures": "rows without a finite answer",
     "ranks": "rank correlation within blocks, each 0.5 at least",
@@ -116,6 +117,30 @@ def rests_on(found: ShadowComparison) -> str:
         f"Counts, days and hours are of all {found.rows:,} rows; agreement, latency and entities "
         f"are of {kept}. Of {found.summarised:,} older rows only sums by day are left."
     )
+
+
+def which_is_better(found: ShadowComparison) -> str:
+    """What reported outcomes say, in a sentence; agreement alone says nothing about it."""
+    known = found.outcomes
+    if known is None:
+        return (
+            "No outcome of these pairs was reported: the figures say how far the versions agree, "
+            "and nothing about which is better."
+        )
+    said = [_difference("IC", known.ic, known.ic_error)]
+    if known.pnl is not None:
+        said.append(_difference("return of a unit portfolio", known.pnl, known.pnl_error))
+    return (
+        f"Against {known.dates:,} dates of reported outcomes, challenger less champion by day: "
+        f"{'; '.join(said)}. For reading, and no test."
+    )
+
+
+def _difference(what: str, mean: float, error: float | None) -> str:
+    if error is None:
+        return f"{what} {mean:+.4g}, of one date"
+    clear = "" if abs(mean) > 2 * error else ", which is within two of them of no difference"
+    return f"{what} {mean:+.4g}, standard error {error:.2g}{clear}"
 
 
 def rows_of_days(found: ShadowComparison) -> list[tuple[str, ...]]:

@@ -7,7 +7,7 @@ person or a schedule, comes to the same one, and :func:`watch_canary` acts on it
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from assay.delivery.canary import (
     judge,
 )
 from assay.delivery.deployments import end_canary
-from assay.delivery.outcomes import differences, harm_tests, realised_values
+from assay.delivery.outcomes import differences, harm_tests, mean_differences, realised_values
 from assay.delivery.pair_history import PairHistory
 from assay.delivery.paired import ShadowComparison, compare, shadow_evidence
 from assay.delivery.scorecard import Scorecard
@@ -79,7 +79,11 @@ def compare_shadow(desk: Desk, files: ChallengerFiles, name: str, version: str) 
             f"{name} {record.version} never ran beside {champion.version}",
             hint=f"assay shadow start {name} {record.version} --reason ...",
         )
-    return found
+    realised = realised_values(files.feedback)
+    if not realised:
+        return found
+    daily = differences(history.pairs(), realised, centre=_centre(desk, record))
+    return replace(found, outcomes=mean_differences(daily, pnl=record.kind == ALPHA_WEIGHTS))
 
 
 def record_shadow(
