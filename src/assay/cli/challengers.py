@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from assay.delivery.paired import ShadowComparison
     from assay.orchestration.challengers import CanaryLook, ChallengerFiles
 
+_WHOSE = {"champion": "champion, whole answer", "challenger": "challenger, model alone"}
+
 shadow = typer.Typer(
     name="shadow", no_args_is_help=True, help="Let challengers predict beside production."
 )
@@ -107,8 +109,7 @@ def shadow_compare(
     as_json: JsonOption = False,
 ) -> None:
     """A challenger beside the champion on the same live inputs."""
-    from assay.orchestration.challengers import compare_shadow, record_shadow
-    from assay.orchestration.shadow_page import write_shadow_page
+    from assay.orchestration.challengers import compare_shadow, record_shadow, write_comparison
 
     output = Output(as_json=as_json)
     opened = open_desk(desk)
@@ -121,7 +122,7 @@ def shadow_compare(
     show_comparison(output, found)
     document = found.to_json()
     if html:
-        page = write_shadow_page(opened.layout.root / "reports" / "models" / name, found)
+        page = write_comparison(opened, found)
         output.line(f"page: {page}")
         document["page"] = str(page)
     if record:
@@ -131,7 +132,9 @@ def shadow_compare(
         document["evidence"] = [one.to_json() for one in made]
         output.next_step(f"assay gates check {name} {version}")
     else:
-        output.next_step(f"assay shadow compare {name} {version} --record")
+        output.next_step(
+            f"assay delivery plan {name}", f"assay shadow compare {name} {version} --record"
+        )
     output.result(document)
 
 
@@ -241,8 +244,7 @@ def show_comparison(output: Output, found: ShadowComparison) -> None:
     """A comparison as tables."""
     from assay.delivery.scorecard import (
         DAY_COLUMNS,
-        REPLAYED,
-        rests_on,
+        remarks,
         rows_of_days,
         which_is_better,
     )
@@ -255,12 +257,8 @@ def show_comparison(output: Output, found: ShadowComparison) -> None:
     )
     for reason, count in sorted(found.errors.items(), key=lambda item: -item[1])[:5]:
         output.line(f"  {count:,} rows without an answer: {reason}")
-    if found.incident is not None:
-        output.line(f"  hours count from the last incident: {found.incident}")
-    if found.replayed:
-        output.line(f"  {REPLAYED}")
-    output.line(which_is_better(found))
-    output.line(rests_on(found))
+    for sentence in (*remarks(found), which_is_better(found)):
+        output.line(f"  {sentence}")
     output.table(
         ("rank correlation", "psi", "ks", "wasserstein", "kl", "js", "median ratio"),
         [[_number(one) for one in (live.rank_correlation, live.psi, found.ks, found.wasserstein,
@@ -268,7 +266,7 @@ def show_comparison(output: Output, found: ShadowComparison) -> None:
     )  # fmt: skip
     output.table(
         ("latency, ms", "p50", "p95", "p99"),
-        [(who, *(_number(values[key]) for key in ("p50", "p95", "p99")))
+        [(_WHOSE[who], *(_number(values[key]) for key in ("p50", "p95", "p99")))
          for who, values in found.latency_ms.items()],
     )  # fmt: skip
     output.table(

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -410,6 +410,7 @@ def _numbers(state: CanaryState, policy: CanaryPolicy) -> dict[str, Any]:
         "first": None if state.first is None else render(state.first),
         "last": None if state.last is None else render(state.last),
         "level": policy.level,
+        "policy": asdict(policy),
         **{
             name: {
                 "mean": check.harm.mean,

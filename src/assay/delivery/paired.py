@@ -62,9 +62,10 @@ class ShadowComparison:
     errors: rows that it could not answer, by reason. dropped: rows that it did not get to.
     first, last, stable_hours: of all pairs; hours from the start, the last incident or the last gap
         to the last pair. incident: what the last incident was, None for none.
-    days: by day, the oldest first.
+    stale: rows with stale features. days: by day, the oldest first.
     replayed: whether some pairs are about moments long before they were made.
-    kept_pairs, kept_since: how many are kept, and when the first of them was made.
+    kept_pairs, kept_since: how many are kept, and when the first of them was made. distinct: how
+        many different pairs of answers there are among them.
     live: rank correlation, PSI and median ratio. ks, wasserstein, kl, js: distances of the two
         distributions; None where they are undefined.
     latency_ms: p50, p95 and p99 of ``champion`` (the whole answer) and ``challenger`` (its model).
@@ -92,7 +93,9 @@ class ShadowComparison:
     stable_hours: float | None
     incident: str | None
     replayed: bool
+    stale: int
     kept_pairs: int
+    distinct: int
     kept_since: Instant | None
     days: Sequence[ShadowDay]
     outcomes: OutcomeMeans | None = None
@@ -125,7 +128,9 @@ class ShadowComparison:
             "stable_hours": self.stable_hours,
             "incident": self.incident,
             "replayed": self.replayed,
+            "stale": self.stale,
             "kept_pairs": self.kept_pairs,
+            "distinct": self.distinct,
             "kept_since": None if self.kept_since is None else render(self.kept_since),
             "days": [one.to_json() for one in self.days],
             "outcomes": None if self.outcomes is None else self.outcomes.to_json(),
@@ -186,7 +191,9 @@ def compare(
         stable_hours=seen.stable.hours,
         incident=seen.stable.incident,
         replayed=seen.replayed,
+        stale=seen.stale,
         kept_pairs=len(new),
+        distinct=len(np.unique(old + 1j * new)),
         kept_since=kept_since,
         days=seen.days.days(),
         digest=seen.digest.hexdigest(),
@@ -202,7 +209,7 @@ class _Seen:
         self.champion_ms, self.challenger_ms = array("d"), array("d")
         self.errors: dict[str, int] = {}
         self.entities: dict[str, list[float]] = {}
-        self.dropped = 0
+        self.dropped = self.stale = 0
         self.stable = Stability()
         self.days = DayCounts()
         self.replayed = False
@@ -217,6 +224,7 @@ class _Seen:
         if pair.champion_ms is not None:
             self.champion_ms.append(pair.champion_ms)
         self.dropped += pair.dropped
+        self.stale += bool(pair.stale)
         self.replayed = self.replayed or pair.recorded - pair.at > LIVE_WITHIN
         failed = None if pair.shadow is not None else pair.recorded
         self.stable.take(pair.recorded, pair.recorded, failed, pair.error)
@@ -238,6 +246,7 @@ class _Seen:
         for one in older:
             self.digest.update(msgspec.json.encode(one) + b"\n")
             self.dropped += one.dropped
+            self.stale += one.stale
             self.replayed = self.replayed or one.behind > LIVE_WITHIN
             before.take(one.first, one.last, one.failed, one.failure)
             for reason, count in one.errors.items():

@@ -21,14 +21,20 @@ HARM, HEALTHY, OPEN = "harm", "within its margin", "open"
 DAY_COLUMNS = (
     "day (UTC)", "rows", "pairs", "no answer", "dropped", "mean difference", "kept as",
 )  # fmt: skip
-TEST_COLUMNS = ("test", "mean", "observations", "p of harm", "p of health", "says")
-REPLAYED = "Some pairs are about moments long before they were made: a replay, and marked as one."
+TEST_COLUMNS = (
+    "test", "mean", "says", "observations", "p of harm", "p of health", "by the policy",
+)  # fmt: skip
 _MEANT = {
     "failures": "rows without a finite answer",
     "ranks": "rank correlation within blocks, each 0.5 at least",
     "distance": "answers further than a standard deviation",
     "latency": "slow turns",
 }
+_LIMITS = {
+    "failures": ("failures", "failures_margin", 1), "distance": ("far", "far_margin", 1),
+    "latency": ("slow", "slow_margin", 1), "ranks": ("rank_correlation", "rank_margin", -1),
+}  # fmt: skip
+"""Limit and margin of a test in the policy, and on which side of the limit the margin lies."""
 
 Table = tuple[str, tuple[str, ...], list[tuple[str, ...]]]
 
@@ -83,6 +89,17 @@ class Scorecard:
             ("Days", DAY_COLUMNS, rows_of_days(found)),
         ]  # fmt: skip
 
+    def rests(self) -> list[tuple[str, str]]:
+        """Names and digests by which this can be found again."""
+        one = self.canary
+        policy = self.finding.numbers.get("policy", {})
+        return [
+            (f"canary {one.version}", one.digest),
+            ("judged from", f"{render(one.since)}, log entry {one.revision}, by {one.by}"),
+            ("inputs: pairs and sums", self.comparison.digest),
+            ("policy", ", ".join(f"{name} {value:g}" for name, value in policy.items())),
+        ]
+
     def facts(self) -> list[str]:
         """What the canary is."""
         one = self.canary
@@ -100,9 +117,30 @@ class Scorecard:
                 "Every p-value is valid whenever one looks; the level of each test is "
                 f"{numbers.get('level', 0.0):.3g}."
             ),
-            rests_on(self.comparison),
+            *remarks(self.comparison),
+            *(f"{what.capitalize()}: {which}." for what, which in self.rests()),
             f"Written {render(self.at)}.",
         ]
+
+
+def remarks(found: ShadowComparison) -> list[str]:
+    """What a reader of a comparison must know of its pairs, in sentences."""
+    said = [rests_on(found)]
+    if found.incident is not None:
+        said.append(f"Hours count from the last incident: {found.incident}.")
+    if found.replayed:
+        said.append("Some pairs are about moments long before they were made: it is a replay.")
+    if found.stale:
+        said.append(
+            f"{found.stale:,} of {found.rows:,} rows had stale features, which a canary does not "
+            "compare."
+        )
+    if found.distinct < found.kept_pairs / 2:
+        said.append(
+            f"Among the pairs are {found.distinct:,} different pairs of answers: an input that is "
+            "asked again counts again, and adds nothing."
+        )
+    return said
 
 
 def rests_on(found: ShadowComparison) -> str:
@@ -161,23 +199,32 @@ def _kept(day: ShadowDay) -> str:
 def rows_of_tests(finding: CanaryFinding) -> list[tuple[str, ...]]:
     """The tests of a finding under :data:`TEST_COLUMNS`, with what each says."""
     level = float(finding.numbers.get("level", 0.0))
+    policy = finding.numbers.get("policy", {})
     return [
-        _test(name, one, level)
+        _test(name, one, level, policy)
         for name, one in finding.numbers.items()
         if isinstance(one, dict) and "p_harm" in one
     ]
 
 
-def _test(name: str, one: Mapping[str, Any], level: float) -> tuple[str, ...]:
+def _test(
+    name: str, one: Mapping[str, Any], level: float, policy: Mapping[str, Any]
+) -> tuple[str, ...]:
     said = HARM if one["p_harm"] <= level else OPEN
     if said == OPEN and one["p_health"] <= level:
         said = HEALTHY
     mean = one["mean"]
     if name == "ranks" and mean is not None:
         mean = RANK_FLOOR + (1.0 - RANK_FLOOR) * mean  # as the policy has it
+    limit, margin, side = _LIMITS[name]
+    meant, rule = _MEANT[name], _NOT_MEASURED
+    if policy:
+        harm = policy[limit]
+        rule = f"harm beyond {harm:g}, as good within {harm + side * policy[margin]:g}"
+        meant = f"turns slower than {policy['slow_ms']:g} ms" if name == "latency" else meant
     return (
-        f"{name}: {_MEANT[name]}", _number(mean), f"{one['observations']:,}", _p(one["p_harm"]),
-        _p(one["p_health"]), said,
+        f"{name}: {meant}", _number(mean), said, f"{one['observations']:,}", _p(one["p_harm"]),
+        _p(one["p_health"]), rule,
     )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ from assay.orchestration.canary_page import canary_page, write_scorecard
 from assay.orchestration.desk import Desk
 from assay.orchestration.evidence.code import measuring_code
 from assay.orchestration.scorecards import keep_scorecard
-from assay.orchestration.shadow_page import shadow_page
+from assay.orchestration.shadow_page import shadow_page, write_shadow_page
 from assay.registry import VersionRecord
 from assay.registry.deployments import CanaryDeployment, deployments_of
 from assay.serving import OnnxModel
@@ -86,6 +87,29 @@ def compare_shadow(desk: Desk, files: ChallengerFiles, name: str, version: str) 
     return replace(found, outcomes=mean_differences(daily, pnl=record.kind == ALPHA_WEIGHTS))
 
 
+def write_comparison(desk: Desk, found: ShadowComparison) -> Path:
+    """Write the page of a comparison; its path."""
+    folder = desk.layout.root / "reports" / "models" / found.model
+    return write_shadow_page(folder, found, _rests_on(desk, found))
+
+
+def _rests_on(desk: Desk, found: ShadowComparison) -> list[tuple[str, str]]:
+    """Names and digests by which a comparison can be found again."""
+    registry = desk.registry
+    record, champion = registry.get(found.model, found.challenger), registry.resolve(found.model)
+    begun = deployments_of(registry, found.model).shadows.get(record.version)
+    since = "not in shadow now" if begun is None else (
+        f"{render(begun.since)}, log entry {begun.seq}, by {begun.by}"
+    )  # fmt: skip
+    return [
+        ("in shadow since", since),
+        (f"challenger {record.version}", record.digest),
+        (f"champion {champion.version}", champion.digest),
+        ("inputs: pairs and sums", found.digest),
+        ("written", f"{render(registry.now())} by assay {version_of('assay')}"),
+    ]
+
+
 def record_shadow(
     desk: Desk, found: ShadowComparison, *, initiated_by: str
 ) -> tuple[Evidence, Evidence]:
@@ -107,7 +131,7 @@ def record_shadow(
         {"kind": "shadow", "version": record.version, "digest": record.digest,
          "champion_digest": champion.digest, "at": at, "by": initiated_by,
          "comparison": found.to_json()},
-        shadow_page(found),
+        shadow_page(found, _rests_on(desk, found)),
     )  # fmt: skip
     registry.record_evidence(found.model, record.version, evidence, initiated_by=initiated_by)
     return evidence

@@ -8,8 +8,7 @@ from pathlib import Path
 from assay.delivery.paired import ShadowComparison
 from assay.delivery.scorecard import (
     DAY_COLUMNS,
-    REPLAYED,
-    rests_on,
+    remarks,
     rows_of_days,
     which_is_better,
 )
@@ -21,31 +20,40 @@ from assay.storage.files import write_atomic
 _ABSENT = "not measured"
 
 
-def write_shadow_page(folder: Path, found: ShadowComparison) -> Path:
+def write_shadow_page(
+    folder: Path, found: ShadowComparison, rests: Sequence[tuple[str, str]]
+) -> Path:
     """Write ``shadow_VERSION.html``; its path."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"shadow_{found.challenger}.html"
-    write_atomic(path, shadow_page(found).encode())
+    write_atomic(path, shadow_page(found, rests).encode())
     return path
 
 
-def shadow_page(found: ShadowComparison) -> str:
-    """The comparison as one HTML document."""
+def shadow_page(found: ShadowComparison, rests: Sequence[tuple[str, str]]) -> str:
+    """The comparison as one HTML document.
+
+    Parameters
+    ----------
+    rests: names and digests of what was compared.
+    """
     hours = _ABSENT if found.stable_hours is None else f"{found.stable_hours:,.1f}"
     facts = (
         ("Pairs", f"{found.pairs:,} of {found.rows:,} rows"),
         ("Hours without an incident", hours),
         ("Dropped", f"{found.dropped:,}"),
-        ("Since", _ABSENT if found.first is None else words.moment(found.first)),
+        ("First pair", _ABSENT if found.first is None else words.moment(found.first)),
         ("Last pair", _ABSENT if found.last is None else words.moment(found.last)),
     )
     title = f"{found.model} {found.challenger} beside {found.champion}"
     return render_document(
         title,
-        header(f"Assay · shadow · {found.model}", title, *_said(found), facts=facts),
+        header(f"Assay · shadow · {found.model}", title, facts=facts),
         element(
             "main",
             section("Which is better", element("p", which_is_better(found))),
+            section("To know about the pairs",
+                    element("ul", [element("li", one) for one in remarks(found)])),
             section("Agreement", _agreement(found), intro="On the same inputs. Versions that agree "
                     "are no better or worse for it."),
             section("Latency", _latency(found), intro="Milliseconds. The champion's are of whole "
@@ -56,17 +64,9 @@ def shadow_page(found: ShadowComparison) -> str:
             section("By entity", _entities(found), intro="The largest disagreement first. Spreads "
                     "are standard deviations of the champion over all entities; opposite side is "
                     "the share of pairs where one says up and the other down."),
+            section("What this rests on", texts(("what", "which"), rests)),
         ),
     )  # fmt: skip
-
-
-def _said(found: ShadowComparison) -> Sequence[object]:
-    said = [rests_on(found)]
-    if found.incident is not None:
-        said.insert(0, f"Hours count from the last incident: {found.incident}.")
-    if found.replayed:
-        said.append(REPLAYED)
-    return [part for one in said for part in (one, element("br"))][:-1]
 
 
 def _agreement(found: ShadowComparison) -> Markup:
