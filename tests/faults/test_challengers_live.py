@@ -451,8 +451,13 @@ def test_a_day_of_challengers_ends_for_each_as_it_should(desk: Desk) -> None:
                 ["canary.end"] if test is None else ["rollback.requested", "canary.end"]
             )
             for page in ("canary_scorecard.md", "canary_scorecard.html"):
-                text = (reports / page).read_text()
-                assert version in text
+                # The log says that it has ended before its last scorecard is there.
+                path = reports / page
+                until(
+                    lambda path=path, version=version: version in path.read_text(),
+                    f"{page} of {kind}",
+                )
+                text = path.read_text()
                 assert ("keeps every margin" if test is None else f"{test}: ") in text
                 assert ("harm</td>" in text or "| harm |" in text) == (test is not None)
             seconds = (last.at - began.at) / 1e9

@@ -229,6 +229,7 @@ def write_card(desk: Desk, look: CanaryLook, *, ended: bool = False) -> CanaryLo
     card = Scorecard(
         look.name, look.canary, look.finding, look.comparison, ended=ended, at=desk.clock.now()
     )
+    path = write_scorecard(desk.layout.root / "reports" / "models" / look.name, card)
     canary = look.canary
     keep_scorecard(
         desk, look.name, f"canary-{canary.version}-{canary.revision:06d}",
@@ -237,7 +238,6 @@ def write_card(desk: Desk, look: CanaryLook, *, ended: bool = False) -> CanaryLo
          "comparison": look.comparison.to_json()},
         canary_page(card),
     )  # fmt: skip
-    path = write_scorecard(desk.layout.root / "reports" / "models" / look.name, card)
     return CanaryLook(look.name, look.canary, look.finding, look.comparison, ended, path)
 
 

@@ -185,7 +185,7 @@ elif where == "removed":
     gone = Path.unlink
     Path.unlink = lambda self: (gone(self), die())
 log = PairLog(path, Kept(1_000, 3_000))
-for n in range(int(sys.argv[3]), 200):
+for n in range(200):
     turn = Turn(n, "m", "1.0.0", "old", "2.0.0", "new", 7, None, n, [1.0, 2.0], [2.0, 3.0], n, 5, 6)
     print(n, flush=True)  # whatever was begun may be there
     log.append(encode_turns([turn]), n)
@@ -197,16 +197,13 @@ def test_a_kill_while_a_file_is_removed_neither_loses_nor_doubles(
     tmp_path: Path, where: str
 ) -> None:
     path = tmp_path / "predictions.jsonl"
-    begun = 0
-    for _ in range(2):
-        done = subprocess.run(
-            [sys.executable, "-c", CUT, where, str(path), str(begun)],
-            capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        assert done.returncode == -signal.SIGKILL, done.stderr
-        # It dies after the line was appended, on the way to remove another one.
-        begun = int(done.stdout.split()[-1]) + 1
-        assert counts(path).total() == 2 * begun
+    done = subprocess.run(
+        [sys.executable, "-c", CUT, where, str(path)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    # It dies after the line was appended, on the way to remove another one.
+    begun = int(done.stdout.split()[-1]) + 1
+    assert counts(path).total() == 2 * begun
     log = PairLog(path, Kept(1_000, 3_000))
     for number in range(begun, begun + 40):
         turn = Turn(
@@ -268,3 +265,52 @@ def test_lines_that_cannot_be_read_say_nothing(tmp_path: Path) -> None:
     )
     assert recorded(path) == {made.head: made}
     assert recorded(tmp_path / "none.jsonl") == {}
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from assay.serving.challengers.pair_log import Kept, PairLog
+from assay.serving.challengers.pairs import Turn, encode_turns
+log = PairLog(Path(sys.argv[1]), Kept(1_500, 6_000))
+n = 0
+while True:
+    turn = Turn(n, sys.argv[2], "1.0.0", "a", "2.0.0", "b", 7, None, n, [1.0], [2.0], n, 5, 6)
+    log.append(encode_turns([turn]), n)
+    print(n, flush=True)
+    n += 1
+"""
+
+
+@pytest.mark.long
+def test_processes_that_are_killed_at_any_moment_leave_every_row_counted_once(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "predictions.jsonl"
+    generator = random.Random(11)
+    told: dict[str, int] = {}
+    for life in range(12):
+        processes = {
+            f"{life}-{number}": subprocess.Popen(
+                [sys.executable, "-c", WRITER, str(path), f"{life}-{number}"],
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            for number in range(2)
+        }
+        for name, process in processes.items():
+            assert process.stdout is not None
+            for _ in range(generator.randrange(30, 90)):
+                told[name] = int(process.stdout.readline())
+        for name, process in processes.items():
+            process.kill()
+            assert process.stdout is not None
+            said = process.stdout.read().split("\n")
+            process.stdout.close()
+            process.wait()
+            told[name] = max([told[name], *map(int, said[:-1])])
+    found = {name: rows for (name, *_), rows in counts(path).items()}
+    assert len(recorded(summaries_path(path))) > 5
+    for name, rows in found.items():
+        # What was told is counted; the line after it may be too.
+        assert rows in {told[name] + 1, told[name] + 2}
