@@ -207,7 +207,7 @@ def _beside(document: Mapping[str, Any]) -> Markup:
         _table(("event", "at", "by", "reason", "found", "entry"), entries, "It never ran there."),
         element("h3", "Scorecards"),
         _table(
-            ("scorecard", "written", "rows", "verdict", "is the measurement recorded last",
+            ("scorecard", "written", "rows", "verdict", "in the log as evidence",
              "SHA-256"),
             cards,
             "None was kept.",
