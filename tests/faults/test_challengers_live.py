@@ -664,7 +664,14 @@ def test_the_commands_lead_from_shadow_to_replay(desk: Desk) -> None:
     (planned,) = command(desk, "delivery", "plan", "fx_vol")
     assert {one["version"] for one in planned["steps"]} >= {"2.0.0", "2.2.0"}
     assert command(desk, "delivery", "status")[0]["champion"] == "1.1.0"
-    assert command(desk, "canary", "stop", "fx_vol", *why)["type"] == "canary.end"
+    ended = command(desk, "canary", "stop", "fx_vol", *why)
+    assert ended["type"] == "canary.end"
+    cards = desk.layout.root / "reports/models/fx_vol/scorecards"
+    card = json.loads(
+        (cards / f"canary-2.0.0-{ended['evidence']['revision']:06d}.json").read_text()
+    )
+    assert (card["ended"], card["comparison"]["rows"]) == (True, 30)
+    assert [one.name.split("-")[:2] for one in cards.glob("shadow*.json")] == [["shadow", "2.2.0"]]
     assert command(desk, "shadow", "stop", "fx_vol", "2.2.0", *why)["type"] == "shadow.stop"
     (done,) = command(desk, "delivery", "run", "fx_vol", "--as", OPERATOR)
     assert done["step"]["action"] == "start_shadow"

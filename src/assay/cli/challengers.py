@@ -175,16 +175,28 @@ def canary_stop(
     desk: DeskOption = HERE,
     as_json: JsonOption = False,
 ) -> None:
-    """End the canary; the champion answers for everything again."""
+    """End the canary; the champion answers for everything again. Its scorecard is kept."""
+    from assay import bootstrap
     from assay.delivery.deployments import end_canary
+    from assay.errors import AssayError
+    from assay.orchestration.challengers import look_at_canary, write_card
+    from assay.registry.deployments import deployments_of
 
     output = Output(as_json=as_json)
     opened = open_desk(desk)
+    before = deployments_of(opened.registry, name).canary
     unreadable = require(opened, identity, "model:rollback", "canary stop", name)
     entry = end_canary(
         opened.registry, name, initiated_by=acting(identity), reason=with_remark(reason, unreadable)
     )
     output.line(f"{name} {entry.to_version} is no canary any more (log entry {entry.seq})")
+    try:
+        # Looking takes its time on a busy desk: the canary ends first.
+        _, policy = bootstrap.delivery_rules(desk)
+        look = look_at_canary(opened, _files(desk), name, policy, before)
+        output.line(f"scorecard: {write_card(opened, look, ended=True).scorecard}")
+    except (AssayError, OSError) as error:
+        output.line(f"no scorecard: {error}")
     output.next_step(f"assay models history {name}")
     output.result(entry.to_json())
 

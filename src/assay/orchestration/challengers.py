@@ -160,16 +160,24 @@ class CanaryLook:
 
 
 def look_at_canary(
-    desk: Desk, files: ChallengerFiles, name: str, policy: CanaryPolicy
+    desk: Desk,
+    files: ChallengerFiles,
+    name: str,
+    policy: CanaryPolicy,
+    canary: CanaryDeployment | None = None,
 ) -> CanaryLook:
     """Judge a canary on everything since its revision began; nothing is changed.
+
+    Parameters
+    ----------
+    canary: one that has just ended beside today's champion; None for the one that runs.
 
     Raises
     ------
     NotFound: the model has no canary.
     """
     registry = desk.registry
-    canary = deployments_of(registry, name).canary
+    canary = canary or deployments_of(registry, name).canary
     if canary is None:
         raise NotFound(f"{name} has no canary", hint=f"assay canary start {name} VERSION")
     champion = registry.resolve(name)
