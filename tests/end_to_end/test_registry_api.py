@@ -27,6 +27,7 @@ from assay.delivery.approvals import Approval
 from assay.delivery.deployments import start_canary, start_shadow
 from assay.delivery.judging import judge
 from assay.domain.evidence import Evidence
+from assay.domain.instants import render
 from assay.domain.provenance import Provenance
 from assay.domain.verdicts import Outcome
 from assay.orchestration.login import ask_server
@@ -36,6 +37,8 @@ from assay.registry.retention import Retention
 from assay.registry.signing import Statement
 from assay.registry_api.documents import ChallengersDocument, WholeVersion
 from assay.registry_api.uploads import write_archive
+from assay.serving.challengers.pair_log import Kept, PairLog, segments
+from assay.serving.challengers.pairs import Turn, encode_turns
 from assay.testing.clocks import FixedClock
 from assay.testing.versions import make_candidate
 
@@ -268,8 +271,52 @@ def test_what_runs_beside_production_is_told(api):
     told = found["canary"]
     assert (told["version"], told["digest"], told["champion"]) == ("1.1.0", digest, "1.0.0")
     assert (told["share"], told["revision"], told["by"]) == (0.25, canary.seq, "ops")
+    assert (told["seen"], found["shadows"][0]["seen"]) == (None, None)  # no server wrote pairs here
     assert api.ask(None, "GET", path)[0] == 401
     assert api.ask("audit", "GET", "/api/v1/models/unknown/challengers")[0] == 404
+
+
+def test_how_much_a_challenger_was_seen_is_told_also_of_pairs_that_were_removed(api):
+    ready(api)
+    promote(api)
+    own = {"initiated_by": "ops", "reason": "a test", "monotonic": time.monotonic}
+    shadow = start_shadow(api.registry, "fx_vol", "1.1.0", **own)
+    digests = [api.registry.get("fx_vol", one).digest for one in ("1.0.0", "1.1.0")]
+    start = api.registry.now()
+    log = PairLog(bootstrap.challenger_files(api.folder).pairs, Kept(1_000, 3_000))
+
+    def write(first, last, **more):
+        for number in range(first, last):
+            at = start + number * 3_600 * SECOND
+            answers = [None, 2.0] if number == 5 else [1.0, 2.0]
+            said = {"champion_digest": digests[0], "revision": shadow.seq, **more}
+            turn = Turn(
+                recorded=at, model="fx_vol", champion="1.0.0", challenger="1.1.0",
+                challenger_digest=digests[1], manifest=None, turn=number, prediction=[1.0, 2.0],
+                shadow=answers, at=at, champion_ns=5, shadow_ns=6, **said,
+            )  # fmt: skip
+            log.append(encode_turns([turn]), at)
+
+    def seen():
+        status, found, _ = api.ask("audit", "GET", "/api/v1/models/fx_vol/challengers")
+        ChallengersDocument.model_validate(found)
+        assert status == 200
+        return found["shadows"][0]["seen"]
+
+    for first, last in ((0, 3), (3, 30), (30, 60)):
+        write(first, last)
+        incident = 5 if last > 5 else 0
+        assert seen() == {
+            "rows": 2 * last,
+            "pairs": 2 * last - (last > 5),
+            "without_answer": int(last > 5),
+            "dropped": 0,
+            "stable_hours": last - 1 - incident,
+            "last": render(start + (last - 1) * 3_600 * SECOND),
+        }
+    assert len(segments(bootstrap.challenger_files(api.folder).pairs)) < 10
+    write(60, 70, champion_digest="x")
+    assert seen()["rows"] == 120
 
 
 def test_an_archive_becomes_a_version_once(api):

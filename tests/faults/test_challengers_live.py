@@ -451,8 +451,13 @@ def test_a_day_of_challengers_ends_for_each_as_it_should(desk: Desk) -> None:
                 ["canary.end"] if test is None else ["rollback.requested", "canary.end"]
             )
             for page in ("canary_scorecard.md", "canary_scorecard.html"):
-                text = (reports / page).read_text()
-                assert version in text
+                # The log says that it has ended before its last scorecard is there.
+                path = reports / page
+                until(
+                    lambda path=path, version=version: version in path.read_text(),
+                    f"{page} of {kind}",
+                )
+                text = path.read_text()
                 assert ("keeps every margin" if test is None else f"{test}: ") in text
                 assert ("harm</td>" in text or "| harm |" in text) == (test is not None)
             seconds = (last.at - began.at) / 1e9
@@ -659,7 +664,14 @@ def test_the_commands_lead_from_shadow_to_replay(desk: Desk) -> None:
     (planned,) = command(desk, "delivery", "plan", "fx_vol")
     assert {one["version"] for one in planned["steps"]} >= {"2.0.0", "2.2.0"}
     assert command(desk, "delivery", "status")[0]["champion"] == "1.1.0"
-    assert command(desk, "canary", "stop", "fx_vol", *why)["type"] == "canary.end"
+    ended = command(desk, "canary", "stop", "fx_vol", *why)
+    assert ended["type"] == "canary.end"
+    cards = desk.layout.root / "reports/models/fx_vol/scorecards"
+    card = json.loads(
+        (cards / f"canary-2.0.0-{ended['evidence']['revision']:06d}.json").read_text()
+    )
+    assert (card["ended"], card["comparison"]["rows"]) == (True, 30)
+    assert [one.name.split("-")[:2] for one in cards.glob("shadow*.json")] == [["shadow", "2.2.0"]]
     assert command(desk, "shadow", "stop", "fx_vol", "2.2.0", *why)["type"] == "shadow.stop"
     (done,) = command(desk, "delivery", "run", "fx_vol", "--as", OPERATOR)
     assert done["step"]["action"] == "start_shadow"

@@ -13,7 +13,7 @@ from assay.domain.clock import Clock, SystemClock
 from assay.domain.instants import NANOS_PER_SECOND
 from assay.errors import ConfigurationError, Unavailable
 from assay.orchestration.desk import AccessLayout, Desk, DeskLayout
-from assay.settings import Settings, load_settings
+from assay.settings import ServingSettings, Settings, load_settings
 
 if TYPE_CHECKING:
     from assay.adapters.duckdb import SqlAnswer
@@ -126,6 +126,11 @@ def _released_lock() -> Path | None:
     return None
 
 
+def pair_log(serving: ServingSettings) -> Path:
+    """Where a service writes down what challengers predict."""
+    return serving.predictions.parent / "shadow" / "predictions.jsonl"
+
+
 def private_key_folder(environment: Mapping[str, str]) -> Path:
     """Where a user's private keys lie: ``assay/keys`` in the configuration folder."""
     base = environment.get("XDG_CONFIG_HOME")
@@ -191,4 +196,5 @@ def open_registry_api(path: Path, *, clock: Clock | None = None) -> Gate:
             hint="write one: users:, then for each name roles: [quant]",
         )
     desk.registry.names()
-    return make_app(desk, version=version("assay"))
+    pairs = pair_log(load_settings(path, os.environ).serving)
+    return make_app(desk, version=version("assay"), pairs=pairs)

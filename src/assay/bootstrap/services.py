@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from assay.bootstrap.backends import tracing_of
-from assay.bootstrap.desks import desk_of
+from assay.bootstrap.desks import desk_of, pair_log
 from assay.domain.clock import Clock, SystemClock
 from assay.errors import ConfigurationError, ContractViolation, Unavailable
 from assay.settings import FILE, InferenceSettings, ServingSettings, Settings, load_settings
@@ -236,8 +236,7 @@ def challenger_files(path: Path) -> ChallengerFiles:
     from assay.orchestration.challengers import ChallengerFiles
 
     serving = load_settings(path, os.environ).serving
-    pairs = serving.predictions.parent / "shadow" / "predictions.jsonl"
-    return ChallengerFiles(pairs, serving.feedback)
+    return ChallengerFiles(pair_log(serving), serving.feedback)
 
 
 def delivery_rules(path: Path) -> tuple[RetrainConfig, CanaryPolicy]:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from assay.delivery.paired import ShadowComparison
     from assay.orchestration.challengers import CanaryLook, ChallengerFiles
 
+_WHOSE = {"champion": "champion, whole answer", "challenger": "challenger, model alone"}
+
 shadow = typer.Typer(
     name="shadow", no_args_is_help=True, help="Let challengers predict beside production."
 )
@@ -107,8 +109,7 @@ def shadow_compare(
     as_json: JsonOption = False,
 ) -> None:
     """A challenger beside the champion on the same live inputs."""
-    from assay.orchestration.challengers import compare_shadow, record_shadow
-    from assay.orchestration.shadow_page import write_shadow_page
+    from assay.orchestration.challengers import compare_shadow, record_shadow, write_comparison
 
     output = Output(as_json=as_json)
     opened = open_desk(desk)
@@ -121,7 +122,7 @@ def shadow_compare(
     show_comparison(output, found)
     document = found.to_json()
     if html:
-        page = write_shadow_page(opened.layout.root / "reports" / "models" / name, found)
+        page = write_comparison(opened, found)
         output.line(f"page: {page}")
         document["page"] = str(page)
     if record:
@@ -131,7 +132,9 @@ def shadow_compare(
         document["evidence"] = [one.to_json() for one in made]
         output.next_step(f"assay gates check {name} {version}")
     else:
-        output.next_step(f"assay shadow compare {name} {version} --record")
+        output.next_step(
+            f"assay delivery plan {name}", f"assay shadow compare {name} {version} --record"
+        )
     output.result(document)
 
 
@@ -172,16 +175,28 @@ def canary_stop(
     desk: DeskOption = HERE,
     as_json: JsonOption = False,
 ) -> None:
-    """End the canary; the champion answers for everything again."""
+    """End the canary; the champion answers for everything again. Its scorecard is kept."""
+    from assay import bootstrap
     from assay.delivery.deployments import end_canary
+    from assay.errors import AssayError
+    from assay.orchestration.challengers import look_at_canary, write_card
+    from assay.registry.deployments import deployments_of
 
     output = Output(as_json=as_json)
     opened = open_desk(desk)
+    before = deployments_of(opened.registry, name).canary
     unreadable = require(opened, identity, "model:rollback", "canary stop", name)
     entry = end_canary(
         opened.registry, name, initiated_by=acting(identity), reason=with_remark(reason, unreadable)
     )
     output.line(f"{name} {entry.to_version} is no canary any more (log entry {entry.seq})")
+    try:
+        # Looking takes its time on a busy desk: the canary ends first.
+        _, policy = bootstrap.delivery_rules(desk)
+        look = look_at_canary(opened, _files(desk), name, policy, before)
+        output.line(f"scorecard: {write_card(opened, look, ended=True).scorecard}")
+    except (AssayError, OSError) as error:
+        output.line(f"no scorecard: {error}")
     output.next_step(f"assay models history {name}")
     output.result(entry.to_json())
 
@@ -239,6 +254,13 @@ def show_look(output: Output, look: CanaryLook) -> None:
 
 def show_comparison(output: Output, found: ShadowComparison) -> None:
     """A comparison as tables."""
+    from assay.delivery.scorecard import (
+        DAY_COLUMNS,
+        remarks,
+        rows_of_days,
+        which_is_better,
+    )
+
     live = found.live
     hours = "no" if found.stable_hours is None else f"{found.stable_hours:,.1f}"
     output.line(
@@ -247,6 +269,8 @@ def show_comparison(output: Output, found: ShadowComparison) -> None:
     )
     for reason, count in sorted(found.errors.items(), key=lambda item: -item[1])[:5]:
         output.line(f"  {count:,} rows without an answer: {reason}")
+    for sentence in (*remarks(found), which_is_better(found)):
+        output.line(f"  {sentence}")
     output.table(
         ("rank correlation", "psi", "ks", "wasserstein", "kl", "js", "median ratio"),
         [[_number(one) for one in (live.rank_correlation, live.psi, found.ks, found.wasserstein,
@@ -254,7 +278,7 @@ def show_comparison(output: Output, found: ShadowComparison) -> None:
     )  # fmt: skip
     output.table(
         ("latency, ms", "p50", "p95", "p99"),
-        [(who, *(_number(values[key]) for key in ("p50", "p95", "p99")))
+        [(_WHOSE[who], *(_number(values[key]) for key in ("p50", "p95", "p99")))
          for who, values in found.latency_ms.items()],
     )  # fmt: skip
     output.table(
@@ -262,6 +286,9 @@ def show_comparison(output: Output, found: ShadowComparison) -> None:
         [(one.entity, one.pairs, one.errors, _number(one.mean_difference), _number(one.spreads),
           _number(one.opposite)) for one in found.entities[:10]],
     )  # fmt: skip
+    if len(found.entities) > 10:
+        output.line(f"{len(found.entities) - 10} more entities agree better: --html has them all")
+    output.table(DAY_COLUMNS, rows_of_days(found)[:10])
 
 
 def _list(name: str | None, desk: Path, output: Output) -> None:

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,7 @@ from assay.domain.instants import NANOS_PER_SECOND, Instant, render
 from assay.domain.verdicts import Verdict
 from assay.errors import ContractViolation
 from assay.serving.challengers.pairs import Pair
+from assay.serving.challengers.summaries import DaySummary
 from assay.statistics.betting import BettingTest, bet
 from assay.statistics.information import average_ranks
 from assay.statistics.sequential import SequentialTest, Side, reading
@@ -127,6 +128,8 @@ class CanaryState:
         to be full. turn: the turn of the last pair, and its slowest answer.
     pairs, answers, fallbacks, stale, rows: pairs compared; answers that the canary gave; those that
         the champion gave in its place; rows with stale features, which are not compared; all rows.
+    removed, removed_failures: rows among them that are known by their sums only, which no test saw;
+        and among these the rows that had no answer.
     """
 
     champion_digest: str
@@ -142,6 +145,8 @@ class CanaryState:
     stale: int = 0
     first: Instant | None = None
     last: Instant | None = None
+    removed: int = 0
+    removed_failures: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +206,33 @@ def advance(state: CanaryState, pairs: Iterable[Pair], policy: CanaryPolicy) -> 
         if number % _AT_ONCE == 0:
             taking = _Taking(taking.state(), policy)  # two weeks of pairs are no list to keep
     return taking.state()
+
+
+def add_removed(state: CanaryState, days: Iterable[DaySummary]) -> CanaryState:
+    """The state with sums of pairs that were removed before anybody looked; others' are left out.
+
+    They count towards pairs, answers and hours. The tests rest on the pairs that were seen; where
+    more of the rest failed than a test would allow, :func:`judge` does not say PASS.
+    """
+    wanted = (state.champion_digest, state.digest, state.revision)
+    own = [one for one in days
+           if (one.champion_digest, one.challenger_digest, one.revision) == wanted]  # fmt: skip
+    if not own:
+        return state
+    first, last = min(one.first for one in own), max(one.last for one in own)
+    rows = sum(one.rows for one in own)
+    return replace(
+        state,
+        rows=state.rows + rows,
+        pairs=state.pairs + sum(one.compared for one in own),
+        answers=state.answers + sum(one.answers for one in own),
+        fallbacks=state.fallbacks + sum(one.fallbacks for one in own),
+        stale=state.stale + sum(one.stale for one in own),
+        first=first if state.first is None else min(first, state.first),
+        last=last if state.last is None else max(last, state.last),
+        removed=state.removed + rows,
+        removed_failures=state.removed_failures + sum(one.failures for one in own),
+    )
 
 
 def judge(
@@ -353,6 +385,12 @@ def _missing(state: CanaryState, policy: CanaryPolicy) -> list[str]:
     ):
         if have < least:
             missing.append(f"{have:.4g} {what}, expected at least {least:g}")
+    most = policy.failures + policy.failures_margin
+    if state.removed_failures > most * state.removed:
+        missing.append(
+            f"{state.removed_failures} of {state.removed} rows whose pairs were removed had no "
+            f"finite answer, expected at most {most:.2%}"
+        )
     missing += [
         f"{name}: not shown to be within its margin yet ({check.health.count} observations)"
         for name, check in state.checks.items()
@@ -368,9 +406,11 @@ def _numbers(state: CanaryState, policy: CanaryPolicy) -> dict[str, Any]:
         "answers": state.answers,
         "fallbacks": state.fallbacks,
         "stale": state.stale,
+        "removed": state.removed,
         "first": None if state.first is None else render(state.first),
         "last": None if state.last is None else render(state.last),
         "level": policy.level,
+        "policy": asdict(policy),
         **{
             name: {
                 "mean": check.harm.mean,

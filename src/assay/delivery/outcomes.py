@@ -8,9 +8,11 @@ months; it stops harm and cannot show that there is none.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -40,6 +42,42 @@ class Differences:
     days: npt.NDArray[np.int64]
     ic: FloatArray
     pnl: FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomeMeans:
+    """Mean daily differences, challenger less champion, over ``dates``.
+
+    ``*_error`` is the standard error with days taken as independent; None below two dates. ``pnl``
+    is None for a version whose predictions are no positions. They are for reading and are no tests.
+    """
+
+    dates: int
+    ic: float
+    ic_error: float | None
+    pnl: float | None
+    pnl_error: float | None
+
+    def to_json(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+def mean_differences(found: Differences, *, pnl: bool) -> OutcomeMeans | None:
+    """The means of daily differences; None without a date.
+
+    Parameters
+    ----------
+    pnl: whether predictions are positions.
+    """
+    if not len(found.days):
+        return None
+    return OutcomeMeans(
+        len(found.days),
+        float(found.ic.mean()),
+        _standard_error(found.ic),
+        float(found.pnl.mean()) if pnl else None,
+        _standard_error(found.pnl) if pnl else None,
+    )
 
 
 class _Feedback(msgspec.Struct):
@@ -110,6 +148,10 @@ def harm_tests(history: Differences, live: Differences, *, pnl: bool) -> dict[st
             state = begin(null=0.0, variance=variance, expected=EXPECTED_DATES, side=Side.BELOW)
             tests[name] = advance(state, now)
     return tests
+
+
+def _standard_error(values: FloatArray) -> float | None:
+    return float(values.std(ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else None
 
 
 def _return(weights: FloatArray, outcome: FloatArray) -> float:

@@ -9,9 +9,8 @@ from __future__ import annotations
 import hashlib
 import math
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -19,47 +18,15 @@ import numpy as np
 import numpy.typing as npt
 
 from assay.delivery.guard import LiveEvidence, measure
+from assay.delivery.outcomes import OutcomeMeans
+from assay.delivery.pair_history import LIVE_WITHIN, DayCounts, ShadowDay, Stability
 from assay.domain.evidence import Evidence
-from assay.domain.instants import NANOS_PER_SECOND, Instant, render
+from assay.domain.instants import Instant, render
 from assay.domain.provenance import Provenance
-from assay.serving.challengers.pair_log import PairReader
 from assay.serving.challengers.pairs import Pair
+from assay.serving.challengers.summaries import DaySummary
 from assay.statistics.distances import kolmogorov_smirnov, scaled_wasserstein
 from assay.statistics.stability import bin_counts, divergences, quantile_edges
-
-_HOUR = 3_600 * NANOS_PER_SECOND
-LIVE_WITHIN = _HOUR
-"""A pair about a moment that lay further back than this when it was made is replayed."""
-LARGEST_GAP = _HOUR * 26
-"""Hours in shadow count from the last stretch without pairs that was longer: a daily desk has one
-pair of closes each day, and a night without a server must not look like stability."""
-
-
-def pairs_of(
-    path: Path,
-    *,
-    model: str,
-    challenger: str,
-    champion: str | None = None,
-    since: Instant = 0,
-    revision: int | None = None,
-) -> Iterator[Pair]:
-    """Pairs of one challenger's digest in every segment of a paired log, oldest first.
-
-    Parameters
-    ----------
-    champion: the digest beside which they were made, None for any.
-    since: pairs that were made before this are left out, ns UTC. revision: the others are.
-    """
-    for turn in PairReader(path).turns():
-        if (
-            turn.model == model
-            and turn.challenger_digest == challenger
-            and turn.recorded >= since
-            and champion in {None, turn.champion_digest}
-            and revision in {None, turn.revision}
-        ):
-            yield from turn.pairs()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,17 +53,25 @@ class EntityDisagreement:
 class ShadowComparison:
     """A challenger beside the champion on the same live inputs.
 
+    What adds up is of all pairs ever made: rows, errors, days and hours. What does not is of the
+    ``kept_pairs``, from ``kept_since`` on.
+
     Attributes
     ----------
     rows, pairs: rows that the challenger was asked, and those that both answered.
     errors: rows that it could not answer, by reason. dropped: rows that it did not get to.
+    first, last, stable_hours: of all pairs; hours from the start, the last incident or the last gap
+        to the last pair. incident: what the last incident was, None for none.
+    stale: rows with stale features. days: by day, the oldest first.
+    replayed: whether some pairs are about moments long before they were made.
+    kept_pairs, kept_since: how many are kept, and when the first of them was made. distinct: how
+        many different pairs of answers there are among them.
     live: rank correlation, PSI and median ratio. ks, wasserstein, kl, js: distances of the two
         distributions; None where they are undefined.
     latency_ms: p50, p95 and p99 of ``champion`` (the whole answer) and ``challenger`` (its model).
     entities: the largest disagreement first.
-    stable_hours: from the start, the last incident or the last gap to the last pair.
-    incident: what the last incident was, None for none.
-    replayed: whether some pairs are about moments long before they were made.
+    outcomes: which was nearer to what was realised, over the pairs that are kept; None where no
+        outcome of them was reported.
     """
 
     model: str
@@ -118,7 +93,18 @@ class ShadowComparison:
     stable_hours: float | None
     incident: str | None
     replayed: bool
+    stale: int
+    kept_pairs: int
+    distinct: int
+    kept_since: Instant | None
+    days: Sequence[ShadowDay]
+    outcomes: OutcomeMeans | None = None
     digest: str = field(repr=False, default="")
+
+    @property
+    def summarised(self) -> int:
+        """Rows that are known by their sums only."""
+        return sum(one.rows - one.kept_rows for one in self.days)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -142,12 +128,24 @@ class ShadowComparison:
             "stable_hours": self.stable_hours,
             "incident": self.incident,
             "replayed": self.replayed,
+            "stale": self.stale,
+            "kept_pairs": self.kept_pairs,
+            "distinct": self.distinct,
+            "kept_since": None if self.kept_since is None else render(self.kept_since),
+            "days": [one.to_json() for one in self.days],
+            "outcomes": None if self.outcomes is None else self.outcomes.to_json(),
             "inputs_digest": self.digest,
         }  # fmt: skip
 
 
 def compare(
-    pairs: Iterable[Pair], *, model: str, champion: str, challenger: str, centre: float = 0.0
+    pairs: Iterable[Pair],
+    *,
+    model: str,
+    champion: str,
+    challenger: str,
+    centre: float = 0.0,
+    removed: Callable[[], Sequence[DaySummary]] | None = None,
 ) -> ShadowComparison:
     """Compare a challenger with the champion over pairs in the order in which they were made.
 
@@ -157,10 +155,15 @@ def compare(
     ----------
     champion, challenger: their versions, for the reader.
     centre: what divides up from down: 0, or one half for probabilities.
+    removed: sums of older pairs; asked when all pairs were read.
     """
     seen = _Seen(centre)
     for pair in pairs:
         seen.take(pair)
+    kept_since = seen.stable.first
+    known = len(seen.ours)
+    older = [] if removed is None else removed()
+    seen.add(older)
     ours, theirs = np.array(seen.ours), np.array(seen.theirs)
     both = np.isfinite(ours) & np.isfinite(theirs)
     new, old = ours[both], theirs[both]
@@ -169,8 +172,8 @@ def compare(
         model=model,
         champion=champion,
         challenger=challenger,
-        rows=len(ours),
-        pairs=int(both.sum()),
+        rows=known + sum(one.rows for one in older),
+        pairs=len(new) + sum(one.pairs for one in older),
         errors=seen.errors,
         dropped=seen.dropped,
         live=measure(new, old),
@@ -183,11 +186,16 @@ def compare(
             "challenger": _quantiles(seen.challenger_ms),
         },
         entities=_by_entity(seen.entities, theirs[np.isfinite(theirs)]),
-        first=seen.first,
-        last=seen.last,
-        stable_hours=seen.stable_hours,
-        incident=seen.incident,
+        first=seen.stable.first,
+        last=seen.stable.last,
+        stable_hours=seen.stable.hours,
+        incident=seen.stable.incident,
         replayed=seen.replayed,
+        stale=seen.stale,
+        kept_pairs=len(new),
+        distinct=len(np.unique(old + 1j * new)),
+        kept_since=kept_since,
+        days=seen.days.days(),
         digest=seen.digest.hexdigest(),
     )
 
@@ -197,23 +205,15 @@ class _Seen:
 
     def __init__(self, centre: float) -> None:
         self._centre = centre
-        self._begun: Instant | None = None
         self.ours, self.theirs = array("d"), array("d")
         self.champion_ms, self.challenger_ms = array("d"), array("d")
         self.errors: dict[str, int] = {}
         self.entities: dict[str, list[float]] = {}
-        self.dropped = 0
-        self.first: Instant | None = None
-        self.last: Instant | None = None
-        self.incident: str | None = None
+        self.dropped = self.stale = 0
+        self.stable = Stability()
+        self.days = DayCounts()
         self.replayed = False
         self.digest = hashlib.sha256()
-
-    @property
-    def stable_hours(self) -> float | None:
-        if self._begun is None or self.last is None:
-            return None
-        return (self.last - self._begun) / _HOUR
 
     def take(self, pair: Pair) -> None:
         self.digest.update(msgspec.json.encode(pair) + b"\n")
@@ -224,8 +224,11 @@ class _Seen:
         if pair.champion_ms is not None:
             self.champion_ms.append(pair.champion_ms)
         self.dropped += pair.dropped
+        self.stale += bool(pair.stale)
         self.replayed = self.replayed or pair.recorded - pair.at > LIVE_WITHIN
-        self._follow(pair)
+        failed = None if pair.shadow is not None else pair.recorded
+        self.stable.take(pair.recorded, pair.recorded, failed, pair.error)
+        self.days.take(pair)
         # Pairs, errors, sum of differences, on opposite sides.
         sums = self.entities.setdefault(pair.instrument or "(features given)", [0.0] * 4)
         if new is None:
@@ -237,19 +240,20 @@ class _Seen:
             sums[2] += abs(new - old)
             sums[3] += (new > self._centre) != (old > self._centre)
 
-    def _follow(self, pair: Pair) -> None:
-        """Since when there was no incident and no gap."""
-        if self.last is not None and pair.recorded - self.last > LARGEST_GAP:
-            self._begun = pair.recorded
-            self.incident = f"no pairs for hours before {render(pair.recorded)}"
-        if pair.shadow is None:
-            self._begun = pair.recorded
-            self.incident = f"{render(pair.recorded)}: {pair.error or 'no answer'}"
-        if self.first is None:
-            self.first = pair.recorded
-        if self._begun is None:
-            self._begun = pair.recorded
-        self.last = pair.recorded
+    def add(self, older: Sequence[DaySummary]) -> None:
+        """Sums of pairs that were made before those that were taken."""
+        before = Stability()
+        for one in older:
+            self.digest.update(msgspec.json.encode(one) + b"\n")
+            self.dropped += one.dropped
+            self.stale += one.stale
+            self.replayed = self.replayed or one.behind > LIVE_WITHIN
+            before.take(one.first, one.last, one.failed, one.failure)
+            for reason, count in one.errors.items():
+                self.errors[reason] = self.errors.get(reason, 0) + count
+        before.follow(self.stable)
+        self.stable = before
+        self.days.add(older)
 
 
 def shadow_evidence(
@@ -273,7 +277,13 @@ def shadow_evidence(
             champion_digest=champion_digest, replayed=found.replayed,
         )  # fmt: skip
 
-    details = {"rows": found.rows, "dropped": found.dropped, "errors": sum(found.errors.values())}
+    details = {
+        "rows": found.rows,
+        "dropped": found.dropped,
+        "errors": sum(found.errors.values()),
+        "summarised": found.summarised,
+        "kept_since": None if found.kept_since is None else render(found.kept_since),
+    }
     hours = Evidence(
         "shadow_stable_hours", found.stable_hours, found.pairs,
         "hours from the start of the shadow, its last incident or its last gap of more than 26 "
@@ -282,9 +292,9 @@ def shadow_evidence(
         provenance=provenance("shadow_stable_hours/1"),
     )  # fmt: skip
     ranks = Evidence(
-        "shadow_rank_correlation", found.live.rank_correlation, found.pairs,
+        "shadow_rank_correlation", found.live.rank_correlation, found.kept_pairs,
         "Spearman correlation of the challenger's and the champion's predictions on the same live "
-        "inputs, over all pairs, ties at their average rank",
+        "inputs, over all pairs that are kept, ties at their average rank",
         details={**details, "psi": found.live.psi},
         provenance=provenance("shadow_rank_correlation/1"),
     )  # fmt: skip

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from assay.delivery.canary import RANK_FLOOR, CanaryFinding
+from assay.delivery.pair_history import ShadowDay
 from assay.delivery.paired import ShadowComparison
 from assay.domain.instants import Instant, render
 from assay.domain.verdicts import Verdict
@@ -17,13 +18,23 @@ from assay.storage.files import write_atomic
 NAME = "canary_scorecard"
 _NOT_MEASURED = "not measured"
 HARM, HEALTHY, OPEN = "harm", "within its margin", "open"
-TEST_COLUMNS = ("test", "mean", "observations", "p of harm", "p of health", "says")
+DAY_COLUMNS = (
+    "day (UTC)", "rows", "pairs", "no answer", "dropped", "mean difference", "kept as",
+)  # fmt: skip
+TEST_COLUMNS = (
+    "test", "mean", "says", "observations", "p of harm", "p of health", "by the policy",
+)  # fmt: skip
 _MEANT = {
     "failures": "rows without a finite answer",
     "ranks": "rank correlation within blocks, each 0.5 at least",
     "distance": "answers further than a standard deviation",
     "latency": "slow turns",
 }
+_LIMITS = {
+    "failures": ("failures", "failures_margin", 1), "distance": ("far", "far_margin", 1),
+    "latency": ("slow", "slow_margin", 1), "ranks": ("rank_correlation", "rank_margin", -1),
+}  # fmt: skip
+"""Limit and margin of a test in the policy, and on which side of the limit the margin lies."""
 
 Table = tuple[str, tuple[str, ...], list[tuple[str, ...]]]
 
@@ -75,7 +86,19 @@ class Scorecard:
             ("Tests", TEST_COLUMNS, rows_of_tests(self.finding)),
             ("Where they differ most", ("entity", "pairs", "errors", "mean difference",
                                         "opposite side"), entities),
+            ("Days", DAY_COLUMNS, rows_of_days(found)),
         ]  # fmt: skip
+
+    def rests(self) -> list[tuple[str, str]]:
+        """Names and digests by which this can be found again."""
+        one = self.canary
+        policy = self.finding.numbers.get("policy", {})
+        return [
+            (f"canary {one.version}", one.digest),
+            ("judged from", f"{render(one.since)}, log entry {one.revision}, by {one.by}"),
+            ("inputs: pairs and sums", self.comparison.digest),
+            ("policy", ", ".join(f"{name} {value:g}" for name, value in policy.items())),
+        ]
 
     def facts(self) -> list[str]:
         """What the canary is."""
@@ -94,30 +117,114 @@ class Scorecard:
                 "Every p-value is valid whenever one looks; the level of each test is "
                 f"{numbers.get('level', 0.0):.3g}."
             ),
+            *remarks(self.comparison),
+            *(f"{what.capitalize()}: {which}." for what, which in self.rests()),
             f"Written {render(self.at)}.",
         ]
+
+
+def remarks(found: ShadowComparison) -> list[str]:
+    """What a reader of a comparison must know of its pairs, in sentences."""
+    said = [rests_on(found)]
+    if found.incident is not None:
+        said.append(f"Hours count from the last incident: {found.incident}.")
+    if found.replayed:
+        said.append("Some pairs are about moments long before they were made: it is a replay.")
+    if found.stale:
+        said.append(
+            f"{found.stale:,} of {found.rows:,} rows had stale features, which a canary does not "
+            "compare."
+        )
+    if found.distinct < found.kept_pairs / 2:
+        said.append(
+            f"Among the pairs are {found.distinct:,} different pairs of answers: an input that is "
+            "asked again counts again, and adds nothing."
+        )
+    return said
+
+
+def rests_on(found: ShadowComparison) -> str:
+    """Which pairs the figures of a comparison are of, in a sentence."""
+    if not found.summarised:
+        return "Every figure is of all pairs since it began."
+    kept = (
+        "no pairs are kept" if found.kept_since is None
+        else f"the {found.kept_pairs:,} pairs kept since {render(found.kept_since)[:19]}Z"
+    )  # fmt: skip
+    return (
+        f"Counts, days and hours are of all {found.rows:,} rows; agreement, latency and entities "
+        f"are of {kept}. Of {found.summarised:,} older rows only sums by day are left."
+    )
+
+
+def which_is_better(found: ShadowComparison) -> str:
+    """What reported outcomes say, in a sentence; agreement alone says nothing about it."""
+    known = found.outcomes
+    if known is None:
+        return (
+            "No outcome of these pairs was reported: the figures say how far the versions agree, "
+            "and nothing about which is better."
+        )
+    said = [_difference("IC", known.ic, known.ic_error)]
+    if known.pnl is not None:
+        said.append(_difference("return of a unit portfolio", known.pnl, known.pnl_error))
+    return (
+        f"Against {known.dates:,} dates of reported outcomes, challenger less champion by day: "
+        f"{'; '.join(said)}. For reading, and no test."
+    )
+
+
+def _difference(what: str, mean: float, error: float | None) -> str:
+    if error is None:
+        return f"{what} {mean:+.4g}, of one date"
+    clear = "" if abs(mean) > 2 * error else ", which is within two of them of no difference"
+    return f"{what} {mean:+.4g}, standard error {error:.2g}{clear}"
+
+
+def rows_of_days(found: ShadowComparison) -> list[tuple[str, ...]]:
+    """The days of a comparison under :data:`DAY_COLUMNS`, the latest first."""
+    return [
+        (one.day, f"{one.rows:,}", f"{one.pairs:,}", f"{one.without_answer:,}",
+         f"{one.dropped:,}", "-" if one.difference is None else f"{one.difference:.4g}", _kept(one))
+        for one in reversed(found.days)
+    ]  # fmt: skip
+
+
+def _kept(day: ShadowDay) -> str:
+    if day.kept_rows == day.rows:
+        return "pairs"
+    return "sums only" if not day.kept_rows else f"sums, {day.kept_rows / day.rows:.0%} as pairs"
 
 
 def rows_of_tests(finding: CanaryFinding) -> list[tuple[str, ...]]:
     """The tests of a finding under :data:`TEST_COLUMNS`, with what each says."""
     level = float(finding.numbers.get("level", 0.0))
+    policy = finding.numbers.get("policy", {})
     return [
-        _test(name, one, level)
+        _test(name, one, level, policy)
         for name, one in finding.numbers.items()
         if isinstance(one, dict) and "p_harm" in one
     ]
 
 
-def _test(name: str, one: Mapping[str, Any], level: float) -> tuple[str, ...]:
+def _test(
+    name: str, one: Mapping[str, Any], level: float, policy: Mapping[str, Any]
+) -> tuple[str, ...]:
     said = HARM if one["p_harm"] <= level else OPEN
     if said == OPEN and one["p_health"] <= level:
         said = HEALTHY
     mean = one["mean"]
     if name == "ranks" and mean is not None:
         mean = RANK_FLOOR + (1.0 - RANK_FLOOR) * mean  # as the policy has it
+    limit, margin, side = _LIMITS[name]
+    meant, rule = _MEANT[name], _NOT_MEASURED
+    if policy:
+        harm = policy[limit]
+        rule = f"harm beyond {harm:g}, as good within {harm + side * policy[margin]:g}"
+        meant = f"turns slower than {policy['slow_ms']:g} ms" if name == "latency" else meant
     return (
-        f"{name}: {_MEANT[name]}", _number(mean), f"{one['observations']:,}", _p(one["p_harm"]),
-        _p(one["p_health"]), said,
+        f"{name}: {meant}", _number(mean), said, f"{one['observations']:,}", _p(one["p_harm"]),
+        _p(one["p_health"]), rule,
     )  # fmt: skip
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from assay.delivery.scorecard import HARM, NAME, Scorecard, write_markdown
+from assay.delivery.scorecard import HARM, NAME, Scorecard, remarks, write_markdown
 from assay.orchestration.report import words
 from assay.orchestration.report.document import badge, header, render_document, section, texts
 from assay.orchestration.report.html import Markup, element
@@ -13,8 +13,9 @@ from assay.storage.files import write_atomic
 _INTROS = {
     "Before and after": "Over all pairs, on the same inputs. The champion's latency is of whole "
     "answers; the canary's of those that it gave, and of its model alone elsewhere.",
-    "Tests": "Each p-value is valid whenever one looks.",
+    "Tests": "Each p-value is valid whenever one looks. Between harm and as good, a test is open.",
     "Where they differ most": "The largest disagreement first.",
+    "Days": "The latest first. Where pairs were removed, their sums are left.",
 }
 
 
@@ -32,7 +33,8 @@ def canary_page(card: Scorecard) -> str:
     facts: tuple[tuple[str, object], ...] = (
         ("Verdict", badge(card.finding.verdict)),
         ("Share of entities", f"{one.share:.1%}"),
-        ("Pairs", f"{numbers.get('pairs', 0):,}"),
+        ("Rows", f"{numbers.get('rows', 0):,}"),
+        ("Pairs that could be compared", f"{numbers.get('pairs', 0):,}"),
         ("Answers by the canary", f"{numbers.get('answers', 0):,}"),
         ("By the champion in its place", f"{numbers.get('fallbacks', 0):,}"),
         ("Since", words.moment(one.since)),
@@ -41,14 +43,24 @@ def canary_page(card: Scorecard) -> str:
     title = f"{card.model} {one.version} beside {one.champion}"
     return render_document(
         f"Canary: {title}",
-        header(f"Assay · canary · {card.model}", title, card.headline, facts=facts),
+        header(
+            f"Assay · canary · {card.model}",
+            title,
+            card.headline,
+            facts=facts,
+        ),
         element(
             "main",
             section("Why", _reasons(card), intro=f"Revision {one.revision}, begun by {one.by}."),
+            section(
+                "To know about the pairs",
+                element("ul", [element("li", said) for said in remarks(card.comparison)]),
+            ),
             [
                 section(name, _table(columns, rows), intro=_INTROS[name])
                 for name, columns, rows in card.tables()
             ],
+            section("What this rests on", texts(("what", "which"), card.rests())),
         ),
     )
 

@@ -7,7 +7,8 @@ person or a schedule, comes to the same one, and :func:`watch_canary` acts on it
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Any
 
@@ -15,32 +16,33 @@ from assay.delivery.canary import (
     CanaryFinding,
     CanaryPolicy,
     CanaryState,
+    add_removed,
     advance,
     begin,
     expired,
     judge,
 )
 from assay.delivery.deployments import end_canary
-from assay.delivery.outcomes import differences, harm_tests, realised_values
-from assay.delivery.paired import (
-    ShadowComparison,
-    compare,
-    pairs_of,
-    shadow_evidence,
-)
+from assay.delivery.outcomes import differences, harm_tests, mean_differences, realised_values
+from assay.delivery.pair_history import PairHistory
+from assay.delivery.paired import ShadowComparison, compare, shadow_evidence
 from assay.delivery.scorecard import Scorecard
 from assay.domain.evidence import Evidence
+from assay.domain.instants import render
 from assay.domain.verdicts import Verdict
 from assay.domain.versions import ALPHA_WEIGHTS
 from assay.errors import AssayError, Conflict, NotFound, Refused, Unavailable
-from assay.orchestration.canary_page import write_scorecard
+from assay.orchestration.canary_page import canary_page, write_scorecard
 from assay.orchestration.desk import Desk
 from assay.orchestration.evidence.code import measuring_code
+from assay.orchestration.scorecards import keep_scorecard
+from assay.orchestration.shadow_page import shadow_page, write_shadow_page
 from assay.registry import VersionRecord
 from assay.registry.deployments import CanaryDeployment, deployments_of
 from assay.serving import OnnxModel
 from assay.serving.challengers.pair_log import PairReader
 from assay.serving.challengers.pairs import Pair
+from assay.serving.challengers.summaries import DaySummary, removed_segments, summaries_path
 from assay.serving.telemetry.metrics import Sample
 from assay.storage.locks import FileLock
 
@@ -64,13 +66,13 @@ def compare_shadow(desk: Desk, files: ChallengerFiles, name: str, version: str) 
     record, champion = registry.get(name, version), registry.resolve(name)
     now = deployments_of(registry, name)
     shadow = now.shadows.get(record.version)
-    pairs = pairs_of(
+    history = PairHistory(
         files.pairs, model=name, challenger=record.digest, champion=champion.digest,
         since=0 if shadow is None else shadow.since,
     )  # fmt: skip
     found = compare(
-        pairs, model=name, champion=champion.version, challenger=record.version,
-        centre=_centre(desk, record),
+        history.pairs(), model=name, champion=champion.version, challenger=record.version,
+        centre=_centre(desk, record), removed=history.removed,
     )  # fmt: skip
     is_canary = now.canary is not None and now.canary.version == record.version
     if not found.rows and shadow is None and not is_canary:
@@ -78,13 +80,40 @@ def compare_shadow(desk: Desk, files: ChallengerFiles, name: str, version: str) 
             f"{name} {record.version} never ran beside {champion.version}",
             hint=f"assay shadow start {name} {record.version} --reason ...",
         )
-    return found
+    realised = realised_values(files.feedback)
+    if not realised:
+        return found
+    daily = differences(history.pairs(), realised, centre=_centre(desk, record))
+    return replace(found, outcomes=mean_differences(daily, pnl=record.kind == ALPHA_WEIGHTS))
+
+
+def write_comparison(desk: Desk, found: ShadowComparison) -> Path:
+    """Write the page of a comparison; its path."""
+    folder = desk.layout.root / "reports" / "models" / found.model
+    return write_shadow_page(folder, found, _rests_on(desk, found))
+
+
+def _rests_on(desk: Desk, found: ShadowComparison) -> list[tuple[str, str]]:
+    """Names and digests by which a comparison can be found again."""
+    registry = desk.registry
+    record, champion = registry.get(found.model, found.challenger), registry.resolve(found.model)
+    begun = deployments_of(registry, found.model).shadows.get(record.version)
+    since = "not in shadow now" if begun is None else (
+        f"{render(begun.since)}, log entry {begun.seq}, by {begun.by}"
+    )  # fmt: skip
+    return [
+        ("in shadow since", since),
+        (f"challenger {record.version}", record.digest),
+        (f"champion {champion.version}", champion.digest),
+        ("inputs: pairs and sums", found.digest),
+        ("written", f"{render(registry.now())} by assay {version_of('assay')}"),
+    ]
 
 
 def record_shadow(
     desk: Desk, found: ShadowComparison, *, initiated_by: str
 ) -> tuple[Evidence, Evidence]:
-    """Record hours and rank correlation as evidence of the challenger."""
+    """Record hours and rank correlation as evidence of the challenger, and keep the scorecard."""
     registry = desk.registry
     record, champion = registry.get(found.model, found.challenger), registry.resolve(found.model)
     evidence = shadow_evidence(
@@ -95,6 +124,15 @@ def record_shadow(
         manifest=registry.metadata(found.model, record.version).manifest_hash,
         code=measuring_code(),
     )
+    at = render(registry.now())
+    stem = f"shadow-{record.version}-{at[:19].replace('-', '').replace(':', '')}Z"
+    keep_scorecard(
+        desk, found.model, stem,
+        {"kind": "shadow", "version": record.version, "digest": record.digest,
+         "champion_digest": champion.digest, "at": at, "by": initiated_by,
+         "comparison": found.to_json()},
+        shadow_page(found, _rests_on(desk, found)),
+    )  # fmt: skip
     registry.record_evidence(found.model, record.version, evidence, initiated_by=initiated_by)
     return evidence
 
@@ -122,24 +160,32 @@ class CanaryLook:
 
 
 def look_at_canary(
-    desk: Desk, files: ChallengerFiles, name: str, policy: CanaryPolicy
+    desk: Desk,
+    files: ChallengerFiles,
+    name: str,
+    policy: CanaryPolicy,
+    canary: CanaryDeployment | None = None,
 ) -> CanaryLook:
     """Judge a canary on everything since its revision began; nothing is changed.
+
+    Parameters
+    ----------
+    canary: one that has just ended beside today's champion; None for the one that runs.
 
     Raises
     ------
     NotFound: the model has no canary.
     """
     registry = desk.registry
-    canary = deployments_of(registry, name).canary
+    canary = canary or deployments_of(registry, name).canary
     if canary is None:
         raise NotFound(f"{name} has no canary", hint=f"assay canary start {name} VERSION")
     champion = registry.resolve(name)
     record = registry.get(name, canary.version)
 
-    def pairs(revision: int | None) -> Iterator[Pair]:
+    def history(revision: int | None) -> PairHistory:
         # Read again for each purpose: a busy desk's pairs of a week are no list to keep.
-        return pairs_of(
+        return PairHistory(
             files.pairs, model=name, challenger=canary.digest, champion=champion.digest,
             revision=revision,
         )  # fmt: skip
@@ -147,11 +193,13 @@ def look_at_canary(
     state = begin(
         policy, champion_digest=champion.digest, digest=canary.digest, revision=canary.revision
     )
-    tests = _outcome_tests(desk, files, record, pairs, canary)
-    finding = judge(advance(state, pairs(canary.revision), policy), policy, outcomes=tests)
+    tests = _outcome_tests(desk, files, record, lambda: history(None).pairs(), canary)
+    own = history(canary.revision)
+    state = add_removed(advance(state, own.pairs(), policy), own.removed())
+    finding = judge(state, policy, outcomes=tests)
     found = compare(
-        pairs(canary.revision), model=name, champion=champion.version, challenger=canary.version,
-        centre=_centre(desk, record),
+        own.pairs(), model=name, champion=champion.version, challenger=canary.version,
+        centre=_centre(desk, record), removed=own.removed,
     )  # fmt: skip
     return CanaryLook(name, canary, finding, found, ended=False)
 
@@ -182,11 +230,22 @@ def watch_canary(
 
 
 def write_card(desk: Desk, look: CanaryLook, *, ended: bool = False) -> CanaryLook:
-    """Write the scorecard of a look; the look with its path."""
+    """Write the scorecard of a look; the look with its path.
+
+    The last one of each canary is kept.
+    """
     card = Scorecard(
         look.name, look.canary, look.finding, look.comparison, ended=ended, at=desk.clock.now()
     )
     path = write_scorecard(desk.layout.root / "reports" / "models" / look.name, card)
+    canary = look.canary
+    keep_scorecard(
+        desk, look.name, f"canary-{canary.version}-{canary.revision:06d}",
+        {"kind": "canary", "version": canary.version, "at": render(card.at), "ended": ended,
+         "canary": canary.to_json(), "finding": look.finding.to_json(),
+         "comparison": look.comparison.to_json()},
+        canary_page(card),
+    )  # fmt: skip
     return CanaryLook(look.name, look.canary, look.finding, look.comparison, ended, path)
 
 
@@ -228,6 +287,7 @@ class CanaryWatch:
         self._by = initiated_by
         self._acts = acts
         self._reader = PairReader(files.pairs)
+        self._summaries: tuple[int, int] | None = None
         self._states: dict[str, CanaryState] = {}
         self._running: dict[str, Running] = {}
         self._lock = FileLock(files.pairs.with_name("canary-watch.lock"), timeout=0.0)
@@ -243,6 +303,7 @@ class CanaryWatch:
         if dict(running) != self._running:
             # Another canary or another champion: what was read before may be theirs.
             self._running, self._reader = dict(running), PairReader(self._files.pairs)
+            self._summaries = None
             self._states = {
                 name: begin(
                     self._policy, champion_digest=one.champion_digest, digest=one.digest,
@@ -255,15 +316,30 @@ class CanaryWatch:
         for pair in self._reader.read():
             if pair.model in fresh:
                 fresh[pair.model].append(pair)
+        removed = self._removed()
         harmful = []
         for name, pairs in fresh.items():
-            self._states[name] = advance(self._states[name], pairs, self._policy)
+            state = advance(self._states[name], pairs, self._policy)
+            self._states[name] = add_removed(state, removed)
             finding = judge(self._states[name], self._policy)
             self.findings[name, running[name].version] = finding
             if finding.verdict is Verdict.FAIL and self._acts:
                 harmful.append(name)
                 self._to_end[name] = running[name].version
         return harmful
+
+    def _removed(self) -> list[DaySummary]:
+        """Sums of what was removed before this process had read it."""
+        try:
+            found = summaries_path(self._files.pairs).stat()
+        except FileNotFoundError:
+            return []
+        if (found.st_ino, found.st_size) == self._summaries:
+            return []
+        self._summaries = (found.st_ino, found.st_size)
+        missed = removed_segments(self._files.pairs, self._reader.heads)
+        self._reader.heads.update(one.head for one in missed)
+        return [day for one in missed for day in one.days]
 
     def end_harmful(self) -> None:
         """Have the registry end the canaries that were found harmful; again until it has.
@@ -309,15 +385,15 @@ def _outcome_tests(
     desk: Desk,
     files: ChallengerFiles,
     record: VersionRecord,
-    pairs: Callable[[int | None], Iterator[Pair]],
+    pairs: Callable[[], Iterator[Pair]],
     canary: CanaryDeployment,
 ) -> Mapping[str, Any]:  # fmt: skip
     realised = realised_values(files.feedback)
     if not realised:
         return {}
     centre = _centre(desk, record)
-    before = (one for one in pairs(None) if one.recorded < canary.since)
-    after = (one for one in pairs(None) if one.recorded >= canary.since)
+    before = (one for one in pairs() if one.recorded < canary.since)
+    after = (one for one in pairs() if one.recorded >= canary.since)
     return harm_tests(
         differences(before, realised, centre=centre),
         differences(after, realised, centre=centre),

@@ -40,6 +40,7 @@ from assay.orchestration.challengers import (
     look_at_canary,
     record_shadow,
     watch_canary,
+    write_card,
 )
 from assay.orchestration.desk import Desk
 from assay.registry import EventType, GateRecord, VersionRecord
@@ -336,6 +337,8 @@ def _do(
         judge(registry, desk.policy, name, version, initiated_by=by)
         return registry.latest(1)[-1].seq
     else:
+        # The log says that it was promoted; only its scorecard says what was seen of it until then.
+        write_card(desk, look_at_canary(desk, files, name, policy))
         promote(
             registry, name, version, initiated_by=by, clock=desk.clock, monotonic=time.monotonic,
             reason=reason, policy=desk.policy, promotions_log=desk.layout.promotions,

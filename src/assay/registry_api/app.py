@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from anyio.to_thread import run_sync
@@ -31,12 +32,13 @@ _HEADERS = {
 }
 
 
-def make_app(desk: Desk, *, version: str) -> Gate:
+def make_app(desk: Desk, *, version: str, pairs: Path | None = None) -> Gate:
     """The registry of a desk as an ASGI application.
 
     Parameters
     ----------
     version: of the package.
+    pairs: the log of what challengers predict; None for none. It need not be on this machine.
     """
     app = FastAPI(
         title="Assay registry",
@@ -60,7 +62,7 @@ def make_app(desk: Desk, *, version: str) -> Gate:
 
     routes = (
         Route("GET", "/health", health, "The server answers and the registry opens", Health),
-        *Reads(desk).routes(),
+        *Reads(desk, pairs).routes(),
         *Comparisons(desk).routes(),
         *Reports(desk.layout.root / "reports").routes(),
         *Changes(desk, kept.opened).routes(),

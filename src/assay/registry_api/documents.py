@@ -92,6 +92,23 @@ class ModelDocument(_Document):
     current: VersionDocument | None
 
 
+class PairsDocument(_Document):
+    """How much a challenger was seen beside the version in production, since it began."""
+
+    rows: int = Field(description="Rows that it was asked.", examples=[1_204_112])
+    pairs: int = Field(description="Rows that both answered.", examples=[1_204_109])
+    without_answer: int = Field(examples=[3])
+    dropped: int = Field(description="Rows that it did not get to.", examples=[0])
+    stable_hours: float | None = Field(
+        description="From the start, the last incident or the last gap to the last pair.",
+        examples=[170.5],
+    )
+    last: str | None = Field(description="When the last pair was made.")
+
+
+_PAIRS = Field(description="Null where the registry's server has no paired log.")
+
+
 class ShadowDocument(_Document):
     """A version that predicts on all live inputs, and on whose answers nothing acts."""
 
@@ -100,6 +117,7 @@ class ShadowDocument(_Document):
     since: str = Moment
     seq: int = Field(description="The entry of the log that began it.")
     by: str = Field(examples=["quant.demo"])
+    seen: PairsDocument | None = _PAIRS
 
 
 class CanaryDocument(_Document):
@@ -113,10 +131,11 @@ class CanaryDocument(_Document):
     since: str = Moment
     revision: int = Field(description="The entry of the log from which it is judged.")
     by: str = Field(examples=["head.demo"])
+    seen: PairsDocument | None = _PAIRS
 
 
 class ChallengersDocument(_Document):
-    """What runs beside the version in production. What servers count: `GET /model` of each."""
+    """What runs beside the version in production, and how much it was seen."""
 
     model: str = Field(examples=["fx_vol"])
     champion: str | None = Field(examples=["1.1.0"])

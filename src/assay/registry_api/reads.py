@@ -5,14 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Annotated, Any, NamedTuple, TypeAlias
 
-from fastapi import Depends, Path, Query, Request
+import fastapi
+from fastapi import Depends, Query, Request
 from fastapi.responses import Response
 from pydantic import BaseModel
 
 from assay.access import Caller, Scope
 from assay.delivery.approvals import count_approvals
+from assay.delivery.pair_history import count_pairs
 from assay.domain.instants import parse, render
 from assay.domain.versions import SemanticVersion, Stage
 from assay.errors import ContractViolation, NotFound
@@ -36,11 +39,12 @@ from assay.registry_api.documents import (
     WholeVersion,
 )
 from assay.registry_api.problems import Unacceptable
+from assay.serving.challengers.pair_log import PairSums
 
 NAME = r"^[a-z][a-z0-9_]{0,63}$"
 VERSION = r"^v?(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,8})$"
-NamePart: TypeAlias = Annotated[str, Path(pattern=NAME, description="The model's name.")]
-VersionPart: TypeAlias = Annotated[str, Path(pattern=VERSION, description="Such as 1.2.0.")]
+NamePart: TypeAlias = Annotated[str, fastapi.Path(pattern=NAME, description="The model's name.")]
+VersionPart: TypeAlias = Annotated[str, fastapi.Path(pattern=VERSION, description="Such as 1.2.0.")]
 Limit: TypeAlias = Annotated[int, Query(ge=1, le=500, description="Items of one page at most.")]
 Text: TypeAlias = Annotated[str | None, Query(max_length=100)]
 
@@ -133,10 +137,16 @@ def _summary(found: ModelSummary) -> dict[str, Any]:
 
 
 class Reads:
-    """The routes that change nothing."""
+    """The routes that change nothing.
 
-    def __init__(self, desk: Desk) -> None:
+    Parameters
+    ----------
+    pairs: the log of what challengers predict, where it is on this machine.
+    """
+
+    def __init__(self, desk: Desk, pairs: Path | None = None) -> None:
         self._desk = desk
+        self._pairs = None if pairs is None else PairSums(pairs)
         self._doubts = LogDoubts(desk)
 
     def routes(self) -> tuple[Route, ...]:
@@ -197,7 +207,32 @@ class Reads:
 
     def challengers(self, request: Request, registry: Registry, name: NamePart) -> Response:
         registry.check_model(name)
-        return answer(request, deployments_of(registry, name).to_json())
+        return answer(request, self._beside(registry, name))
+
+    def _beside(self, registry: ModelRegistry, name: str) -> dict[str, Any]:
+        """What runs beside the champion, each with how much it was seen beside that one."""
+        now, champion = deployments_of(registry, name), registry.current(name)
+        days = None if champion is None or self._pairs is None else self._pairs.known_days()
+
+        def seen(digest: str, *, since: int = 0, revision: int | None = None) -> Any:
+            if days is None or champion is None:
+                return None
+            return count_pairs(
+                days, model=name, challenger=digest, champion=champion.digest, since=since,
+                revision=revision,
+            ).to_json()  # fmt: skip
+
+        canary = now.canary
+        return {
+            **now.to_json(),
+            "shadows": [
+                {**one.to_json(), "seen": seen(one.digest, since=one.since)}
+                for one in now.shadows.values()
+            ],
+            "canary": None if canary is None else {
+                **canary.to_json(), "seen": seen(canary.digest, revision=canary.revision)
+            },
+        }  # fmt: skip
 
     def history(
         self,

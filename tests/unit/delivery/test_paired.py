@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import msgspec
 import numpy as np
 import pytest
 
-from assay.delivery.paired import compare, pairs_of, shadow_evidence
+from assay.delivery.outcomes import OutcomeMeans, differences, mean_differences
+from assay.delivery.pair_history import PairHistory
+from assay.delivery.paired import compare, shadow_evidence
+from assay.delivery.scorecard import rests_on, rows_of_days, which_is_better
 from assay.domain.instants import NANOS_PER_SECOND
 from assay.serving.challengers.pair_log import PairReader
 from assay.serving.challengers.pairs import Pair, Turn
+from assay.serving.challengers.summaries import DaySummary
 
 HOUR = 3_600 * NANOS_PER_SECOND
 
@@ -98,8 +104,71 @@ def test_pairs_of_other_digests_are_left_out(tmp_path):
             msgspec.structs.replace(pair(2, 1.0, 1.0), challenger_digest="x"),
             msgspec.structs.replace(pair(3, 1.0, 1.0), model="other")]  # fmt: skip
     path.write_bytes(b"".join(line(one) + b"\n" for one in made))
-    asked = {"model": "m", "challenger": "new"}
-    assert [one.turn for one in pairs_of(path, **asked, champion="old")] == [0]
-    assert [one.turn for one in pairs_of(path, **asked)] == [0, 1]
-    assert [one.turn for one in pairs_of(path, **asked, since=HOUR // 2)] == [1]
-    assert list(pairs_of(path, **asked, revision=8)) == []
+
+    def turns(**asked):
+        history = PairHistory(path, model="m", challenger="new", **asked)
+        return [one.turn for one in history.pairs()]
+
+    assert turns(champion="old") == [0]
+    assert turns() == [0, 1]
+    assert turns(since=HOUR // 2) == [1]
+    assert turns(revision=8) == []
+
+
+def ranks(values):
+    return [sum(other < one for other in values) for one in values]
+
+
+def correlation(a, b):
+    a, b = np.array(ranks(a), float), np.array(ranks(b), float)
+    return float(np.corrcoef(a, b)[0, 1])
+
+
+def test_which_is_better_is_told_by_outcomes_and_by_nothing_else():
+    generator = np.random.default_rng(4)
+    day, made, realised, expected = 24 * HOUR, [], {}, []
+    for date in range(4):
+        old, new, outcome = generator.standard_normal((3, 6)).tolist()
+        for n in range(6):
+            made.append(pair(0, old[n], new[n], at=date * day, instrument=f"E{n}"))
+            realised[f"E{n}", date * day] = outcome[n]
+        expected.append(correlation(new, outcome) - correlation(old, outcome))
+    daily = differences(made, realised, centre=0.0)
+    said = mean_differences(daily, pnl=False)
+    assert said is not None
+    assert (said.dates, said.pnl, said.pnl_error) == (4, None, None)
+    assert said.ic == pytest.approx(sum(expected) / 4)
+    assert said.ic_error == pytest.approx(np.std(expected, ddof=1) / 2)
+    assert mean_differences(daily, pnl=True).pnl == pytest.approx(daily.pnl.mean())
+    assert mean_differences(differences(made, {}, centre=0.0), pnl=True) is None
+    without = found(made)
+    assert "nothing about which is better" in which_is_better(without)
+    clear = OutcomeMeans(40, 0.05, 0.01, None, None)
+    told = which_is_better(replace(without, outcomes=clear))
+    assert "40 dates" in told
+    assert "IC +0.05, standard error 0.01. " in told
+    told = which_is_better(replace(without, outcomes=replace(clear, ic=-0.015)))
+    assert "within two of them of no difference" in told
+
+
+def test_a_scorecard_names_the_days_of_which_only_sums_are_left():
+    later = [pair(n, 1.0 * n, 2.0 * n) for n in range(30, 52)]
+    day = DaySummary(
+        "m", "1.0.0", "old", "2.0.0", "new", 7, "1970-01-01", HOUR, 23 * HOUR, 100, 90, 0, 45.0,
+        {"broken": 10}, 2 * HOUR, "broken", 4,
+    )  # fmt: skip
+    more = msgspec.structs.replace(day, first=24 * HOUR, last=29 * HOUR, rows=2, pairs=2,
+                                   errors={}, failed=None, dropped=0, difference=30.0)  # fmt: skip
+    said = compare(
+        later, model="m", champion="1.0.0", challenger="2.0.0", removed=lambda: [day, more]
+    )
+    assert rows_of_days(said) == [
+        ("1970-01-03", "4", "4", "0", "0", "49.5", "pairs"),
+        ("1970-01-02", "20", "20", "0", "0", "36.15", "sums, 90% as pairs"),
+        ("1970-01-01", "100", "90", "10", "4", "0.5", "sums only"),
+    ]
+    assert "all 124 rows" in rests_on(said)
+    assert "the 22 pairs kept since 1970-01-02T06:00:00Z" in rests_on(said)
+    assert said.stable_hours == 49.0
+    assert "1970-01-01T02:00:00Z: broken" in said.incident
+    assert rests_on(found(later)) == "Every figure is of all pairs since it began."

@@ -21,10 +21,19 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from assay import bootstrap
 from assay.delivery.approvals import approve
+from assay.delivery.canary import CanaryPolicy
+from assay.delivery.deployments import end_canary, start_canary, start_shadow
 from assay.delivery.promotion import break_glass, promote
 from assay.delivery.rollback import rollback
 from assay.domain.instants import render
 from assay.errors import ConfigurationError, Conflict, ContractViolation, NotFound, Tampered
+from assay.orchestration.challengers import (
+    ChallengerFiles,
+    compare_shadow,
+    look_at_canary,
+    record_shadow,
+    write_card,
+)
 from assay.orchestration.desk import Desk
 from assay.orchestration.effective import verify_records
 from assay.orchestration.evidence_pack import (
@@ -39,6 +48,8 @@ from assay.orchestration.evidence_pack import (
 from assay.registry import revoke_key
 from assay.registry.acknowledging import sign_log
 from assay.registry.keyring import PURPOSES
+from assay.serving.challengers.pair_log import Kept, PairLog
+from assay.serving.challengers.pairs import Turn, encode_turns
 from assay.testing.clocks import FixedClock
 from assay.testing.versions import make_candidate, pass_gates
 
@@ -447,3 +458,84 @@ def test_a_pack_over_a_revoked_key_says_so_and_holds_where_others_vouch(
     again = tmp_path / "again.zip"
     write_pack(desk, "fx_vol", "1.0.0", again)
     assert failing(again) == set()
+
+
+def ran_beside(desk: Desk) -> str:
+    """1.2.0 was in shadow, recorded, and then a canary that was ended; its number."""
+    registry, files = desk.registry, ChallengerFiles(
+        desk.layout.root / "shadow/predictions.jsonl", desk.layout.root / "feedback.jsonl"
+    )  # fmt: skip
+    registry.register(make_candidate("fx_vol", "1.2.0", bias=2.0))
+    own = {"initiated_by": "ops", "reason": "a test", "monotonic": time.monotonic}
+    shadow = start_shadow(registry, "fx_vol", "1.2.0", **own)  # type: ignore[arg-type]
+    write_turns(files.pairs, desk, shadow.seq)
+    found = compare_shadow(desk, files, "fx_vol", "1.2.0")
+    record_shadow(desk, found, initiated_by="ops")
+    assert isinstance(desk.clock, FixedClock)
+    desk.clock.advance(SECOND)
+    canary = start_canary(registry, "fx_vol", "1.2.0", share=0.25, **own)  # type: ignore[arg-type]
+    write_turns(files.pairs, desk, canary.seq)
+    look = write_card(desk, look_at_canary(desk, files, "fx_vol", CanaryPolicy()))
+    end_canary(
+        registry, "fx_vol", initiated_by="ops", reason="seen enough",
+        finding=look.finding.to_json(),
+    )  # fmt: skip
+    return f"canary-1.2.0-{canary.seq:06d}"
+
+
+def write_turns(path: Path, desk: Desk, revision: int) -> None:
+    digests = [desk.registry.get("fx_vol", one).digest for one in ("1.0.0", "1.2.0")]
+    at = desk.registry.now()
+    answers = [float(n) for n in range(20)]
+    turn = Turn(
+        at, "fx_vol", "1.0.0", digests[0], "1.2.0", digests[1], revision, None, 1, answers,
+        list(answers), at, 5, 6, [f"E{n}" for n in range(20)],
+    )  # fmt: skip
+    PairLog(path, Kept()).append(encode_turns([turn]), at)
+
+
+def test_what_was_seen_of_a_challenger_is_in_the_pack_of_the_version_it_judged(
+    desk: Desk, tmp_path: Path
+) -> None:
+    kept = ran_beside(desk)
+    files = write_pack(desk, "fx_vol", "1.2.0", tmp_path / "pack")
+    assert failing(tmp_path / "pack") == set()
+    document = json.loads(files["pack.json"])
+    assert [one["event"] for one in document["beside"]] == [
+        "shadow.start", "canary.start", "canary.end"
+    ]  # fmt: skip
+    assert document["beside"][2]["evidence"]["finding"]["numbers"]["pairs"] == 20
+    shadow, canary = document["scorecards"]
+    assert (shadow["kind"], shadow["rows"]) == ("shadow", 20)
+    assert (canary["path"], canary["verdict"]) == (f"scorecards/{kept}.json", "INDETERMINATE")
+    card = json.loads(files[canary["path"]])
+    assert card["finding"]["numbers"]["pairs"] == 20
+    assert f"scorecards/{kept}.html" in files
+    evidence = {one["name"]: one for one in document["evidence"]}
+    named = evidence["shadow_stable_hours"]["provenance"]["inputs_digest"]
+    assert named == shadow["inputs_digest"] != canary["inputs_digest"]
+    page = files["pack.html"].decode()
+    assert f'href="scorecards/{kept}.html"' in page
+    # Another version's pack holds none of it.
+    other = pack_files(desk, "fx_vol", "1.0.0")
+    assert not [path for path in other if path.startswith("scorecards/")]
+    assert json.loads(other["pack.json"])["beside"] == []
+
+
+@pytest.mark.parametrize("what", ["changed", "hidden", "retold"])
+def test_a_scorecard_that_was_changed_afterwards_is_found(
+    desk: Desk, tmp_path: Path, what: str
+) -> None:
+    kept = ran_beside(desk)
+    pack = tmp_path / "pack"
+    write_pack(desk, "fx_vol", "1.2.0", pack)
+    path = pack / f"scorecards/{kept}.json"
+    if what == "changed":
+        path.write_text(path.read_text().replace("INDETERMINATE", "PASS"))
+    elif what == "hidden":
+        path.unlink()
+    else:
+        told = pack / "pack.json"
+        told.write_text(told.read_text().replace('"verdict":"INDETERMINATE"', '"verdict":"PASS"'))
+    listed_again(pack)
+    assert "pack.json" in failing(pack)

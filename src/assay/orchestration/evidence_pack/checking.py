@@ -16,7 +16,10 @@ from assay.domain.canonical import canonical_bytes, sha256_hex
 from assay.errors import AssayError, ContractViolation, NotFound
 from assay.orchestration.evidence_pack.contents import (
     FROM_METADATA,
+    SCORECARDS,
+    beside,
     entry_line,
+    scorecard_line,
     statements_in,
 )
 from assay.orchestration.evidence_pack.page import pack_page
@@ -340,6 +343,13 @@ def _document(
         ),
         "declared": (document["declared"]["source_sha256"], _digest(files.get("declared.yaml"))),
     }
+    if "beside" in document:  # packs of earlier releases have neither
+        told["beside"] = (document["beside"], beside(entries, number))
+        cards = [path for path in files if path.startswith(f"{SCORECARDS}/")]
+        told["scorecards"] = (
+            sorted(document["scorecards"], key=lambda one: str(one["path"])),
+            [scorecard_line(one, files[one]) for one in sorted(cards) if one.endswith(".json")],
+        )
     told |= {name: (document["data"][name], metadata.get(name)) for name in FROM_METADATA}
     wrong = [name for name, (said, recorded) in told.items() if said != recorded]
     yield PackFinding(

@@ -6,7 +6,8 @@ an approval or a date has passed since is for the reader's calendar.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version as version_of
 from typing import Any, Final
 
@@ -20,6 +21,7 @@ from assay.orchestration.effective import UNSIGNED, effective_at
 from assay.orchestration.evidence_pack.crosswalk import NOTICE, SOURCES, TOPICS
 from assay.orchestration.evidence_pack.declared import Declared, read_declared
 from assay.orchestration.lineage import check_lineage, lineage_of
+from assay.orchestration.scorecards import scorecards_of
 from assay.registry import (
     Entry,
     EventOutcome,
@@ -30,7 +32,7 @@ from assay.registry import (
     VersionRecord,
 )
 from assay.registry.keyring import APPROVAL, COUNTERSIGNATURE, PROMOTION
-from assay.registry.lifecycle import MOVES
+from assay.registry.lifecycle import DEPLOYMENT_EVENTS, MOVES
 from assay.registry.sealed import SIGNATURE
 from assay.registry.signing import Envelope
 
@@ -54,8 +56,9 @@ FROM_METADATA: Final = (
     "policy",
 )
 """What a pack repeats from the version's signed metadata."""
+SCORECARDS: Final = "scorecards"
 _OUTCOMES: Final = (EventType.FAIL, EventType.ROLLBACK_REQUESTED, EventType.ROLLBACK)
-
+_BESIDE: Final = (*DEPLOYMENT_EVENTS, EventType.ROLLBACK_REQUESTED)
 
 _STATEMENTS: Final = {
     EventType.APPROVE: ("envelope", "approval", APPROVAL),
@@ -106,6 +109,11 @@ def gather_pack(desk: Desk, name: str, version: str) -> dict[str, Any]:
         "people": _people(desk, record, opened, own, declared),
         "live": _live(desk, name, record, entries, as_of),
         "outcomes": [_outcome(one) for one in own if one.type in _OUTCOMES],
+        "beside": beside(entries, record.version),
+        "scorecards": [
+            scorecard_line(f"{SCORECARDS}/{path.name}", path.read_bytes())
+            for path in scorecards_of(desk, name, record.version)
+        ],
         "not_tested": _not_tested(gates, declared),
         "history": [entry_line(one) for one in own],
         "crosswalk": [
@@ -266,6 +274,35 @@ def _live(
 
 def _outcome(entry: Entry) -> dict[str, Any]:
     return {**entry_line(entry), "evidence": _without_envelopes(entry.evidence)}
+
+
+def beside(entries: Iterable[Entry], version: str) -> list[dict[str, Any]]:
+    """When a version ran beside the one in production, and what was found, as the log says."""
+    return [
+        _outcome(one)
+        for one in entries
+        if one.type in _BESIDE and one.to_version == version and one.outcome is EventOutcome.DONE
+    ]
+
+
+def scorecard_line(path: str, data: bytes) -> dict[str, Any]:
+    """What a pack says of a scorecard; ``inputs_digest`` is what a recorded measurement names.
+
+    Raises
+    ------
+    ValueError: it is no JSON.
+    """
+    document = json.loads(data)
+    comparison = document.get("comparison") or {}
+    return {
+        "path": path,
+        "kind": document.get("kind"),
+        "at": document.get("at"),
+        "sha256": sha256_hex(data),
+        "inputs_digest": comparison.get("inputs_digest"),
+        "rows": comparison.get("rows"),
+        "verdict": (document.get("finding") or {}).get("verdict"),
+    }
 
 
 def _without_envelopes(value: Mapping[str, Any]) -> dict[str, Any]:

@@ -56,7 +56,7 @@ TOPICS: Final = (
     Topic(
         "Monitoring and analysis of outcomes",
         "V, validation: ongoing monitoring; outcomes analysis",
-        ("live", "outcomes"),
+        ("beside", "live", "outcomes"),
     ),
     Topic(
         "Governance and controls",

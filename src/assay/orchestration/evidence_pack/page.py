@@ -19,6 +19,7 @@ _PARTS: Final = {
     "evidence": "Gates and evidence",
     "gates": "Gates and evidence",
     "people": "Who made, judged and approved it",
+    "beside": "Beside the version in production",
     "live": "When it was live",
     "outcomes": "Outcomes since",
     "not_tested": "What was not tested",
@@ -42,6 +43,9 @@ def pack_page(document: Mapping[str, Any], picture: str) -> str:
         section("Gates and evidence", _gates(document), _evidence(document)),
         section("What was not tested", _listed(document["not_tested"])),
         section("Who made, judged and approved it", _people(document["people"])),
+        section("Beside the version in production", _beside(document),
+                intro="In shadow nothing acts on what it says; as a canary it answers for a share "
+                "of the entities."),
         section("When it was live", _live(document["live"])),
         section("Outcomes since", _outcomes(document["outcomes"])),
         section("Lineage", element("div", Markup(picture), class_="scroll"), _links(document)),
@@ -178,6 +182,49 @@ def _people(people: Mapping[str, Any]) -> Markup:
             "It was never promoted.",
         ),
     )
+
+
+def _beside(document: Mapping[str, Any]) -> Markup:
+    entries = [
+        (one["event"], _moment(one["at"]), one["by"], one["reason"], _numbers(one["evidence"]),
+         one["seq"])
+        for one in document["beside"]
+    ]  # fmt: skip
+    recorded = {(one.get("provenance") or {}).get("inputs_digest") for one in document["evidence"]}
+    cards = [
+        (
+            element("a", one["path"].removeprefix("scorecards/").removesuffix(".json"),
+                    href=one["path"].removesuffix("json") + "html"),
+            _moment(one["at"]),
+            "-" if one["rows"] is None else f"{one['rows']:,}",
+            badge(one["verdict"]),
+            "yes" if one["inputs_digest"] in recorded else "no",
+            one["sha256"],
+        )
+        for one in document["scorecards"]
+    ]  # fmt: skip
+    return join(
+        _table(("event", "at", "by", "reason", "found", "entry"), entries, "It never ran there."),
+        element("h3", "Scorecards"),
+        _table(
+            ("scorecard", "written", "rows", "verdict", "in the log as evidence",
+             "SHA-256"),
+            cards,
+            "None was kept.",
+        ),
+        element("p", "A scorecard is a report and not signed by itself. What the log holds of it "
+                "stands above and under the evidence.", class_="muted") if cards else None,
+    )  # fmt: skip
+
+
+def _numbers(evidence: Mapping[str, Any]) -> str:
+    """What a canary's end says that was seen of it."""
+    finding = evidence.get("finding")
+    if not isinstance(finding, Mapping):
+        share = evidence.get("share")
+        return "-" if share is None else f"share {share:.1%}"
+    numbers = finding.get("numbers", {})
+    return f"{finding.get('verdict')} over {numbers.get('pairs', 0):,} pairs"
 
 
 def _live(live: Mapping[str, Any]) -> Markup:

@@ -12,9 +12,10 @@ from assay.domain.canonical import canonical_bytes, sha256_hex
 from assay.errors import Conflict
 from assay.orchestration.desk import Desk
 from assay.orchestration.evidence_pack import declared as declarations
-from assay.orchestration.evidence_pack.contents import gather_pack, statements_in
+from assay.orchestration.evidence_pack.contents import SCORECARDS, gather_pack, statements_in
 from assay.orchestration.evidence_pack.page import pack_page
 from assay.orchestration.lineage import lineage_of, lineage_svg
+from assay.orchestration.scorecards import scorecards_of
 from assay.registry.bill_of_materials import bill_of_materials
 from assay.registry.keyring import PACK
 from assay.registry.signing import Statement
@@ -33,6 +34,7 @@ version/             the version's sealed files with their signature; the model 
 log.jsonl            the registry's whole log: each line names the hash of the one before
 heads/               signed statements of how far the log had come
 statements/          approvals and promotions of this version, as they were signed
+scorecards/          how it did beside the version in production, in shadow and as a canary
 serving.jsonl        what servers wrote down about what they had loaded
 keys/                public keys, and who may sign what
 checksum.sha256      SHA-256 of every other file
@@ -71,6 +73,11 @@ def pack_files(desk: Desk, name: str, version: str) -> dict[str, bytes]:
         **_keys(desk),
         **_heads(desk, document["log_head"]["seq"]),
     }  # fmt: skip
+    for path in scorecards_of(desk, name, record.version):
+        files[f"{SCORECARDS}/{path.name}"] = path.read_bytes()
+        page = path.with_suffix(".html")
+        if page.is_file():
+            files[f"{SCORECARDS}/{page.name}"] = page.read_bytes()
     if desk.layout.serving_record.is_file():
         files["serving.jsonl"] = desk.layout.serving_record.read_bytes()
     declared = desk.layout.root / declarations.FILE

@@ -5,4 +5,5 @@
 2. :mod:`~assay.serving.challengers.shadowing` gives each the inputs that production answered.
 3. :mod:`~assay.serving.challengers.pairs` are both answers to one input, kept in
    :mod:`~assay.serving.challengers.pair_log`.
+4. What they add up to outlives them in :mod:`~assay.serving.challengers.summaries`.
 """

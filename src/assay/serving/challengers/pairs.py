@@ -94,9 +94,9 @@ class Turn(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
         """Its rows, in the order in which they were answered."""
         dropped = self.dropped
         for old, new, at, champion_ns, own_ns, instrument, event, stale, served, error, name in zip(
-            self.prediction, self.shadow, _each(self.at), _each(self.champion_ns),
-            _each(self.shadow_ns), _each(self.instrument), _each(self.event_time),
-            _each(self.stale), _each(self.served), _each(self.error), _each(self.request_id),
+            self.prediction, self.shadow, each(self.at), each(self.champion_ns),
+            each(self.shadow_ns), each(self.instrument), each(self.event_time),
+            each(self.stale), each(self.served), each(self.error), each(self.request_id),
             strict=False,
         ):  # fmt: skip
             yield Pair(
@@ -118,5 +118,6 @@ def column(values: Sequence[T]) -> T | list[T]:
     return first if values.count(first) == len(values) else list(values)
 
 
-def _each(values: T | list[T]) -> Iterator[T]:
+def each(values: T | list[T]) -> Iterator[T]:
+    """A column row by row; for ever, where it stands as one value."""
     return iter(values) if isinstance(values, list) else repeat(values)

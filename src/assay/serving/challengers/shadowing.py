@@ -377,7 +377,7 @@ class Shadow:
         try:
             self._log.append(encode_turns(lines), lines[-1].recorded)
             self.written += rows
-            self.trouble = None
+            self.trouble = self._log.trouble
         except (OSError, AssayError) as error:
             self._lost += rows
             self.trouble = str(error)

@@ -73,8 +73,10 @@ OPERATION: Final = (
         name="shadow_stable_hours",
         meaning="hours in shadow without an incident",
         protects="a model that fails on live inputs in ways that history has not",
-        formula="hours from the start of the shadow, or from the last incident, until now",
-        convention="All live inputs, nothing acts on the answers; a new version starts again.",
+        formula="hours from the start of the shadow, the last row without an answer, or the last "
+        "gap of more than 26 hours, to the last pair",
+        convention="All live inputs, nothing acts on the answers; a new version starts again. "
+        "Pairs that were removed count by their sums.",
         source=_OURS,
         lies="Hours in which nothing happened look like stability.",
         reading="24 or more passes.",
@@ -85,9 +87,11 @@ OPERATION: Final = (
         meaning="rank correlation of its live predictions with the champion's",
         protects="a challenger that does something quite different without anybody asking",
         formula="Spearman correlation over paired live predictions",
-        convention="Same inputs, same moments.",
+        convention="Same inputs, same moments; over the pairs that are kept, from the moment that "
+        "the measurement names.",
         source="Spearman (1904), The proof and measurement of association between two things",
-        lies="A better model may well differ: a soft gate.",
+        lies="A better model may well differ: a soft gate. An input that is asked a hundred times "
+        "counts a hundred times.",
         reading="Below 0.95 somebody should say why.",
         against_champion=True,
         repeatable=False,
