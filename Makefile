@@ -31,10 +31,10 @@ demo: $(READY) ## The main job on real FX rates, in the folder fx-demo (DESK=...
 	$(BIN)/assay demo --desk $(DESK)
 
 test: $(READY) ## The quick test suite
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-long: $(READY) ## Long property, fault and simulation runs as well (tens of minutes)
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not frameworks"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not frameworks"
 
 # Each in an environment of its own: they are large, and their dependencies are not ours.
 test-frameworks: ## Conversions of PyTorch and TensorFlow models (downloads a gigabyte)

@@ -12,7 +12,6 @@ ROOT = Path(__file__).parents[2]
 TUTORIAL = ROOT / "docs/tutorials/first-desk.md"
 
 
-@pytest.mark.xdist_group("tutorial")
 def test_every_command_of_the_tutorial_does_what_the_page_says(
     shell: Any, archive: Any, reader: Any
 ) -> None:

@@ -9,8 +9,6 @@ import pytest
 
 from assay.domain.instants import render
 
-pytestmark = pytest.mark.xdist_group("journey")
-
 Travelled = tuple[Path, Any, Any]
 
 

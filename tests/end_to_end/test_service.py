@@ -29,8 +29,6 @@ import yaml
 
 from assay.testing.waiting import until
 
-pytestmark = pytest.mark.xdist_group("service")
-
 ASSAY = str(Path(sys.executable).with_name("assay"))
 
 
