@@ -1,9 +1,9 @@
-"""Runs the installed ``assay`` in forks of a process that has loaded the libraries already.
+"""Runs the installed ``assay`` in forks of a process that has loaded its modules already.
 
-Loading NumPy, numba, pydantic and the like takes longer than most commands do. Here it is done
-once; then each command is a process of its own, with its own folder, environment, output and exit
-status. Nothing of Assay is loaded before the fork: what a command imports, and in which order, is
-what it imports for a person.
+Loading NumPy, Polars, numba and the like takes longer than most commands do. Here it is done once;
+then each command is a process of its own, with its own folder, environment, output and exit status,
+and runs the script that a person runs. Modules read no clock and no environment when they are
+loaded, so that it does not matter when that was.
 
 Started with the number of a connected socket. A command is the length of a JSON object in eight
 bytes, with four descriptors (input, output, errors, and where its exit status is written to), then
@@ -12,6 +12,7 @@ the object: ``argv``, ``cwd``, ``env``.
 
 from __future__ import annotations
 
+import atexit
 import gc
 import importlib
 import json
@@ -20,29 +21,24 @@ import runpy
 import signal
 import socket
 import sys
+import threading
 import time
+import traceback
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 HEAD = 8
-# Those that start threads when they are loaded are left to the commands.
-LIBRARIES = (
-    "cryptography.hazmat.primitives.asymmetric.ed25519",
-    "cryptography.hazmat.primitives.serialization",
-    "fastapi",
-    "msgspec",
-    "numba",
-    "numpy",
-    "onnx",
-    "polars",
-    "pydantic",
-    "rich.console",
-    "rich.table",
-    "scipy.stats",
-    "typer",
-    "uvicorn",
-    "yaml",
+# ONNX Runtime is left to the commands: it has threads of its own, which no fork has.
+LOADED = (
+    "assay.cli.app",
+    "assay.bootstrap",
+    "assay.registry",
+    "assay.access",
+    "assay.delivery.promotion",
+    "assay.orchestration.judging",
+    "assay.orchestration.modelling",
+    "assay.orchestration.service",
 )
 
 
@@ -81,22 +77,41 @@ def _fork() -> int:
         return os.fork()
 
 
-def run(wanted: dict[str, Any]) -> None:
-    """Be the command."""
+def run(wanted: dict[str, Any]) -> int:
+    """Be the command; returns its exit status."""
     os.chdir(wanted["cwd"])
     os.environ.clear()
     os.environ.update(wanted["env"])
     time.tzset()
     sys.argv[:] = wanted["argv"]
     sys.path[0] = str(Path(sys.argv[0]).parent)
-    runpy.run_path(sys.argv[0], run_name="__main__")
+    try:
+        runpy.run_path(sys.argv[0], run_name="__main__")
+    except SystemExit as end:
+        if end.code is None or isinstance(end.code, int):
+            return end.code or 0
+        sys.stderr.write(f"{end.code}\n")
+        return 1
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+def end(code: int) -> NoReturn:
+    """End as an interpreter does, but for libraries, which might wait for threads before a fork."""
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 if __name__ == "__main__":
-    for name in LIBRARIES:
+    for name in LOADED:
         importlib.import_module(name)
     gc.freeze()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     order = next_command(socket.socket(fileno=int(sys.argv[1])))
     if order is not None:
-        run(order)
+        end(run(order))
