@@ -120,7 +120,7 @@ class LoadedCommands:
         body = json.dumps(order).encode()
         ended, told = os.pipe()
         with (
-            open(os.devnull, "rb") as given,
+            Path(os.devnull).open("rb") as given,
             tempfile.TemporaryFile("w+", encoding="utf-8") as out,
             tempfile.TemporaryFile("w+", encoding="utf-8") as errors,
             os.fdopen(ended, "rb") as ended_file,

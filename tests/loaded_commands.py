@@ -43,7 +43,7 @@ LOADED = (
 
 
 def next_command(link: socket.socket) -> dict[str, Any] | None:
-    """In the fork that is the next command: what it is. In the first process: nothing, at the end."""
+    """In the fork that is the next command, what it is; in the first process None, at the end."""
     while True:
         head, descriptors, _, _ = socket.recv_fds(link, HEAD, 4, socket.MSG_WAITALL)
         if not head:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from assay.domain.instants import render
 
 Travelled = tuple[Path, Any, Any]

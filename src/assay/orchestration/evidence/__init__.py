@@ -16,7 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from assay.orchestration.evidence.measuring import Measured, measure
-    from assay.orchestration.evidence.recomputing import Recomputation, Recomputed, recompute_evidence
+    from assay.orchestration.evidence.recomputing import (
+        Recomputation,
+        Recomputed,
+        recompute_evidence,
+    )
     from assay.orchestration.evidence.tables import one_date_per_session
 
 _LATER = {
