@@ -50,6 +50,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
         return None
     from xdist.scheduler import LoadFileScheduling
 
+    # By their names those that take long come first, and not those with many tests: the last one
+    # to end should be short.
+    config.option.loadscopereorder = False
     travellers = {
         path.relative_to(config.rootpath).as_posix()
         for path in TESTS.rglob("test_*.py")
