@@ -19,11 +19,12 @@ help: ## Show this list
 install: $(READY) ## Create .venv from the lock (the other targets do it by themselves)
 
 # pip checks every hash of the lock; the package itself is installed without touching any index.
+# Half of what would be compiled is never imported: Python compiles the rest when it is.
 $(READY): requirements/core.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
 		{ echo "$(PYTHON) is $$($(PYTHON) -V): expected Python 3.11 to 3.13; try: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/core.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r requirements/core.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $(READY)
 
