@@ -112,7 +112,12 @@ class LoadedCommands:
             )
 
     def can_run(self, environment: Mapping[str, str]) -> bool:
-        """Whether libraries would not be other ones under this environment."""
+        """Whether libraries would not be other ones under this environment.
+
+        Libraries of macOS do not survive a fork.
+        """
+        if sys.platform != "linux":
+            return False
         changed = {name for name, _ in environment.items() ^ self._environment.items()}
         return all(name.startswith(_READ_LATE) for name in changed)
 
