@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from assay.errors import Unavailable
-from assay.serving import KillSwitch, ServiceRecord, kill_switch, service_record
+from assay.serving import KillSwitch, ServiceRecord
+from assay.serving.prediction import kill_switch, service_record
 from assay.serving.rejections import Rejected
 from assay.testing.clocks import FixedClock
 
