@@ -10,6 +10,8 @@ READY := $(VENV)/.ready
 DESK ?= fx-demo
 
 .DEFAULT_GOAL := help
+# Tests start hundreds of processes: each would compile everything that it imports.
+unexport PYTHONDONTWRITEBYTECODE
 .PHONY: help install demo test test-long test-frameworks check registry-validate format bench lock proto clean
 
 help: ## Show this list
@@ -19,11 +21,13 @@ help: ## Show this list
 install: $(READY) ## Create .venv from the lock (the other targets do it by themselves)
 
 # pip checks every hash of the lock; the package itself is installed without touching any index.
+# Compiling is done apart, by all processors; a few files are templates and no Python.
 $(READY): requirements/core.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
 		{ echo "$(PYTHON) is $$($(PYTHON) -V): expected Python 3.11 to 3.13; try: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/core.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r requirements/core.lock
+	@$(BIN)/python -m compileall -q -j 0 $(VENV)/lib > /dev/null 2>&1 || true
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $(READY)
 
@@ -31,10 +35,10 @@ demo: $(READY) ## The main job on real FX rates, in the folder fx-demo (DESK=...
 	$(BIN)/assay demo --desk $(DESK)
 
 test: $(READY) ## The quick test suite
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-long: $(READY) ## Long property, fault and simulation runs as well (tens of minutes)
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not frameworks"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not frameworks"
 
 # Each in an environment of its own: they are large, and their dependencies are not ours.
 test-frameworks: ## Conversions of PyTorch and TensorFlow models (downloads a gigabyte)

@@ -7,9 +7,11 @@ import io
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import uuid
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -34,6 +36,35 @@ settings.register_profile("untimed", deadline=None, suppress_health_check=[Healt
 settings.load_profile("untimed")
 
 ROOT = Path(__file__).parents[1]
+TESTS = Path(__file__).parent
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With ``--dist loadfile``, files that share the desk after its journey stay together, too.
+
+    What a file makes once for its tests is then made once in the run. The marks of groups that
+    pytest-xdist 3.8 offers for this have no effect under pytest 9.2.
+    """
+    if config.getoption("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    # By their names those that take long come first, and not those with many tests: the last one
+    # to end should be short.
+    config.option.loadscopereorder = False
+    travellers = {
+        path.relative_to(config.rootpath).as_posix()
+        for path in TESTS.rglob("test_*.py")
+        if "travelled:" in path.read_text(encoding="utf-8")
+    }
+
+    class ByFile(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return "travelled" if file in travellers else file
+
+    return ByFile(config, log)
 
 
 def write_archive(path: Path, *, sessions: int = SESSIONS, seed: int = 7) -> None:
@@ -62,27 +93,88 @@ def write_archive(path: Path, *, sessions: int = SESSIONS, seed: int = 7) -> Non
         archive.writestr("eurofxref-hist.csv", buffer.getvalue())
 
 
+# Read when a command needs them, and not when libraries are loaded.
+_READ_LATE = ("ASSAY_", "AWS_", "PYTEST_", "SERVE_", "XDG_", "_ASSAY_", "_TYPER_")
+
+
+class LoadedCommands:
+    """Runs commands in forks of one process that has loaded the libraries; see its file."""
+
+    def __init__(self) -> None:
+        self._environment = dict(os.environ)
+        self._turn = threading.Lock()
+        self._link, other = socket.socketpair()
+        with other:
+            self._process = subprocess.Popen(
+                [sys.executable, str(TESTS / "loaded_commands.py"), str(other.fileno())],
+                pass_fds=[other.fileno()],
+                stdin=subprocess.DEVNULL,
+            )
+
+    def can_run(self, environment: Mapping[str, str]) -> bool:
+        """Whether libraries would not be other ones under this environment.
+
+        Libraries of macOS do not survive a fork.
+        """
+        if sys.platform != "linux":
+            return False
+        changed = {name for name, _ in environment.items() ^ self._environment.items()}
+        return all(name.startswith(_READ_LATE) for name in changed)
+
+    def run(
+        self, command: Sequence[str], cwd: Path, environment: Mapping[str, str]
+    ) -> subprocess.CompletedProcess[str]:
+        order = {"argv": list(command), "cwd": str(cwd), "env": dict(environment)}
+        body = json.dumps(order).encode()
+        ended, told = os.pipe()
+        with (
+            Path(os.devnull).open("rb") as given,
+            tempfile.TemporaryFile("w+", encoding="utf-8") as out,
+            tempfile.TemporaryFile("w+", encoding="utf-8") as errors,
+            os.fdopen(ended, "rb") as ended_file,
+        ):
+            places = [given.fileno(), out.fileno(), errors.fileno(), told]
+            with self._turn:
+                socket.send_fds(self._link, [len(body).to_bytes(8)], places)
+                self._link.sendall(body)
+            os.close(told)
+            code = ended_file.read()
+            assert code, "the process that runs commands has ended"
+            for file in (out, errors):
+                file.seek(0)
+            return subprocess.CompletedProcess(list(command), int(code), out.read(), errors.read())
+
+    def close(self) -> None:
+        self._link.close()
+        self._process.wait(30)
+
+
 @dataclass(frozen=True)
 class Shell:
     """Runs the installed command line with a configuration folder of its own."""
 
     home: Path
+    commands: LoadedCommands
 
     def run(
-        self, *arguments: str, cwd: Path | None = None, environment: Mapping[str, str] | None = None
+        self,
+        *arguments: str,
+        cwd: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+        afresh: bool = False,
     ) -> subprocess.CompletedProcess[str]:
+        """Run one command; ``afresh`` in a process that loads everything itself."""
+        command = [str(Path(sys.executable).with_name("assay")), *arguments]
         own = {"XDG_CONFIG_HOME": str(self.home / "config"), **(environment or {})}
+        place = cwd or self.home
+        if not afresh and self.commands.can_run(os.environ | own):
+            return self.commands.run(command, place, os.environ | own)
         return subprocess.run(
-            [str(Path(sys.executable).with_name("assay")), *arguments],
-            cwd=cwd or self.home,
-            env=os.environ | own,
-            capture_output=True,
-            text=True,
-            check=False,
+            command, cwd=place, env=os.environ | own, capture_output=True, text=True, check=False
         )
 
-    def json(self, *arguments: str, expect: int = 0) -> Any:
-        result = self.run(*arguments, "--json")
+    def json(self, *arguments: str, expect: int = 0, afresh: bool = False) -> Any:
+        result = self.run(*arguments, "--json", afresh=afresh)
         assert result.returncode == expect, result.stderr
         return json.loads(result.stdout)
 
@@ -102,8 +194,10 @@ def prepare_desk(shell: Shell, folder: Path, people: Sequence[str]) -> Path:
 
 
 @pytest.fixture(scope="session")
-def shell(tmp_path_factory: pytest.TempPathFactory) -> Shell:
-    return Shell(tmp_path_factory.mktemp("shell"))
+def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
+    commands = LoadedCommands()
+    yield Shell(tmp_path_factory.mktemp("shell"), commands)
+    commands.close()
 
 
 @pytest.fixture(scope="session")
@@ -111,8 +205,9 @@ def travelled(shell: Shell) -> tuple[Path, Any, Any]:
     """A desk after the demo's journey, twice: the folder and both results."""
     people = ("quant.demo", "risk.demo", "head.demo", "ops.demo")
     folder = prepare_desk(shell, shell.home / "travelled", people)
-    first = shell.json("demo", "--desk", str(folder))
-    second = shell.json("demo", "--desk", str(folder))
+    # Each with its own order of sets, which nothing may depend on.
+    first = shell.json("demo", "--desk", str(folder), afresh=True)
+    second = shell.json("demo", "--desk", str(folder), afresh=True)
     return folder, first, second
 
 

@@ -7,13 +7,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from scipy.signal import lfilter
 
 
 def autoregressive(
     generator: np.random.Generator, size: int, rho: float, columns: int = 1
 ) -> np.ndarray:
     """Gaussian AR(1) of variance 1 from its stationary law, shape (size, columns)."""
+    # Takes a second to import, which whoever only reads this file need not wait for.
+    from scipy.signal import lfilter
+
     shocks = generator.standard_normal((size, columns))
     shocks[1:] *= math.sqrt(1 - rho * rho)
     return np.asarray(lfilter([1.0], [1.0, -rho], shocks, axis=0))

@@ -37,6 +37,14 @@ def test_importing_the_package_or_the_command_line_loads_no_heavy_library() -> N
     assert not imported_by("import assay.cli") & heavy
 
 
+def test_a_server_loads_no_compiler_and_a_rollback_no_statistics() -> None:
+    assert not imported_by("import assay.orchestration.service") & {"numba", "xgboost"}
+    supervisor = imported_by("import assay.serving.server.supervisor")
+    assert not supervisor & {"fastapi", "numba", "polars", "scipy"}
+    statement = "import assay.delivery.rollback, assay.delivery.promotion"
+    assert not imported_by(statement) & {"numba", "polars", "scipy", "xgboost"}
+
+
 def test_optional_packages_are_never_imported_by_the_core() -> None:
     optional = {"currency_converter", "lightgbm", "duckdb", "pyarrow", "pandas", "sklearn", "redis"}
     optional |= {"fsspec", "s3fs", "botocore", "deltalake", "psycopg"}

@@ -91,7 +91,6 @@ def test_what_the_page_of_postgresql_explains_is_what_errors_say() -> None:
         assert all(part.strip() in said for part in words), phrase
 
 
-@pytest.mark.xdist_group("journey")
 def test_the_questions_in_sql_are_answered(
     travelled: tuple[Path, Any, Any], tmp_path: Path, reader: Any, shell: Any
 ) -> None:
@@ -150,7 +149,6 @@ def test_the_commands_of_controlling_access_do_what_the_page_says(
     assert set(table) == set(Role)
 
 
-@pytest.mark.xdist_group("journey")
 @pytest.mark.long
 def test_the_commands_of_serving_a_model_do_what_the_page_says(
     travelled: tuple[Path, Any, Any],
@@ -223,7 +221,6 @@ def test_the_commands_of_serving_a_model_do_what_the_page_says(
     assert all(stored["instrument"] in found[what][0] for what in ("differing", "unknown"))
 
 
-@pytest.mark.xdist_group("journey")
 @pytest.mark.long
 def test_the_commands_of_keeping_rows_fresh_do_what_the_page_says(
     travelled: tuple[Path, Any, Any], tmp_path: Path, reader: Any, shell: Any
@@ -243,7 +240,6 @@ def test_the_commands_of_keeping_rows_fresh_do_what_the_page_says(
     assert shell.json("features", "status", "--desk", str(desk)) == [found]
 
 
-@pytest.mark.xdist_group("journey")
 @pytest.mark.long
 def test_the_commands_of_reading_a_parity_report_do_what_the_page_says(
     travelled: tuple[Path, Any, Any], tmp_path: Path, reader: Any
@@ -258,7 +254,6 @@ def test_the_commands_of_reading_a_parity_report_do_what_the_page_says(
     assert "online store" in last, "the replay's store was compared last"
 
 
-@pytest.mark.xdist_group("journey")
 @pytest.mark.long
 def test_the_commands_of_promoting_a_manifest_do_what_the_page_says(
     travelled: tuple[Path, Any, Any], tmp_path: Path, reader: Any
@@ -282,7 +277,6 @@ def keys_as_before(shell: Any, tmp_path: Path) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("keys_as_before")
-@pytest.mark.xdist_group("journey")
 @pytest.mark.long
 def test_each_disaster_of_the_registry_is_recovered_from_as_the_page_says(
     travelled: tuple[Path, Any, Any], tmp_path: Path, reader: Any, shell: Any
@@ -354,7 +348,6 @@ def test_each_disaster_of_the_registry_is_recovered_from_as_the_page_says(
             )
 
 
-@pytest.mark.xdist_group("journey")
 @pytest.mark.long
 def test_the_commands_of_answering_an_auditor_do_what_the_page_says(
     travelled: tuple[Path, Any, Any], tmp_path: Path, reader: Any, shell: Any

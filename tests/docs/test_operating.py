@@ -12,7 +12,7 @@ import pytest
 
 from assay.testing.redis_server import RedisServer
 
-pytestmark = [pytest.mark.long, pytest.mark.xdist_group("journey")]
+pytestmark = pytest.mark.long
 
 PAGE = Path(__file__).parents[2] / "docs/how-to/operate-a-service.md"
 LOCAL_REDIS = "ASSAY_FEATURES__ONLINE_STORE=redis://localhost:6379/0"

@@ -5,14 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
 TUTORIAL = ROOT / "docs/tutorials/first-desk.md"
 
 
-@pytest.mark.xdist_group("tutorial")
 def test_every_command_of_the_tutorial_does_what_the_page_says(
     shell: Any, archive: Any, reader: Any
 ) -> None:

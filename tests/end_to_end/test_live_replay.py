@@ -5,11 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from assay.domain.instants import render
-
-pytestmark = pytest.mark.xdist_group("journey")
 
 Travelled = tuple[Path, Any, Any]
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-pytestmark = [pytest.mark.long, pytest.mark.xdist_group("journey")]
+pytestmark = pytest.mark.long
 
 _MADE = ("data", "artifacts", "observability", "reports")
 

@@ -11,7 +11,7 @@ import pytest
 from assay.features.online import OnlineStore, SqliteStore
 from assay.testing.redis_server import RedisServer
 
-pytestmark = [pytest.mark.long, pytest.mark.xdist_group("journey")]
+pytestmark = pytest.mark.long
 
 
 def rows_of(store: OnlineStore, entities: list[str]) -> list[Any]:

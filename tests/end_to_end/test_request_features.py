@@ -17,8 +17,6 @@ from assay.domain.instants import parse
 from assay.serving import Rejected
 from assay.testing.clocks import FixedClock
 
-pytestmark = pytest.mark.xdist_group("requests")
-
 VIEWS = """
 from assay.features import RequestView
 

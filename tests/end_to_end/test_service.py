@@ -31,8 +31,6 @@ import yaml
 from assay.testing.certificates import self_signed
 from assay.testing.waiting import until
 
-pytestmark = pytest.mark.xdist_group("service")
-
 ASSAY = str(Path(sys.executable).with_name("assay"))
 
 

@@ -14,21 +14,25 @@ import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from assay.delivery.live import RegistryLiveSource
 from assay.domain.clock import SystemClock
-from assay.registry import KeyRing, ModelRegistry
-from assay.serving import KillSwitch, Limits, Predictor, ServiceRecord
-from assay.serving.http.service import Operation, Service, ServiceFiles
-from assay.serving.reloading import load_all
-from assay.serving.server.http_server import HttpServer
+from assay.serving import ServiceRecord
 from assay.serving.server.supervisor import Patience, Supervisor
-from assay.serving.server.worker import run_worker
 from assay.serving.telemetry.worker_board import WorkerBoard
+
+if TYPE_CHECKING:
+    from assay.serving.http.service import Service
 
 
 def make_service(folder: Path, board: str | None = None) -> Service:
+    # A supervisor needs none of this, and so loads none of it.
+    from assay.delivery.live import RegistryLiveSource
+    from assay.registry import KeyRing, ModelRegistry
+    from assay.serving import KillSwitch, Limits, Predictor
+    from assay.serving.http.service import Operation, Service, ServiceFiles
+    from assay.serving.reloading import load_all
+
     clock = SystemClock()
     desk = folder / "desk"
     root = desk / "data" / "models"
@@ -90,6 +94,8 @@ def supervise(folder: Path, workers: int, silence: float) -> None:
 
 
 def alone(folder: Path) -> None:
+    from assay.serving.server.http_server import HttpServer
+
     service = make_service(folder)
     listening = socket.create_server(("127.0.0.1", 0))
     say(listening)
@@ -98,6 +104,8 @@ def alone(folder: Path) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1] == "worker":
+        from assay.serving.server.worker import run_worker
+
         sys.exit(run_worker(make))
     given = Path(sys.argv[1])
     if len(sys.argv) > 2:

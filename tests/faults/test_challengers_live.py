@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -188,18 +189,6 @@ def expected(answer: dict[str, Any]) -> float:
     return float(np.dot(values.astype(np.float64), weights.astype(np.float64)))
 
 
-@pytest.fixture
-def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
-    """A desk as it is made, without a version."""
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    from assay.registry.keyring import PURPOSES
-
-    folder = tmp_path / "desk"
-    members = [bootstrap.Member(one, tuple(PURPOSES)) for one in ("quant.demo", OPERATOR)]
-    bootstrap.create_desk(folder, name="desk", members=members)
-    return bootstrap.open_desk(folder)
-
-
 def into_production(desk: Desk, version: str) -> None:
     break_glass(
         desk.registry, "fx_vol", version, initiated_by=OPERATOR, reason="a test", clock=desk.clock,
@@ -207,17 +196,50 @@ def into_production(desk: Desk, version: str) -> None:
     )  # fmt: skip
 
 
-@pytest.fixture
-def desk(empty: Desk) -> Desk:
+def in_home(home: Path, patch: pytest.MonkeyPatch) -> Desk:
+    patch.setenv("XDG_CONFIG_HOME", str(home / "config"))
+    return bootstrap.open_desk(home / "desk")
+
+
+@pytest.fixture(scope="module")
+def new_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A desk as it is made, without a version, and the private keys beside it."""
+    from assay.registry.keyring import PURPOSES
+
+    home = tmp_path_factory.mktemp("new")
+    members = [bootstrap.Member(one, tuple(PURPOSES)) for one in ("quant.demo", OPERATOR)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CONFIG_HOME", str(home / "config"))
+        bootstrap.create_desk(home / "desk", name="desk", members=members)
+    return home
+
+
+@pytest.fixture(scope="module")
+def live_home(new_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A desk with 1.0.0 archived, 1.1.0 live and every challenger staged."""
-    registry = empty.registry
-    registry.register(candidate("1.0.0", (1.0, 2.0, 0.0, 1e-11)))
-    registry.register(candidate("1.1.0", CHAMPION))
-    into_production(empty, "1.0.0")
-    into_production(empty, "1.1.0")
-    for make in CHALLENGERS.values():
-        registry.register(make())
-    return empty
+    home = tmp_path_factory.mktemp("live") / "home"
+    shutil.copytree(new_home, home, symlinks=True)
+    with pytest.MonkeyPatch.context() as patch:
+        desk = in_home(home, patch)
+        desk.registry.register(candidate("1.0.0", (1.0, 2.0, 0.0, 1e-11)))
+        desk.registry.register(candidate("1.1.0", CHAMPION))
+        into_production(desk, "1.0.0")
+        into_production(desk, "1.1.0")
+        for make in CHALLENGERS.values():
+            desk.registry.register(make())
+    return home
+
+
+@pytest.fixture
+def empty(new_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    shutil.copytree(new_home, tmp_path, symlinks=True, dirs_exist_ok=True)
+    return in_home(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def desk(live_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    shutil.copytree(live_home, tmp_path, symlinks=True, dirs_exist_ok=True)
+    return in_home(tmp_path, monkeypatch)
 
 
 def shadow(desk: Desk, kind: str) -> str:

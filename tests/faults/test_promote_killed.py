@@ -185,7 +185,7 @@ def test_a_kill_at_fifty_random_instants_leaves_nothing_half_done(tmp_path, work
 def test_eight_processes_that_register_and_promote_at_once_leave_one_champion(
     tmp_path, worker, opened, url
 ):
-    contend(tmp_path, worker, opened, url, rounds=10)
+    contend(tmp_path, worker, opened, url, rounds=5)
 
 
 @pytest.mark.long

@@ -32,8 +32,6 @@ from assay.registry import ModelRegistry
 from assay.testing.versions import AUTHOR, make_candidate, make_registry
 from assay.testing.waiting import until
 
-pytestmark = pytest.mark.xdist_group("workers")
-
 WORKER = Path(__file__).with_name("service_worker.py")
 WEIGHTS = {"v1.0.0": (1.5, -0.25), "v2.0.0": (-2.0, 0.75)}
 WORKERS = 3

@@ -28,8 +28,6 @@ from assay.storage.locks import FileLock
 from assay.testing.versions import AUTHOR, make_candidate, make_registry
 from assay.testing.waiting import until
 
-pytestmark = pytest.mark.xdist_group("workers")
-
 WORKER = Path(__file__).with_name("service_worker.py")
 ROW = [2.0, 1.0]
 EXPECTED = {"v1.0.0": 2.0, "v2.0.0": -2.0}

@@ -35,6 +35,7 @@ from assay.orchestration.feeding import (
 )
 from assay.orchestration.manifests import note_build
 from assay.orchestration.progress import Progress
+from assay.orchestration.table_names import gold_table
 from assay.storage.locks import FileLock
 
 ROWS_AT_ONCE = 250_000
@@ -118,11 +119,6 @@ class ParityProof:
             **self.report.to_json(),
             "seconds": self.seconds,
         }
-
-
-def gold_table(view: FeatureView) -> str:
-    """The lake's name for a view's gold table."""
-    return f"gold/{view.name}"
 
 
 def read_source(desk: Desk, view: FeatureView) -> pl.DataFrame:

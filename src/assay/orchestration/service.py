@@ -29,10 +29,10 @@ from assay.errors import AssayError, NotFound, did_you_mean
 from assay.features import FeatureView, Manifest, ManifestSet
 from assay.features.offline.sessions import SessionCalendar
 from assay.features.online import MemoryStore, OnlineStore, StoredRow, read_as_of
-from assay.orchestration.building import gold_table
 from assay.orchestration.challengers import CanaryWatch, ChallengerFiles, Running
 from assay.orchestration.desk import Desk
 from assay.orchestration.operators import DeskOperators
+from assay.orchestration.table_names import gold_table
 from assay.orchestration.witness import RegistryWitness
 from assay.registry import FileLedger
 from assay.serving import (

@@ -1,16 +1,17 @@
-"""Answers that need more of a desk than its registry: comparisons and lineages."""
+"""Answers that need more of a desk than its registry: comparisons and lineages.
+
+What makes them is imported with the first that is asked for: it takes longer to load than the rest
+of the server together.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 from fastapi import Query, Request
 from fastapi.responses import Response
 
 from assay.orchestration.desk import Desk
-from assay.orchestration.lineage import check_lineage, lineage_of
-from assay.orchestration.version_comparison import VersionComparison, compare_versions
-from assay.orchestration.version_comparison_page import comparison_page
 from assay.registry_api.documents import (
     ComparisonDocument,
     LineageCheckDocument,
@@ -25,6 +26,9 @@ from assay.registry_api.reads import (
     answer,
 )
 from assay.registry_api.reports import page_answer
+
+if TYPE_CHECKING:
+    from assay.orchestration.version_comparison import VersionComparison
 
 One: TypeAlias = Annotated[str, Query(pattern=VERSION, description="One of the two versions.")]
 
@@ -57,23 +61,31 @@ class Comparisons:
     def page(
         self, request: Request, registry: Registry, name: NamePart, before: One, after: One
     ) -> Response:
+        from assay.orchestration.version_comparison_page import comparison_page
+
         text = comparison_page(self._compared(registry, name, before, after))
         return page_answer(request, text.encode())
 
     def lineage(
         self, request: Request, registry: Registry, name: NamePart, version: VersionPart
     ) -> Response:
+        from assay.orchestration.lineage import lineage_of
+
         bare = registry.get(name, version).version
         return answer(request, lineage_of(self._desk, name, bare).to_json())
 
     def lineage_check(
         self, request: Request, registry: Registry, name: NamePart, version: VersionPart
     ) -> Response:
+        from assay.orchestration.lineage import check_lineage
+
         bare = registry.get(name, version).version
         return answer(request, check_lineage(self._desk, name, bare).to_json())
 
     def _compared(
         self, registry: Registry, name: str, before: str, after: str
     ) -> VersionComparison:
+        from assay.orchestration.version_comparison import compare_versions
+
         old, new = (registry.get(name, one).version for one in (before, after))
         return compare_versions(self._desk, name, old, new)

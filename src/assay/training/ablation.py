@@ -20,11 +20,11 @@ from typing import Final
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from assay.domain.instants import Instant
 from assay.errors import DefinitionError
 from assay.statistics.hac import LAG_RULE, MeanTest, mean_test
+from assay.statistics.information import average_ranks
 from assay.statistics.panel import group_by_date
 from assay.statistics.statistic import Statistic, number
 from assay.training.dataset import TrainingRows, read_rows
@@ -194,7 +194,7 @@ def importance_consistency(mine: Mapping[str, float], theirs: Mapping[str, float
 
     if len(common) < MIN_COMMON:
         return none(f"{len(common)} features in common: at least {MIN_COMMON} are needed")
-    ranks = [rankdata([one[name] for name in common]) for one in (mine, theirs)]
+    ranks = [average_ranks(np.array([one[name] for name in common])) for one in (mine, theirs)]
     spreads = [float(np.ptp(one)) for one in ranks]
     if min(spreads) == 0.0:
         return none("all features are equally important")

@@ -26,15 +26,12 @@ class Silent:
         pass
 
 
-@pytest.fixture(scope="module")
-def trained(
-    tmp_path_factory: pytest.TempPathFactory, archive: Callable[..., None]
-) -> Iterator[Path]:
-    """The folder of a desk with 620 sessions, gold, and the baseline registered."""
+@pytest.fixture(scope="session")
+def trained_home(tmp_path_factory: pytest.TempPathFactory, archive: Callable[..., None]) -> Path:
     home = tmp_path_factory.mktemp("trained")
+    folder = home / "desk"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CONFIG_HOME", str(home / "config"))
-        folder = home / "desk"
         create_desk(
             folder,
             name=None,
@@ -52,7 +49,15 @@ def trained(
         ingest(desk, Silent())
         build_features(desk, "fx_daily", Silent())
         register_run(desk, train_recipe(desk, "fx_vol_baseline", Silent()), author="quant")
-        yield folder
+    return home
+
+
+@pytest.fixture(scope="module")
+def trained(trained_home: Path) -> Iterator[Path]:
+    """The folder of a desk with 620 sessions, gold, and the baseline registered; not to change."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CONFIG_HOME", str(trained_home / "config"))
+        yield trained_home / "desk"
 
 
 @pytest.fixture

@@ -25,7 +25,6 @@ def refused(shell: Any, desk: Path, *arguments: str) -> str:
     return str(result.stderr)
 
 
-@pytest.mark.xdist_group("journey")
 def test_features_of_an_older_definition_are_neither_trained_on_nor_proved(
     shell: Any, desk: Path
 ) -> None:
@@ -39,7 +38,6 @@ def test_features_of_an_older_definition_are_neither_trained_on_nor_proved(
         assert "assay features build fx_daily" in error
 
 
-@pytest.mark.xdist_group("journey")
 def test_features_of_older_facts_are_neither_trained_on_nor_proved(shell: Any, desk: Path) -> None:
     archive = desk / "configs/rates.zip"
     _append_session(archive)
@@ -58,7 +56,6 @@ def _append_session(archive: Path) -> None:
         opened.writestr("eurofxref-hist.csv", "\n".join([header, newer, last, *rest]) + "\n")
 
 
-@pytest.mark.xdist_group("journey")
 def test_a_version_is_judged_by_the_recipe_that_made_it(shell: Any, desk: Path) -> None:
     before = shell.json("models", "show", "fx_vol", "1.0.0", "--desk", str(desk))["evidence"]
     path = desk / "models/fx_vol.py"
@@ -73,7 +70,6 @@ def test_a_version_is_judged_by_the_recipe_that_made_it(shell: Any, desk: Path) 
     assert {item["name"]: item for item in before}["var_coverage"] == named["var_coverage"]
 
 
-@pytest.mark.xdist_group("journey")
 @pytest.mark.parametrize("damage", ["record", "moved", "predictions", "gone"])
 def test_a_changed_training_run_is_named_and_vouches_for_nothing(
     travelled: tuple[Path, Any, Any], shell: Any, desk: Path, damage: str
@@ -95,7 +91,6 @@ def test_a_changed_training_run_is_named_and_vouches_for_nothing(
     assert "train again" in error
 
 
-@pytest.mark.xdist_group("journey")
 def test_predictions_changed_together_with_their_record_vouch_for_nothing(
     travelled: tuple[Path, Any, Any], shell: Any, desk: Path
 ) -> None:

@@ -134,19 +134,27 @@ def test_a_drill_asks_the_restored_registry_everything(
     assert json.loads(json.dumps(report.to_json()))["ok"] is True
 
 
+@pytest.mark.parametrize(
+    "ways",
+    [1, pytest.param(3, marks=pytest.mark.long)],
+    ids=["each in one of three ways", "each in three ways"],
+)
 def test_every_damaged_object_of_a_backup_is_named_and_nothing_of_it_is_restored(
-    registry: ModelRegistry, store: BackupStore, place: Path, tmp_path: Path
+    registry: ModelRegistry, store: BackupStore, place: Path, tmp_path: Path, ways: int
 ) -> None:
     backup = store.take(registry)
     assert store.verify(backup, registry.keyring) == ()
     chance = random.Random(5)
-    for number, path in enumerate(sorted(one for one in place.rglob("*") if one.is_file())):
-        if path.name.startswith("."):
-            continue  # the lock
+    objects = sorted(
+        one for one in place.rglob("*") if one.is_file() and not one.name.startswith(".")
+    )  # but for the lock
+    assert len(objects) > 3
+    for number, path in enumerate(objects):
         data = path.read_bytes()
         at = chance.randrange(len(data))
         changed = data[:at] + bytes([data[at] ^ (1 << chance.randrange(8))]) + data[at + 1 :]
-        for wrong in (changed, data[:at], None):
+        damages = (changed, data[:at], None)
+        for wrong in [damages[(number + way) % 3] for way in range(ways)]:
             if wrong is None:
                 path.unlink()
             else:

@@ -87,16 +87,20 @@ def test_a_store_that_hangs_costs_a_request_its_deadline_and_the_next_ones_nothi
         slugs.append(ask(stage)[1])
         assert len(slugs) < 50
     assert slugs[:3] == ["deadline-exceeded"] * 3
-    assert stage.ask("POST", INFER, BODY).status == 200  # needs no store
+    # What needs no store; on a busy machine even that may take longer than the deadline.
+    until(lambda: stage.ask("POST", INFER, BODY).status == 200)
     assert "\nassay_store_failing 1\n" in stage.ask("GET", "/metrics").body.decode()
     free.set()
-    for _ in range(1_000):
-        if (found := ask(stage))[0] == 200:
-            break
-        assert found[1] in {"unavailable", "deadline-exceeded"}
-        threading.Event().wait(0.02)
+    found = []
+
+    def answered() -> bool:
+        found.append(ask(stage))
+        return found[-1][0] == 200
+
+    until(answered, "the store is asked again")
+    assert {slug for _, slug in found[:-1]} <= {"unavailable", "deadline-exceeded"}
     assert "\nassay_store_failing 0\n" in stage.ask("GET", "/metrics").body.decode()
-    assert ask(stage)[0] == 200
+    until(answered, "and the next time")
 
 
 def ask(stage: Any) -> tuple[int, str]:

@@ -12,11 +12,11 @@ from typing import Any
 from assay.domain.evidence import Evidence
 from assay.errors import NotFound
 from assay.features.kernel.engine import source_hash
-from assay.orchestration.building import gold_table
 from assay.orchestration.desk import Desk
 from assay.orchestration.kept_proofs import kept_proof
 from assay.orchestration.modelling import TrainingRun
 from assay.orchestration.nights import nightly_evidence
+from assay.orchestration.table_names import gold_table
 from assay.registry import ModelMetadata, VerifiedVersion
 from assay.registry.compatibility import VersionCompatibilityChecker
 from assay.validation.records import undefined

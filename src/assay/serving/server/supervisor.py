@@ -26,9 +26,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from assay.errors import Unavailable
-from assay.serving.server.worker import GO
 from assay.serving.telemetry.worker_board import WorkerBoard
 
+GO = b"go\n"
+"""What tells a worker that has loaded to answer."""
 _LOG = logging.getLogger("assay.serving")
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _SPARES = 1

@@ -28,11 +28,11 @@ from assay.errors import AssayError
 from assay.serving.http.service import Service
 from assay.serving.rejections import Rejected
 from assay.serving.server.http_server import GRACE_SECONDS, HttpServer
+from assay.serving.server.supervisor import GO
 
 if TYPE_CHECKING:
     from assay.serving.server.tls import Certificate
 
-GO = b"go\n"
 BEAT_SECONDS = 1.0
 _CATCH_UP_SECONDS = 1.0
 _FAREWELL_SECONDS = GRACE_SECONDS + 5.0
