@@ -33,8 +33,8 @@ class _Waiting:
 class RecordWriter:
     """Writes events one after the other, those of strangers in a bounded number of lines.
 
-    What cannot be written is told to the log of the process. Events beyond ``most`` that wait are
-    counted, and one line says how many they were.
+    What cannot be written is told to the log of the process. Events beyond ``most`` that wait, and
+    refusals beyond half of that, are counted, and one line says how many they were.
 
     Parameters
     ----------
@@ -44,6 +44,7 @@ class RecordWriter:
     def __init__(self, log: AccessLog, refusals: RepeatedRefusals, *, most: int = _WAITING) -> None:
         self._log = log
         self._refusals = refusals
+        self._most = most
         self._queue: Queue[_Waiting | None] = Queue(most)
         self._mutex = Lock()
         self._thread: Thread | None = None
@@ -52,13 +53,26 @@ class RecordWriter:
     def write(self, event: AccessEvent, place: str) -> None:
         """Have an event written; an event without a subject is a stranger's, at that place."""
         with self._mutex:
-            if self._thread is None:
-                self._thread = Thread(target=self._run, name="record of access", daemon=True)
-                self._thread.start()
+            # Deeds have room that no number of refusals takes.
+            full = bool(event.code) and self._queue.qsize() >= self._most // 2
+            if full or not self._runs():
+                self._lost += 1
+                return
             try:
                 self._queue.put_nowait(_Waiting(event, place))
             except Full:
                 self._lost += 1
+
+    def _runs(self) -> bool:
+        """Whether there is a thread that writes, which is begun with the first event."""
+        if self._thread is None:
+            thread = Thread(target=self._run, name="record of access", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # the system has no further one: the next event tries again
+                return False
+            self._thread = thread
+        return True
 
     def stop(self) -> None:
         """Write what waits and every count; a disk that hangs is not waited for long."""
@@ -86,20 +100,29 @@ class RecordWriter:
                 self._write(waiting)
             else:
                 self._refusals.write_counts(everything=everything)
-            with self._mutex:
-                lost, self._lost = self._lost, 0
-            if lost:
-                words = "events came faster than they could be written"
-                self._log.record(
-                    AccessEvent("refused", "", "", code=NOT_WRITTEN, detail=words, count=lost)
-                )
         except (AssayError, OSError) as error:
-            what = None if waiting is None else waiting.event.to_json()
-            _LOG.warning("not in the record of access, which cannot be written: %s (%s)",
-                         what, error)  # fmt: skip
+            _tell(None if waiting is None else waiting.event.to_json(), error)
+        try:
+            self._write_lost()
+        except (AssayError, OSError) as error:
+            _tell(f"{self._lost} events that were not waited for", error)
 
     def _write(self, waiting: _Waiting) -> None:
         if waiting.event.subject:
             self._log.record(waiting.event)
         else:
             self._refusals.record(waiting.place, waiting.event)
+
+    def _write_lost(self) -> None:
+        """Say how many were counted; they count on where that cannot be written."""
+        lost = self._lost
+        if not lost:
+            return
+        words = "events came faster than they could be written"
+        self._log.record(AccessEvent("refused", "", "", code=NOT_WRITTEN, detail=words, count=lost))
+        with self._mutex:
+            self._lost -= lost
+
+
+def _tell(what: object, error: Exception) -> None:
+    _LOG.warning("not in the record of access, which cannot be written: %s (%s)", what, error)

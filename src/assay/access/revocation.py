@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from assay.access.denials import AccessDenied, Denial
 from assay.access.token_keys import file_state
@@ -46,14 +46,17 @@ class Revocation:
         }
 
 
+_Listed: TypeAlias = tuple[dict[str, Revocation], dict[str, Revocation]]
+
+
 class Revocations:
     """The list in a file."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._state: tuple[int, int, int] | None = None
-        self._tokens: dict[str, Revocation] = {}
-        self._subjects: dict[str, Revocation] = {}
+        # Exchanged whole: of two threads that read at once, none sees one's state beside the
+        # other's list.
+        self._known: tuple[tuple[int, int, int] | None, _Listed] = (None, ({}, {}))
 
     def state(self) -> tuple[int, int, int]:
         """Changes whenever the list does."""
@@ -67,8 +70,8 @@ class Revocations:
 
     def listed(self) -> tuple[Revocation, ...]:
         """The latest of each token and of each user; raises Tampered as :meth:`check` does."""
-        self._read()
-        return (*self._tokens.values(), *self._subjects.values())
+        tokens, subjects = self._read()
+        return (*tokens.values(), *subjects.values())
 
     def check(self, claims: Claims) -> None:
         """Refuse a token that is revoked.
@@ -77,9 +80,9 @@ class Revocations:
         ------
         AccessDenied: it is. Tampered: the list cannot be read; nobody is let in then.
         """
-        self._read()
-        found = self._tokens.get(claims.token_id)
-        by_user = self._subjects.get(claims.subject)
+        tokens, subjects = self._read()
+        found = tokens.get(claims.token_id)
+        by_user = subjects.get(claims.subject)
         # To the second, like the token: one of the same second may have been there before.
         if by_user is not None and claims.issued_at * NANOS_PER_SECOND <= by_user.at:
             found = by_user
@@ -88,10 +91,11 @@ class Revocations:
                 Denial.REVOKED, f"the token was revoked by {found.by}: {found.reason}"
             )
 
-    def _read(self) -> None:
-        state = self.state()
-        if state == self._state:
-            return
+    def _read(self) -> _Listed:
+        """The latest of each token and of each user."""
+        state, (known, listed) = self.state(), self._known
+        if state == known:
+            return listed
         data = self._path.read_bytes() if state != (0, 0, 0) else b""
         # A last line without its end was never acknowledged.
         lines = data[: data.rfind(b"\n") + 1].splitlines()
@@ -107,4 +111,5 @@ class Revocations:
                 tokens[made.token_id] = made
             elif made.subject is not None:
                 subjects[made.subject] = made
-        self._tokens, self._subjects, self._state = tokens, subjects, state
+        self._known = (state, (tokens, subjects))
+        return tokens, subjects

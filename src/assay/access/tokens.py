@@ -126,7 +126,8 @@ def parse_token(token: str) -> ParsedToken:
     algorithm = header.get("alg")
     if isinstance(algorithm, str) and algorithm.lower() == "none":
         raise AccessDenied(Denial.ALGORITHM_NONE, "the token is not signed (algorithm none)")
-    if set(header) - _HEADER or header.get("typ", "JWT") not in _TYPES:
+    kind = header.get("typ", "JWT")
+    if set(header) - _HEADER or not isinstance(kind, str) or kind not in _TYPES:
         raise _malformed("its header says more than algorithm, key and type")
     key_id = header.get("kid")
     if not isinstance(algorithm, str) or not isinstance(key_id, str):

@@ -203,7 +203,7 @@ def _user(path: Path, name: str, given: Any) -> User:
         if key not in _KEYS:
             raise ConfigurationError(f"{where}: unknown key {key!r}", hint=did_you_mean(key, _KEYS))
     kind = given.get("kind", PERSON)
-    if kind not in {PERSON, SERVICE}:
+    if not isinstance(kind, str) or kind not in {PERSON, SERVICE}:
         raise ConfigurationError(f"{where}.kind is {kind!r}: expected {PERSON} or {SERVICE}")
     owner = given.get("owner")
     if (kind == SERVICE) != isinstance(owner, str):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -24,12 +25,17 @@ from assay.cli.options import (
     with_remark,
 )
 from assay.cli.output import Output
+from assay.domain.clock import SystemClock
+from assay.domain.instants import NANOS_PER_SECOND, render
 from assay.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from assay.serving.http.service import Service
     from assay.serving.server.tls import Certificate
 
+_LOG = logging.getLogger("assay.serving")
+_SOON = 14 * 86_400 * NANOS_PER_SECOND
+"""Before its end a certificate is warned of at each start."""
 _OFF = {"", "0", "false", "no", "off"}
 _ON = {"1", "true", "yes", "on"}
 
@@ -116,7 +122,17 @@ def _certificate(chain: Path | None, key: Path | None) -> Certificate | None:
         )
     from assay.serving.server.tls import read_certificate
 
-    return read_certificate(chain, key)
+    made, now = read_certificate(chain, key), SystemClock().now()
+    if not made.begins <= now < made.ends:
+        _LOG.warning(
+            "%s holds from %s to %s: clients will refuse it",
+            chain,
+            render(made.begins),
+            render(made.ends),
+        )
+    elif made.ends - now < _SOON:
+        _LOG.warning("%s holds until %s", chain, render(made.ends))
+    return made
 
 
 def _serve_alone(

@@ -318,6 +318,8 @@ class _Taking:
     def _time(self, pair: Pair) -> None:
         self._first = pair.recorded if self._first is None else self._first
         self._last = pair.recorded
+        if pair.shadow_ms is None:
+            return  # nothing was asked, and nothing is known of how long it takes
         slowest = pair.shadow_ms
         if self._turn is not None and self._turn[0] == pair.turn:
             slowest = max(slowest, self._turn[1])

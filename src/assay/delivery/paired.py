@@ -220,7 +220,8 @@ class _Seen:
         new, old = pair.shadow, pair.prediction
         self.ours.append(math.nan if new is None else new)
         self.theirs.append(math.nan if old is None else old)
-        self.challenger_ms.append(pair.shadow_ms)
+        if pair.shadow_ms is not None:
+            self.challenger_ms.append(pair.shadow_ms)
         if pair.champion_ms is not None:
             self.champion_ms.append(pair.champion_ms)
         self.dropped += pair.dropped

@@ -24,12 +24,15 @@ class CertificateFiles:
     key: Path
 
 
-def self_signed(folder: Path, *, password: bytes | None = None) -> CertificateFiles:
+def self_signed(
+    folder: Path, *, password: bytes | None = None, ends: datetime = _BEGIN + _YEARS
+) -> CertificateFiles:
     """A certificate for 127.0.0.1 that signs itself: who has it trusts whoever has its key.
 
     Parameters
     ----------
-    folder: that is made for both files. password: seals the key; None leaves it open.
+    folder: that is made for both files. password: seals the key; None leaves it open. ends: when it
+        holds no longer; it begins in 2020.
     """
     folder.mkdir()
     secret = ec.generate_private_key(ec.SECP256R1())
@@ -42,7 +45,7 @@ def self_signed(folder: Path, *, password: bytes | None = None) -> CertificateFi
         .public_key(secret.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(_BEGIN)
-        .not_valid_after(_BEGIN + _YEARS)
+        .not_valid_after(ends)
         .add_extension(here, critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .sign(secret, hashes.SHA256())

@@ -189,6 +189,14 @@ def test_an_unsigned_token_is_refused_however_none_is_spelt(place):
         assert place.denied(f"{header.decode()}.{body}.") is Denial.ALGORITHM_NONE
 
 
+@pytest.mark.parametrize("kind", [[], {}, ["JWT"], 1, None, "JWS"])
+def test_a_header_of_another_form_is_malformed_and_no_defect(place, kind):
+    made = json.dumps({"alg": "EdDSA", "kid": place.kid(), "typ": kind}).encode()
+    header = base64.urlsafe_b64encode(made).rstrip(b"=").decode()
+    rest = place.token().partition(".")[2]
+    assert place.denied(f"{header}.{rest}") is Denial.MALFORMED_TOKEN
+
+
 def test_a_public_key_used_as_a_shared_secret_is_refused(place):
     public = (
         place.private().public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)

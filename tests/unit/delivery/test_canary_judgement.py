@@ -152,6 +152,14 @@ def test_one_stalled_turn_is_one_observation():
     assert judge(state, POLICY).verdict is Verdict.INDETERMINATE
 
 
+def test_an_answer_that_stood_is_no_observation_of_how_long_one_takes():
+    many = [pair(n, float(n % 5), float(n % 5), turn=n, shadow_ms=60.0 if n == 0 else None)
+            for n in range(640)]  # fmt: skip
+    state = advance(empty(), many, POLICY)
+    assert state.checks["latency"].harm.count == 0  # a turn is over when the next one is timed
+    assert judge(state, POLICY).verdict is Verdict.INDETERMINATE
+
+
 def outcome_pairs(seed: int, days: int, worse: float) -> tuple[list[Pair], dict[Any, float]]:
     generator = np.random.default_rng(seed)
     made, realised = [], {}

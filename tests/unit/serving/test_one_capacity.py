@@ -65,6 +65,18 @@ class Both:
         until(lambda: self.gate.under_way == taken + 1, "the server has read the head")
         return call, may_go
 
+    def ask_slowly(self, method: str, stack: ExitStack) -> None:
+        """A call whose message does not come while the stack is open."""
+        end = threading.Event()
+
+        def messages() -> Iterator[bytes]:
+            end.wait(30)
+            yield from ()
+
+        call = self._channel.stream_unary(f"/{SERVICE}/{method}").future(messages(), timeout=30)
+        stack.callback(call.cancel)
+        stack.callback(end.set)
+
     def post(self) -> tuple[int, Any]:
         """A whole prediction over HTTP."""
         with closing(socket.create_connection(self._address, timeout=30)) as connection:
@@ -124,5 +136,15 @@ def test_what_waits_on_one_face_takes_its_place_on_the_other(staged: Any, over_h
             made = MESSAGES["ModelInferResponse"].FromString(call.result())
             assert struct.unpack("<d", made.raw_output_contents[0]) == (321.0,)
         until(lambda: asked.gate.under_way == 0, "every place is free again")
+        assert asked.post()[0] == 200
+        assert isinstance(asked.call(), bytes)
+
+
+def test_what_is_not_refused_for_want_of_a_place_takes_none(staged: Any) -> None:
+    with both(staged(capacity=3)) as asked, ExitStack() as stack:
+        for _ in range(6):
+            asked.ask_slowly("ServerLive", stack)
+        assert isinstance(asked.call("ServerLive", b""), bytes)  # came after them, by the same way
+        assert asked.gate.under_way == 0
         assert asked.post()[0] == 200
         assert isinstance(asked.call(), bytes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -214,3 +215,25 @@ def test_a_caller_who_goes_away_leaves_a_read_that_is_judged_like_any_other(stor
     asyncio.run(impatient())
     store.now += 1_000 * MS
     assert store.asks(1) == ["unavailable"]
+
+
+def test_a_read_that_fails_when_its_caller_has_left_leaves_nothing_in_the_log(
+    store_of: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = store_of()
+    store.fails = True
+
+    async def run() -> None:
+        assert await store.ask() == LATE
+        leaving = asyncio.create_task(store.ask(patient=True))
+        await asyncio.sleep(0)
+        leaving.cancel()
+        await asyncio.gather(leaving, return_exceptions=True)
+        store.let_go()
+        await asyncio.sleep(0)  # what the threads told is handed on
+        await asyncio.sleep(0)
+
+    asyncio.run(run())
+    gc.collect()
+    assert store.ended == 2
+    assert caplog.text == ""

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from assay.domain.instants import render
 from assay.errors import ConfigurationError
 from assay.serving.server.http_server import HttpServer
 from assay.serving.server.tls import read_certificate
@@ -319,3 +320,8 @@ def test_a_chain_is_sent_whole(pair: CertificateFiles, tmp_path: Path) -> None:
     swapped = pair.certificate.with_name("swapped.pem")
     swapped.write_bytes(behind + pair.certificate.read_bytes())
     assert "must be the server's own" in refusal(swapped, pair.key)
+
+
+def test_a_certificate_says_when_it_holds(pair: CertificateFiles) -> None:
+    found = read_certificate(pair.certificate, pair.key)
+    assert (render(found.begins)[:10], render(found.ends)[:10]) == ("2020-01-01", "2119-12-08")

@@ -28,7 +28,8 @@ class Pair(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     prediction, shadow: their answers; None where there is none, and ``error`` says why.
     served: ``champion``, ``canary``, or ``fallback`` where the canary could not answer.
     champion_ms: time of the whole answer that was given; None where the canary gave it.
-    shadow_ms: time of one row through the challenger, mean over the turn; of the whole answer where
+    shadow_ms: time of one row through the challenger, mean over the turn; None where it was not
+        asked again about a stored row that it had answered to; of the whole answer where
         the challenger gave it. turn: rows of one turn share it.
     revision: the entry of the registry's log from which this challenger is measured.
     event_time: of the features, ns UTC; stale: whether they had gone stale.
@@ -48,7 +49,7 @@ class Pair(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     shadow: float | None
     served: str
     champion_ms: float | None
-    shadow_ms: float
+    shadow_ms: float | None
     turn: int
     recorded: int
     manifest: str | None = None
@@ -81,7 +82,7 @@ class Turn(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     shadow: list[float | None]
     at: int | list[int]
     champion_ns: int | list[int | None] | None
-    shadow_ns: int | list[int]
+    shadow_ns: int | list[int | None] | None
     instrument: str | list[str | None] | None = None
     event_time: int | list[int | None] | None = None
     stale: bool | list[bool | None] | None = None
@@ -102,14 +103,18 @@ class Turn(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
             yield Pair(
                 at, self.model, self.champion, self.champion_digest, self.challenger,
                 self.challenger_digest, self.revision, old, new, served,
-                None if champion_ns is None else champion_ns / 1e6, own_ns / 1e6, self.turn,
-                self.recorded, self.manifest, instrument, event, stale, error, name, dropped,
+                _milliseconds(champion_ns), _milliseconds(own_ns), self.turn, self.recorded,
+                self.manifest, instrument, event, stale, error, name, dropped,
             )  # fmt: skip
             dropped = 0
 
 
 encode_turns = msgspec.json.Encoder().encode_lines
 decode_turn = msgspec.json.Decoder(Turn).decode
+
+
+def _milliseconds(nanoseconds: int | None) -> float | None:
+    return None if nanoseconds is None else nanoseconds / 1e6
 
 
 def column(values: Sequence[T]) -> T | list[T]:

@@ -79,11 +79,10 @@ class _Left(msgspec.Struct, frozen=True, gc=False):
 
 
 class _Answer(msgspec.Struct, frozen=True, gc=False):
-    """What a challenger answered to a stored row, and nanoseconds that it took."""
+    """What a challenger answered to a stored row."""
 
     read: ReadRow
     value: float
-    spent: int
 
 
 @dataclass(slots=True)
@@ -94,7 +93,7 @@ class _Rows:
     shadow: list[float | None]
     at: list[int]
     champion_ns: list[int | None]
-    shadow_ns: list[int]
+    shadow_ns: list[int | None]
     instrument: list[str | None]
     event_time: list[int | None]
     stale: list[bool | None]
@@ -278,19 +277,21 @@ class Shadow:
 
     def _single_answers(
         self, run: Sequence[Prediction]
-    ) -> tuple[list[float | None], list[str | None], list[int]]:
-        """The challenger's answers, why there is none, and nanoseconds for each; an answer to a
-        stored row stands for as long as the champion's does.
+    ) -> tuple[list[float | None], list[str | None], list[int | None]]:
+        """The challenger's answers, why there is none, and nanoseconds for each.
+
+        An answer to a stored row stands for as long as the champion's does, and has no time: what
+        the first one took must not count as often as the row is asked about.
         """
         known = self._answers
         found = [None if one.read is None else known.get(one.instrument or "") for one in run]
         values: list[float | None] = [None] * len(run)
         errors: list[str | None] = [None] * len(run)
-        spent = [0] * len(run)
+        spent: list[int | None] = [None] * len(run)
         asked = []
         for place, (one, answer) in enumerate(zip(run, found, strict=True)):
             if answer is not None and answer.read is one.read:
-                values[place], spent[place] = answer.value, answer.spent
+                values[place] = answer.value
             else:
                 asked.append(place)
         if not asked:
@@ -302,7 +303,7 @@ class Shadow:
             values[place], errors[place], spent[place] = value, error, each
             one = run[place]
             if one.read is not None and one.instrument is not None and value is not None:
-                known[one.instrument] = _Answer(one.read, value, each)
+                known[one.instrument] = _Answer(one.read, value)
         return values, errors, spent
 
     def _others(self, run: Sequence[_Left]) -> _Rows:

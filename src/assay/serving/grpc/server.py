@@ -171,7 +171,8 @@ class GrpcServer:
         route = _ROUTES[name]
         scope = self._scope(context)
         head = self._reception.read(scope)
-        self._gate.beside += 1
+        counted = int(name == _INFER)  # only what may be refused for it takes a place
+        self._gate.beside += counted
         try:
             if self._tracing is None or name != _INFER:
                 made = await self._made(name, route, context, scope, head)
@@ -184,7 +185,7 @@ class GrpcServer:
                         if made.kind is INTERNAL:
                             span.fail(INTERNAL.title)
         finally:
-            self._gate.beside -= 1
+            self._gate.beside -= counted
         if not isinstance(made, Rejected):
             context.set_trailing_metadata(_identity(head))
             return made

@@ -2,8 +2,8 @@
 
 A server that hangs holds whoever reads from it. Here that is a thread of a small pool and never the
 event loop; the request is answered when its deadline is over, whatever the thread does. After a few
-failures in a row nothing is asked for a moment, and then by one request alone, so that the others
-are refused at once and the server is not buried when it comes back.
+failures in a row nothing is asked for a moment, and one request after each moment, so that the
+others are refused at once and the server is not buried when it comes back.
 
 How long a read may take is the service's to say, and not its caller's: one whom a few milliseconds
 are too long says nothing about the store. So a read that its caller has left is looked at again
@@ -106,6 +106,7 @@ class StoreReads:
         read = _Read(asked, self._ticks)
         read.rows = self._pool.submit(read.run)
         rows = asyncio.wrap_future(read.rows)
+        rows.add_done_callback(_look_at)  # also where its caller has left
         patience = max(self._reception.left(head), 0.0)
         try:
             done, _ = await asyncio.wait({rows}, timeout=patience)
@@ -157,3 +158,9 @@ class StoreReads:
         self._failures += 1
         if self.failing:
             self._closed_until = self._ticks() + _PAUSE
+
+
+def _look_at(rows: asyncio.Future[list[SourceRow | None]]) -> None:
+    """A failure that nobody looks at is written into the log, with where it came from."""
+    if not rows.cancelled():
+        rows.exception()

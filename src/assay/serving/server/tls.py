@@ -18,12 +18,14 @@ from pathlib import Path
 from typing import Final
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     PublicFormat,
     load_pem_private_key,
 )
 
+from assay.domain.instants import Instant, from_datetime
 from assay.errors import ConfigurationError
 
 CERTIFICATE, KEY = "serving.tls_certificate", "serving.tls_key"
@@ -39,12 +41,14 @@ class Certificate:
 
     Attributes
     ----------
-    chain, key: in PEM. context: of connections over HTTP.
+    chain, key: in PEM. context: of connections over HTTP. begins, ends: when it holds.
     """
 
     chain: bytes
     key: bytes
     context: ssl.SSLContext
+    begins: Instant
+    ends: Instant
 
 
 def read_certificate(certificate: Path, key: Path) -> Certificate:
@@ -70,7 +74,7 @@ def read_certificate(certificate: Path, key: Path) -> Certificate:
             f"{KEY}: {key} is encrypted: expected a key without a password",
             hint="nobody is there to type it when a worker starts; protect the file instead",
         ) from None
-    except ValueError as error:
+    except (ValueError, UnsupportedAlgorithm) as error:
         raise ConfigurationError(f"{KEY}: {key} holds no private key in PEM: {error}") from None
     form = Encoding.DER, PublicFormat.SubjectPublicKeyInfo
     if first.public_key().public_bytes(*form) != secret.public_key().public_bytes(*form):
@@ -87,7 +91,13 @@ def read_certificate(certificate: Path, key: Path) -> Certificate:
         raise ConfigurationError(
             f"{CERTIFICATE}: {certificate} cannot be used: {error.reason or error}"
         ) from None
-    return Certificate(chain, private, context)
+    if (chain, private) != (_read(certificate, CERTIFICATE), _read(key, KEY)):
+        raise ConfigurationError(
+            f"{CERTIFICATE}: {certificate} or {key} was exchanged while it was read",
+            hint="start again",
+        )
+    period = from_datetime(first.not_valid_before_utc), from_datetime(first.not_valid_after_utc)
+    return Certificate(chain, private, context, *period)
 
 
 def _read(path: Path, setting: str) -> bytes:
