@@ -225,13 +225,18 @@ class Shadow:
         """What waits next, of one kind and beside one champion; and how many rows that is."""
         ring = self._ring
         first = ring.popleft()
-        run, plain, rows = [first], self._is_plain(first), first.rows
+        made, champion, plain = first.made, first.champion, self._is_plain(first)
+        kind, model, run, rows = type(made), made.model, [first], first.rows
         while rows < self._turn_rows and ring:
             one = ring[0]
-            if one.champion is not first.champion or self._is_plain(one) is not plain:
+            made = one.made
+            alike = (
+                made.model is model and type(made) is kind
+            )  # most are: a look at each saves time
+            if one.champion is not champion or not (alike or self._is_plain(one) is plain):
                 break
             run.append(ring.popleft())
-            rows += one.rows
+            rows += 1 if plain else one.rows
         return run, rows
 
     def _is_plain(self, one: _Left) -> bool:
