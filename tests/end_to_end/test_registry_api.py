@@ -37,7 +37,7 @@ from assay.registry.retention import Retention
 from assay.registry.signing import Statement
 from assay.registry_api.documents import ChallengersDocument, WholeVersion
 from assay.registry_api.uploads import write_archive
-from assay.serving.challengers.pair_log import Kept, PairLog, segments
+from assay.serving.challengers.pair_log import Kept, PairLog, PairSums, segments
 from assay.serving.challengers.pairs import Turn, encode_turns
 from assay.testing.clocks import FixedClock
 from assay.testing.versions import make_candidate
@@ -274,6 +274,24 @@ def test_what_runs_beside_production_is_told(api):
     assert (told["seen"], found["shadows"][0]["seen"]) == (None, None)  # no server wrote pairs here
     assert api.ask(None, "GET", path)[0] == 401
     assert api.ask("audit", "GET", "/api/v1/models/unknown/challengers")[0] == 404
+
+
+def test_the_paired_log_is_read_only_for_challengers(api, monkeypatch):
+    ready(api)
+    promote(api)
+    asked = []
+
+    def known_days(sums):
+        asked.append(sums)
+
+    monkeypatch.setattr(PairSums, "known_days", known_days)
+    path = "/api/v1/models/fx_vol/challengers"
+    assert api.ask("audit", "GET", path)[0] == 200
+    assert asked == []
+    start_shadow(api.registry, "fx_vol", "1.1.0", initiated_by="ops", reason="a test",
+                 monotonic=time.monotonic)  # fmt: skip
+    assert api.ask("audit", "GET", path)[1]["shadows"][0]["seen"] is None
+    assert len(asked) == 1
 
 
 def test_how_much_a_challenger_was_seen_is_told_also_of_pairs_that_were_removed(api):

@@ -178,19 +178,21 @@ def canary_stop(
     """End the canary; the champion answers for everything again. Its scorecard is kept."""
     from assay import bootstrap
     from assay.delivery.deployments import end_canary
-    from assay.errors import AssayError
+    from assay.errors import AssayError, Conflict
     from assay.orchestration.challengers import look_at_canary, write_card
     from assay.registry.deployments import deployments_of
 
     output = Output(as_json=as_json)
     opened = open_desk(desk)
-    before = deployments_of(opened.registry, name).canary
     unreadable = require(opened, identity, "model:rollback", "canary stop", name)
+    before = deployments_of(opened.registry, name).canary
     entry = end_canary(
         opened.registry, name, initiated_by=acting(identity), reason=with_remark(reason, unreadable)
     )
     output.line(f"{name} {entry.to_version} is no canary any more (log entry {entry.seq})")
     try:
+        if before is None or before.revision != entry.evidence["revision"]:
+            raise Conflict("the canary began anew while it was being ended")
         # Looking takes its time on a busy desk: the canary ends first.
         _, policy = bootstrap.delivery_rules(desk)
         look = look_at_canary(opened, _files(desk), name, policy, before)
@@ -249,7 +251,10 @@ def show_look(output: Output, look: CanaryLook) -> None:
     output.table(TEST_COLUMNS, rows_of_tests(finding))
     if look.ended:
         output.line("it was ended: the champion answers for everything again")
-    output.line(f"scorecard: {look.scorecard}")
+    if look.scorecard is None:
+        output.line("no scorecard: it ended or began anew during this look")
+    else:
+        output.line(f"scorecard: {look.scorecard}")
 
 
 def show_comparison(output: Output, found: ShadowComparison) -> None:

@@ -116,6 +116,7 @@ def end_canary(
     *,
     initiated_by: str,
     reason: str,
+    revision: int | None = None,
     finding: Mapping[str, Any] | None = None,
     requested: bool = False,
 ) -> Entry:
@@ -123,25 +124,29 @@ def end_canary(
 
     Parameters
     ----------
+    revision: of the canary that is meant; None for whichever runs.
     finding: what was measured, for the log.
     requested: log ``rollback.requested`` with the finding first, as a breach does.
 
     Raises
     ------
-    NotFound: there is no canary.
+    NotFound: there is no canary. Conflict: it has another revision. Refused: somebody else ended it
+    meanwhile.
     """
     canary = deployments_of(registry, name).canary
     if canary is None:
         raise NotFound(f"{name} has no canary", hint=f"assay canary start {name} VERSION")
+    if revision is not None:
+        canary.check_revision(name, revision)
     evidence = {"revision": canary.revision, **({} if finding is None else {"finding": finding})}
     if requested:
         record_deployment(
             registry, EventType.ROLLBACK_REQUESTED, name, canary.version,
-            initiated_by=initiated_by, reason=reason, evidence=evidence,
+            initiated_by=initiated_by, reason=reason, evidence=evidence, revision=canary.revision,
         )  # fmt: skip
     return record_deployment(
         registry, EventType.CANARY_END, name, canary.version,
-        initiated_by=initiated_by, reason=reason, evidence=evidence,
+        initiated_by=initiated_by, reason=reason, evidence=evidence, revision=canary.revision,
     )  # fmt: skip
 
 

@@ -139,7 +139,10 @@ def record_shadow(
 
 @dataclass(frozen=True, slots=True)
 class CanaryLook:
-    """What a look at a canary found, and whether it ended with it."""
+    """What a look at a canary found, and whether it ended with it.
+
+    ``scorecard`` is None where none was written.
+    """
 
     name: str
     canary: CanaryDeployment
@@ -209,7 +212,8 @@ def watch_canary(
 ) -> CanaryLook:
     """Judge a canary, write its scorecard, and end it on a breach or when its time is over.
 
-    Production is not touched: the champion answers for everything again.
+    Production is not touched: the champion answers for everything again. A canary that ended or
+    began anew during the look is left alone, and so is its scorecard.
     """
     look = look_at_canary(desk, files, name, policy)
     breach = look.finding.verdict is Verdict.FAIL
@@ -222,22 +226,38 @@ def watch_canary(
         try:
             end_canary(
                 desk.registry, name, initiated_by=initiated_by, reason=reason,
-                finding=look.finding.to_json(), requested=breach,
+                revision=look.canary.revision, finding=look.finding.to_json(), requested=breach,
             )  # fmt: skip
         except (Conflict, NotFound, Refused):
-            breach = over = False  # somebody else ended it meanwhile
+            breach = over = False  # it ended or began anew meanwhile: nothing is left to end
     return write_card(desk, look, ended=breach or over)
 
 
 def write_card(desk: Desk, look: CanaryLook, *, ended: bool = False) -> CanaryLook:
     """Write the scorecard of a look; the look with its path.
 
-    The last one of each canary is kept.
+    The last one of each canary is kept. That of its end is the last: where the canary ended or
+    began anew during a look that did not end it, nothing is written.
     """
+    folder = desk.layout.root / "reports" / "models" / look.name
+    # Whoever ends a canary does so before this: under the lock it is either seen here, or its
+    # scorecard is written after this one.
+    with FileLock(folder / "canary_scorecard.lock"):
+        if not ended and not _still_runs(desk, look):
+            return replace(look, ended=False, scorecard=None)
+        return _write_card(desk, folder, look, ended=ended)
+
+
+def _still_runs(desk: Desk, look: CanaryLook) -> bool:
+    now = deployments_of(desk.registry, look.name).canary
+    return now is not None and now.revision == look.canary.revision
+
+
+def _write_card(desk: Desk, folder: Path, look: CanaryLook, *, ended: bool) -> CanaryLook:
     card = Scorecard(
         look.name, look.canary, look.finding, look.comparison, ended=ended, at=desk.clock.now()
     )
-    path = write_scorecard(desk.layout.root / "reports" / "models" / look.name, card)
+    path = write_scorecard(folder, card)
     canary = look.canary
     keep_scorecard(
         desk, look.name, f"canary-{canary.version}-{canary.revision:06d}",
@@ -246,7 +266,7 @@ def write_card(desk: Desk, look: CanaryLook, *, ended: bool = False) -> CanaryLo
          "comparison": look.comparison.to_json()},
         canary_page(card),
     )  # fmt: skip
-    return CanaryLook(look.name, look.canary, look.finding, look.comparison, ended, path)
+    return replace(look, ended=ended, scorecard=path)
 
 
 @dataclass(frozen=True, slots=True)

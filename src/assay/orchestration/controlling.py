@@ -33,7 +33,7 @@ from assay.domain.evidence import Evidence
 from assay.domain.instants import NANOS_PER_SECOND, Instant, render
 from assay.domain.verdicts import Outcome, Severity, Verdict
 from assay.domain.versions import Stage
-from assay.errors import AssayError, NotFound, Tampered
+from assay.errors import AssayError, Conflict, NotFound, Tampered
 from assay.orchestration.challengers import (
     ChallengerFiles,
     compare_shadow,
@@ -145,7 +145,7 @@ def take_step(
     if step is None:
         return Decided(situation, steps, None, decision)
     try:
-        seq = _do(desk, files, step, policy, initiated_by, decision)
+        seq = _do(desk, files, step, policy, initiated_by, decision, situation.head)
     except AssayError as error:
         _record(desk, {"event": "refused", "model": name, "decision": decision,
                        "problem": error.message})  # fmt: skip
@@ -312,7 +312,13 @@ def _value(piece: Evidence | None) -> float | None:
 
 
 def _do(
-    desk: Desk, files: ChallengerFiles, step: Step, policy: CanaryPolicy, by: str, decision: str
+    desk: Desk,
+    files: ChallengerFiles,
+    step: Step,
+    policy: CanaryPolicy,
+    by: str,
+    decision: str,
+    head: int,
 ) -> int | None:
     registry, name, version = desk.registry, step.model, step.version
     reason = f"{step.reason} (decision {decision[:12]})"
@@ -330,7 +336,12 @@ def _do(
     elif step.action is Action.END_CANARY:
         look = watch_canary(desk, files, name, policy, initiated_by=by)
         if not look.ended:
-            entry = end_canary(registry, name, initiated_by=by, reason=reason)
+            if look.canary.revision > head:
+                raise Conflict(f"the canary of {name} that was to end is over: another began")
+            end_canary(
+                registry, name, initiated_by=by, reason=reason, revision=look.canary.revision
+            )
+            write_card(desk, look, ended=True)
         return registry.latest(1)[-1].seq
     elif step.action is Action.RECORD_SHADOW:
         record_shadow(desk, compare_shadow(desk, files, name, version), initiated_by=by)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +18,22 @@ from assay.storage.files import write_atomic
 
 FORMAT: Final = "assay-scorecard/1"
 _FOLDER: Final = "scorecards"
+
+
+@dataclass(frozen=True, slots=True)
+class KeptScorecard:
+    """A scorecard as it was read once; a running canary's is replaced at each look.
+
+    ``files`` are the document and, where there is one, the page: name and bytes.
+    """
+
+    name: str
+    files: Mapping[str, bytes]
+
+    @property
+    def data(self) -> bytes:
+        """The document."""
+        return self.files[self.name]
 
 
 def keep_scorecard(
@@ -35,20 +52,24 @@ def keep_scorecard(
     return path
 
 
-def scorecards_of(desk: Desk, name: str, version: str) -> list[Path]:
-    """The documents of a version's scorecards, the oldest first."""
+def scorecards_of(desk: Desk, name: str, version: str) -> list[KeptScorecard]:
+    """A version's scorecards, the oldest first."""
     found = []
     for path in _folder(desk, name).glob("*.json"):
+        data = path.read_bytes()
         try:
-            document = json.loads(path.read_bytes())
+            document = json.loads(data)
         except ValueError:
             continue  # somebody else's file
         if isinstance(document, dict) and (
             (document.get("format"), document.get("model"), document.get("version"))
             == (FORMAT, name, version)
         ):
-            found.append((str(document.get("at")), path))
-    return [path for _, path in sorted(found)]
+            page = path.with_suffix(".html")
+            pages = {page.name: page.read_bytes()} if page.is_file() else {}
+            card = KeptScorecard(path.name, {path.name: data, **pages})
+            found.append((str(document.get("at")), path.name, card))
+    return [card for _, _, card in sorted(found, key=lambda one: one[:2])]
 
 
 def _folder(desk: Desk, name: str) -> Path:

@@ -71,6 +71,20 @@ class CanaryDeployment:
                 "share": self.share, "salt": self.salt, "since": render(self.since),
                 "revision": self.revision, "by": self.by}  # fmt: skip
 
+    def check_revision(self, model: str, revision: int) -> None:
+        """Refuse to act on this canary for what was found on another one.
+
+        Raises
+        ------
+        Conflict: another canary, or another champion, began its analysis anew.
+        """
+        if self.revision != revision:
+            raise Conflict(
+                f"the canary of {model} is {self.version} at revision {self.revision}, expected "
+                f"revision {revision}: it ended or began anew meanwhile",
+                hint=f"assay canary list {model}",
+            )
+
 
 @dataclass(frozen=True, slots=True)
 class Deployments:
@@ -123,6 +137,7 @@ def record_deployment(
     reason: str,
     evidence: Mapping[str, Any] | None = None,
     after: int | None = None,
+    revision: int | None = None,
 ) -> Entry:
     """Record that a challenger begins or ends to run, or that its end is asked for.
 
@@ -130,6 +145,7 @@ def record_deployment(
     ----------
     event: one of :data:`DEPLOYMENT_EVENTS`, or ``rollback.requested`` about a canary.
     after: ``Deployments.last`` as the caller saw it; None where it does not matter.
+    revision: of the canary that ends, or whose end is asked for; None for whichever runs.
 
     Raises
     ------
@@ -154,6 +170,8 @@ def record_deployment(
         ends = {EventType.CANARY_END, EventType.ROLLBACK_REQUESTED}
         if event in ends and (now.canary is None or now.canary.version != record.version):
             raise Refused(f"{name} {record.version} is no canary", hint=f"assay canary list {name}")
+        if event in ends and now.canary is not None and revision is not None:
+            now.canary.check_revision(name, revision)
         entry = registry.journal.append(
             NewEvent(
                 event,

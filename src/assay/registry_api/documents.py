@@ -106,7 +106,10 @@ class PairsDocument(_Document):
     last: str | None = Field(description="When the last pair was made.")
 
 
-_PAIRS = Field(description="Null where the registry's server has no paired log.")
+_PAIRS = Field(
+    description="Null where the registry's server has no paired log, or where more than four of "
+    "its files wait to be summed up, as after an upgrade."
+)
 
 
 class ShadowDocument(_Document):

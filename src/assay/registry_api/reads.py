@@ -212,7 +212,8 @@ class Reads:
     def _beside(self, registry: ModelRegistry, name: str) -> dict[str, Any]:
         """What runs beside the champion, each with how much it was seen beside that one."""
         now, champion = deployments_of(registry, name), registry.current(name)
-        days = None if champion is None or self._pairs is None else self._pairs.known_days()
+        beside = bool(now.shadows) or now.canary is not None
+        days = self._pairs.known_days() if champion and beside and self._pairs else None
 
         def seen(digest: str, *, since: int = 0, revision: int | None = None) -> Any:
             if days is None or champion is None:

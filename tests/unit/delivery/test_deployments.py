@@ -147,6 +147,27 @@ def test_a_breach_is_asked_for_in_the_log_and_production_stays(registry: ModelRe
     assert registry.rollback_target("fx_vol").version == "1.0.0"
 
 
+def test_a_canary_is_not_ended_for_another_ones_revision(registry: ModelRegistry) -> None:
+    canary(registry, "1.3.0")
+    first = deployments_of(registry, "fx_vol").canary
+    assert first is not None
+    promote(registry, "1.2.0")  # the analysis begins anew
+    entries = len(registry.history("fx_vol"))
+    said = {"initiated_by": AUTHOR, "reason": "harm"}
+    with pytest.raises(Conflict, match=f"expected revision {first.revision}"):
+        end_canary(registry, "fx_vol", revision=first.revision, requested=True, **said)
+    with pytest.raises(Conflict, match="began anew"):
+        record_deployment(
+            registry, EventType.CANARY_END, "fx_vol", "1.3.0", revision=first.revision, **said
+        )
+    assert len(registry.history("fx_vol")) == entries
+    second = deployments_of(registry, "fx_vol").canary
+    assert second is not None
+    ended = end_canary(registry, "fx_vol", revision=second.revision, **said)
+    assert ended.evidence["revision"] == second.revision
+    assert deployments_of(registry, "fx_vol").canary is None
+
+
 @pytest.mark.parametrize("share", [0.0, -0.1, 0.51, float("nan")])
 def test_a_share_that_is_none_is_refused(registry: ModelRegistry, share: float) -> None:
     with pytest.raises(ContractViolation, match="share"):

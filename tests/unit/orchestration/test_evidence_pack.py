@@ -45,6 +45,7 @@ from assay.orchestration.evidence_pack import (
     read_declared,
     write_pack,
 )
+from assay.orchestration.evidence_pack import writing as pack_writing
 from assay.registry import revoke_key
 from assay.registry.acknowledging import sign_log
 from assay.registry.keyring import PURPOSES
@@ -520,6 +521,25 @@ def test_what_was_seen_of_a_challenger_is_in_the_pack_of_the_version_it_judged(
     other = pack_files(desk, "fx_vol", "1.0.0")
     assert not [path for path in other if path.startswith("scorecards/")]
     assert json.loads(other["pack.json"])["beside"] == []
+
+
+def test_a_look_at_a_canary_while_a_pack_is_made_leaves_it_whole(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = ran_beside(desk)
+    card = desk.layout.root / f"reports/models/fx_vol/scorecards/{kept}.json"
+    gather = pack_writing.gather_pack
+
+    def gathered(*given: Any) -> Any:
+        document = gather(*given)
+        card.write_bytes(card.read_bytes().replace(b'"ended":false', b'"ended":true '))
+        return document
+
+    monkeypatch.setattr(pack_writing, "gather_pack", gathered)
+    before = card.read_bytes()
+    files = write_pack(desk, "fx_vol", "1.2.0", tmp_path / "pack")
+    assert card.read_bytes() != before == files[f"scorecards/{kept}.json"]
+    assert failing(tmp_path / "pack") == set()
 
 
 @pytest.mark.parametrize("what", ["changed", "hidden", "retold"])

@@ -14,8 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assay.errors import ContractViolation
-from assay.serving.challengers.pair_log import Kept, PairLog, PairReader, segments
+from assay.serving.challengers import pair_log
+from assay.serving.challengers.pair_log import Kept, PairLog, PairReader, PairSums, segments
 from assay.serving.challengers.pairs import Turn, column, decode_turn, encode_turns
+from assay.serving.challengers.summaries import record, summaries_path, summarise
 
 DAY = 86_400 * 10**9
 WORKER = """
@@ -193,6 +195,57 @@ def test_processes_that_are_killed_leave_a_log_of_whole_lines(tmp_path: Path, li
     for name, last in told.items():
         # What was told is there; the line after it may be too.
         assert seen[name] in ([*range(last + 1)], [*range(last + 2)])
+
+
+def begin_another(path: Path, number: int) -> None:
+    """What a server does whose file is full, and which has yet to summarise it."""
+    count = len(segments(path)) + 1
+    path.rename(path.with_name(f"{path.stem}-{count:06d}{path.suffix}"))
+    path.write_bytes(encode_turns([turn(number)]))
+
+
+def rows(sums: PairSums) -> int | None:
+    days = sums.known_days()
+    return None if days is None else sum(one.rows for one in days)
+
+
+def test_files_without_sums_are_read_for_an_answer_only_where_they_are_few(tmp_path: Path) -> None:
+    path = tmp_path / "predictions.jsonl"
+    path.write_bytes(encode_turns([turn(0)]))
+    follows = PairSums(path)
+    for number in range(1, 10):
+        assert rows(follows) == number
+        begin_another(path, number)
+    assert rows(follows) == 10  # it never had more than one to read
+    anew = PairSums(path)
+    for one in segments(path)[:6]:
+        assert rows(anew) is None
+        record(summaries_path(path), summarise(one))
+    assert len(segments(path)) == 9
+    assert rows(anew) == 10  # three, and the current one
+
+
+@pytest.mark.parametrize("removed", [False, True])
+def test_a_file_that_is_set_aside_during_a_look_is_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, removed: bool
+) -> None:
+    path = tmp_path / "predictions.jsonl"
+    path.write_bytes(encode_turns([turn(0)]))
+    begin_another(path, 1)
+    left, opened = [2, 3], pair_log._Open.of
+
+    def meanwhile(asked: Path) -> object:
+        if asked == path and left:
+            if removed:  # what is set aside has the name of the one that was listed
+                for one in segments(path):
+                    record(summaries_path(path), summarise(one))
+                    one.unlink()
+            begin_another(path, left.pop(0))
+        return opened(asked)
+
+    monkeypatch.setattr(pair_log._Open, "of", meanwhile)
+    assert rows(PairSums(path)) == 4
+    assert left == []
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from assay.orchestration.effective import UNSIGNED, effective_at
 from assay.orchestration.evidence_pack.crosswalk import NOTICE, SOURCES, TOPICS
 from assay.orchestration.evidence_pack.declared import Declared, read_declared
 from assay.orchestration.lineage import check_lineage, lineage_of
-from assay.orchestration.scorecards import scorecards_of
+from assay.orchestration.scorecards import KeptScorecard, scorecards_of
 from assay.registry import (
     Entry,
     EventOutcome,
@@ -68,8 +68,14 @@ _STATEMENTS: Final = {
 }
 
 
-def gather_pack(desk: Desk, name: str, version: str) -> dict[str, Any]:
+def gather_pack(
+    desk: Desk, name: str, version: str, cards: Sequence[KeptScorecard] | None = None
+) -> dict[str, Any]:
     """The document of a pack, as JSON values.
+
+    Parameters
+    ----------
+    cards: the version's scorecards, where they were read already; None to read them.
 
     Raises
     ------
@@ -111,8 +117,8 @@ def gather_pack(desk: Desk, name: str, version: str) -> dict[str, Any]:
         "outcomes": [_outcome(one) for one in own if one.type in _OUTCOMES],
         "beside": beside(entries, record.version),
         "scorecards": [
-            scorecard_line(f"{SCORECARDS}/{path.name}", path.read_bytes())
-            for path in scorecards_of(desk, name, record.version)
+            scorecard_line(f"{SCORECARDS}/{one.name}", one.data)
+            for one in (scorecards_of(desk, name, record.version) if cards is None else cards)
         ],
         "not_tested": _not_tested(gates, declared),
         "history": [entry_line(one) for one in own],

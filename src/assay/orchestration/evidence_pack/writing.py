@@ -59,7 +59,8 @@ def pack_files(desk: Desk, name: str, version: str) -> dict[str, bytes]:
     registry = desk.registry
     record = registry.get(name, version)
     opened = registry.keep_version(name, record.version)
-    document = gather_pack(desk, name, record.version)
+    cards = scorecards_of(desk, name, record.version)
+    document = gather_pack(desk, name, record.version, cards)
     picture = lineage_svg(lineage_of(desk, name, record.version))
     files = {
         "README.md": _README.encode(),
@@ -73,11 +74,8 @@ def pack_files(desk: Desk, name: str, version: str) -> dict[str, bytes]:
         **_keys(desk),
         **_heads(desk, document["log_head"]["seq"]),
     }  # fmt: skip
-    for path in scorecards_of(desk, name, record.version):
-        files[f"{SCORECARDS}/{path.name}"] = path.read_bytes()
-        page = path.with_suffix(".html")
-        if page.is_file():
-            files[f"{SCORECARDS}/{page.name}"] = page.read_bytes()
+    for card in cards:
+        files |= {f"{SCORECARDS}/{own}": data for own, data in card.files.items()}
     if desk.layout.serving_record.is_file():
         files["serving.jsonl"] = desk.layout.serving_record.read_bytes()
     declared = desk.layout.root / declarations.FILE

@@ -49,6 +49,9 @@ _TRIES = 100
 _BACKLOG = 2
 """Segments that are summarised at once: what was just set aside, and one from before there were
 summaries. Those that are removed come in addition."""
+_AT_ONCE = 4
+"""Files without a summary that are begun to be read for one answer, the current one among them;
+by default 64 MiB each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,7 +278,9 @@ class PairSums:
     def known_days(self) -> list[DaySummary] | None:
         """By file, challenger, champion, revision and day, the oldest file first.
 
-        None where there is no log on this machine, or it cannot be read.
+        None where there is no log on this machine, it cannot be read, or more than four files were
+        neither summarised nor read before: after an upgrade they are summarised one by one, as
+        others are set aside.
         """
         if not self._path.parent.is_dir():
             return None
@@ -285,14 +290,12 @@ class PairSums:
         except OSError:
             return None
 
-    def _days(self) -> list[DaySummary]:
-        there = {}
-        for path in (*segments(self._path), self._path):
-            opened = _Open.of(path)
-            if opened is not None and (head := opened.head()):
-                there[head] = opened
+    def _days(self) -> list[DaySummary] | None:
+        there = self._there()
         # Asked after they were opened: what is removed meanwhile is in one or the other.
         made = recorded(summaries_path(self._path))
+        if len(there.keys() - made.keys() - self._read.keys()) > _AT_ONCE:
+            return None
         self._read = {
             head: self._read.get(head, (opened, DaySums()))
             for head, opened in there.items()
@@ -305,6 +308,17 @@ class PairSums:
                     sums.take(decode_turn(line))
             found += sums.summaries()
         return found
+
+    def _there(self) -> dict[str, _Open]:
+        """Head -> file, the oldest first; none was set aside while they were opened."""
+        for _ in range(_TRIES):
+            aside = segments(self._path)
+            newest = _inode(aside[-1]) if aside else None
+            opened = [_Open.of(one) for one in (*aside, self._path)]
+            again = segments(self._path)
+            if newest == (_inode(again[-1]) if again else None):
+                return {head: one for one in opened if one is not None and (head := one.head())}
+        raise OSError(f"{self._path} was set aside {_TRIES} times while it was looked at")
 
 
 class _Open:
