@@ -139,7 +139,7 @@ def stage(staged: Any, live: Any) -> Any:
 
 def pairs(stage: Any, folder: Path) -> list[dict[str, Any]]:
     """What was written down, without what differs from one request to the next."""
-    stage.service.shadows.stop()
+    stage.service.shadows.stop(60)
     found = PairReader(folder / "shadow" / "predictions.jsonl").read()
     whole = [msgspec.structs.asdict(pair) for pair in found]
     return [{key: it for key, it in pair.items() if key not in VARIES} for pair in whole]

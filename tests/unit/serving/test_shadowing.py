@@ -88,7 +88,7 @@ def test_pairs_hold_both_answers_to_the_same_input_in_order(
     for instrument in ("USD_SGD", "USD_JPY"):
         assert stage.ask("POST", "/predict", {"instrument": instrument}).status == 200
     assert stage.ask("POST", "/inference/batch", {"batch": [[1, 0, 0], [0, 1, 0]]}).status == 200
-    stage.service.shadows.stop()
+    stage.service.shadows.stop(60)
     found = lines(tmp_path)
     assert [(one.get("instrument"), one["prediction"], one["shadow"]) for one in found] == [
         ("USD_SGD", 321.0, 642.0), ("USD_JPY", 3210.0, 6420.0), (None, 1.0, 2.0), (None, 10.0, 20.0)
@@ -148,7 +148,7 @@ def test_a_challengers_answer_to_a_stored_row_stands_until_there_is_another_row(
     ask(2)
     put(4.0, 99.0, 1.0, 2.0)
     ask(2)
-    stage.service.shadows.stop()
+    stage.service.shadows.stop(60)
     assert counted.asked == [[1, 2, 3]] * 4 + [[1, 2, 4]]
     made = [(one["prediction"], one["shadow"]) for one in lines(tmp_path)]
     assert made == [(321.0, None)] + [(321.0, 642.0)] * 5 + [(421.0, 842.0)] * 2
@@ -192,7 +192,7 @@ def test_a_stuck_challenger_loses_its_own_pairs_and_nobody_elses(
     assert 'assay_shadow_dropped_total{model="fx_vol",version="2.0.0"} 15' in text
     assert 'assay_shadow_waiting{model="fx_vol",version="2.0.0"} 5' in text
     gate.may_go.set()
-    stage.service.shadows.stop()
+    stage.service.shadows.stop(60)
     found = [one for one in lines(tmp_path) if one["challenger"] == "2.0.0"]
     assert len(found) == 5
     assert sum(one["dropped"] for one in found) == 15
@@ -206,7 +206,7 @@ def test_one_bad_row_of_a_turn_is_told_from_all_being_bad(
     with_challengers(stage, (live(version="2.0.0", weights=(3e38, 0.0, 0.0)), 0.0))
     batch = [[0.5, 1, 1], [5.0, 1, 1], [0.25, 1, 1]]
     assert stage.ask("POST", "/inference/batch", {"batch": batch}).status == 200
-    stage.service.shadows.stop()
+    stage.service.shadows.stop(60)
     assert [one["shadow"] is None for one in lines(tmp_path)] == [False, True, False]
     assert lines(tmp_path)[1]["error"] == "no finite number"
 
@@ -221,7 +221,7 @@ def test_a_challenger_with_other_columns_reads_the_store_as_of_the_same_moment(
     assert stage.ask("POST", "/predict", {"instrument": "USD_SGD"}).status == 200
     features = {"features": [1.0, 2.0, 3.0]}
     assert stage.ask("POST", "/inference/predict", features).status == 200
-    stage.service.shadows.stop()
+    stage.service.shadows.stop(60)
     first, second = lines(tmp_path)
     assert first["shadow"] == 102.0
     assert second["shadow"] is None
@@ -271,7 +271,7 @@ def test_a_share_of_instruments_is_answered_by_the_canary_and_always_the_same(
     features = {"features": [1.0, 2.0, 3.0]}
     answer = stage.ask("POST", "/inference/predict", features).json()
     assert answer["model_version"] == "v1.0.0"
-    stage.service.shadows.stop()
+    stage.service.shadows.stop(60)
     served = [line["served"] for line in lines(tmp_path)]
     assert served.count("canary") == 2 * len(routed)
     assert {(line["prediction"], line["shadow"]) for line in lines(tmp_path)} == {(321.0, 642.0)}
@@ -304,7 +304,7 @@ def test_features_of_a_named_instrument_are_answered_by_its_canary(
     asked = {"features": [1.0, 2.0, 3.0], "instrument": min(routed), "model_name": "fx_vol/1.0.0"}
     assert ask("/inference/predict", asked)["model_version"] == "v1.0.0"
     assert ask("/inference/predict", {"features": [1.0, 2.0, 3.0]})["model_version"] == "v1.0.0"
-    stage.service.shadows.stop()
+    stage.service.shadows.stop(60)
     pairs = lines(tmp_path)
     assert len(pairs) == 20 * 3 + 2
     for pair in pairs[:60]:
@@ -334,7 +334,7 @@ def test_a_canary_reads_the_columns_that_a_caller_brings_in_its_own_order(
     stage.service.reloader.reload()
     # What nobody brought cannot be read: the champion answers, and no fault of the canary is it.
     assert stage.ask("POST", "/inference/predict", body).json()["model_version"] == "v1.0.0"
-    stage.service.shadows.stop()
+    stage.service.shadows.stop(60)
     first, second = lines(tmp_path)
     assert (first["served"], first["prediction"], first["shadow"]) == ("canary", 321.0, 642.0)
     assert second["served"] == "champion"
@@ -354,7 +354,7 @@ def test_the_champion_answers_features_of_an_instrument_where_the_canary_cannot(
     assert (answer.status, answer.json()["model_version"]) == (200, "v1.0.0")
     bad = body | ({"features": [1e39] * 3} if "features" in body else {"batch": [[1e39] * 3]})
     assert stage.ask("POST", path, bad).status == 422
-    stage.service.shadows.stop()
+    stage.service.shadows.stop(60)
     (line,) = lines(tmp_path)
     assert (line["served"], line["prediction"], line["shadow"]) == ("fallback", 321.0, None)
     assert line["instrument"] == "USD_SGD"
@@ -367,7 +367,7 @@ def test_the_champion_answers_where_the_canary_cannot(
     with_challengers(stage, (live(version="2.0.0", weights=(3e38, 3e38, 3e38)), 0.999))
     answer = stage.ask("POST", "/predict", {"instrument": "USD_SGD"})
     assert (answer.status, answer.json()["model_version"]) == (200, "v1.0.0")
-    stage.service.shadows.stop()
+    stage.service.shadows.stop(60)
     (line,) = lines(tmp_path)
     assert (line["served"], line["prediction"], line["shadow"]) == ("fallback", 321.0, None)
 
@@ -485,5 +485,5 @@ def test_a_pair_names_the_champion_that_answered_and_not_the_one_that_is_live_by
     predictor = Predictor(LiveModels({"fx_vol": after}, "fx_vol"), {}, FixedClock(NOW))
     shadows.offer(predictor.predict_features([1.0, 2.0, 3.0], manifest="a" * 64))
     shadows.offer(predictor.predict_batch([[1.0, 2.0, 3.0]], manifest="a" * 64))
-    shadows.stop()
+    shadows.stop(60)
     assert [one["champion_digest"] for one in lines(tmp_path)] == ["fx_vol 1.1.0"] * 2

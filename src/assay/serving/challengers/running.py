@@ -13,7 +13,7 @@ import msgspec
 from assay.domain.clock import Clock
 from assay.errors import AssayError, IncompatibleVersion
 from assay.serving.challengers.pair_log import Kept
-from assay.serving.challengers.shadowing import CAPACITY, Challenger, Shadow
+from assay.serving.challengers.shadowing import CAPACITY, STOP_SECONDS, Challenger, Shadow
 from assay.serving.inputs.wiring import Wiring
 from assay.serving.models.live_model import (
     CanaryRoute,
@@ -104,15 +104,15 @@ class Shadows:
         for shadow in gone:
             self._end(shadow)
 
-    def stop(self) -> None:
-        """Write what waits, and end the threads."""
+    def stop(self, seconds: float = STOP_SECONDS) -> None:
+        """Write what waits, and end the threads; ``seconds`` are what each may take for it."""
         self._by_model = {}
         for one in self._running.values():
-            self._end(one)
+            self._end(one, seconds)
         self._running = {}
 
-    def _end(self, one: Shadow) -> None:
-        one.stop()
+    def _end(self, one: Shadow, seconds: float = STOP_SECONDS) -> None:
+        one.stop(seconds)
         key = (one.challenger.model.name, one.challenger.model.version)
         before = self.ended.get(key, (0, 0, 0))
         self.ended[key] = (

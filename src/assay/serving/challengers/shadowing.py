@@ -43,6 +43,8 @@ ANSWERS = 10_000
 """Entities whose last stored row's answer is remembered, as many as for the champion."""
 _TURN_NANOS = 5_000_000
 """About the time of one turn: a slow challenger's turns have few rows, and are told of soon."""
+STOP_SECONDS = 2.0
+"""That a challenger may take to write what waits when it ends."""
 _PAUSE = 0.2
 _WRITE_TURNS = 8
 _NO_NUMBER = "no finite number"
@@ -170,7 +172,7 @@ class Shadow:
         """Begin to predict."""
         self._thread.start()
 
-    def stop(self, seconds: float = 2.0) -> None:
+    def stop(self, seconds: float = STOP_SECONDS) -> None:
         """Predict on what waits, and end; after ``seconds`` without waiting for it any longer."""
         self._stop.set()
         self._thread.join(seconds)
